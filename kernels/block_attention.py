@@ -1,0 +1,144 @@
+"""Block-sparse attention over a packed batch, in plain torch: the CPU path and the oracle.
+
+Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
+B = segments computed together, L = longest segment among them, F = full keys, S = F + L.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from blockrank_server.kernels.segments import Segment, check_segments
+
+# Segments are padded to the longest of their group. A group ends where padding would pass a
+# quarter of a segment, or where its keys would leave the cache: measured in results/LOG.md.
+_MAX_GROUP = 32
+_MAX_LENGTH_RATIO = 1.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Segments with the same full spans and nearly the same length, as gather indices."""
+
+    queries_BL: torch.Tensor  # int64, token of each query; padding repeats the first token
+    keys_BS: torch.Tensor  # int64, token of each key; padding likewise
+    visible_LS: torch.Tensor  # bool; padded keys come after every real query
+    real_M: torch.Tensor  # int64, rows of the flattened [B * L] that are no padding
+    tokens_M: torch.Tensor  # int64, the token each of those rows belongs to
+
+
+class AttentionPlan:
+    """Segments prepared once for all layers of a forward pass.
+
+    Args:
+        segments: cover 0 .. num_tokens exactly once.
+        num_tokens: T.
+        device: where the index tensors live.
+
+    Raises:
+        ValueError: the segments do not cover the tokens.
+    """
+
+    def __init__(self, segments: Sequence[Segment], num_tokens: int, device: torch.device) -> None:
+        check_segments(segments, num_tokens)
+        self.num_tokens = num_tokens
+        self._groups = [_group(members, device) for members in _alike(segments)]
+
+    def __iter__(self) -> Iterator[_Group]:
+        return iter(self._groups)
+
+
+def block_attention(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    plan: AttentionPlan,
+    scale: float,
+) -> torch.Tensor:
+    """Softmax attention in which each token sees what its segment says.
+
+    Args:
+        q_THD: [T, H, D] queries, fp32, bf16 or fp16.
+        k_TKD: [T, K, D] keys of the same dtype; H is a multiple of K, none is repeated.
+        v_TKD: [T, K, D] values.
+        plan: of the same T.
+        scale: multiplies q . k, 1 / sqrt(D) as a rule.
+
+    Returns:
+        [T, H, D] in the queries' dtype. Differentiable.
+
+    Raises:
+        ValueError: a shape or dtype is not as above; before any work.
+
+    Source:
+        Figure 2 of BlockRank, arXiv:2510.05396.
+    """
+    _check(q_THD, k_TKD, v_TKD, plan.num_tokens)
+    num_heads, num_kv, dim = q_THD.shape[1], k_TKD.shape[1], q_THD.shape[2]
+    out_THD = torch.zeros_like(q_THD)
+    for group in plan:
+        batch, length = group.queries_BL.shape
+        # The heads of one KV head become rows of one query matrix, so no key is repeated.
+        q = q_THD[group.queries_BL].view(batch, length, num_kv, num_heads // num_kv, dim)
+        q = q.permute(0, 2, 3, 1, 4).flatten(2, 3)  # [B, K, G * L, D]
+        k = k_TKD[group.keys_BS].transpose(1, 2)  # [B, K, S, D]
+        v = v_TKD[group.keys_BS].transpose(1, 2)
+        visible = group.visible_LS.repeat(num_heads // num_kv, 1)  # [G * L, S]
+        out = scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
+        out = out.view(batch, num_kv, num_heads // num_kv, length, dim).permute(0, 3, 1, 2, 4)
+        rows_MHD = out.reshape(batch * length, num_heads, dim)[group.real_M]
+        out_THD = out_THD.index_copy(0, group.tokens_M, rows_MHD)
+    return out_THD
+
+
+def _alike(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """Segments in groups that waste little when padded to one length; empty ones left out."""
+    ordered = sorted((s for s in segments if s.num_tokens), key=lambda s: (s.full, s.num_tokens))
+    group: list[Segment] = []
+    for segment in ordered:
+        if group and (
+            segment.full != group[0].full
+            or len(group) == _MAX_GROUP
+            or segment.num_tokens > _MAX_LENGTH_RATIO * group[0].num_tokens
+        ):
+            yield group
+            group = []
+        group.append(segment)
+    if group:
+        yield group
+
+
+def _group(members: Sequence[Segment], device: torch.device) -> _Group:
+    length = max(segment.num_tokens for segment in members)
+    starts_B = torch.tensor([segment.start for segment in members])
+    sizes_B = torch.tensor([segment.num_tokens for segment in members])
+    steps_L = torch.arange(length)
+    real_BL = steps_L < sizes_B[:, None]
+    queries_BL = torch.where(real_BL, starts_B[:, None] + steps_L, starts_B[:, None])
+    full = [torch.arange(start, stop) for start, stop in members[0].full]
+    full_F = torch.cat(full) if full else torch.empty(0, dtype=torch.int64)
+    visible_LL = torch.ones(length, length, dtype=torch.bool).tril()
+    visible_LF = torch.ones(length, len(full_F), dtype=torch.bool)
+    return _Group(
+        queries_BL=queries_BL.to(device),
+        keys_BS=torch.cat([full_F.expand(len(members), -1), queries_BL], dim=1).to(device),
+        visible_LS=torch.cat([visible_LF, visible_LL], dim=1).to(device),
+        real_M=real_BL.flatten().nonzero().squeeze(1).to(device),
+        tokens_M=queries_BL[real_BL].to(device),
+    )
+
+
+def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int) -> None:
+    if q.ndim != 3 or q.shape[0] != num_tokens:
+        raise ValueError(f"q must be [{num_tokens}, heads, head_dim], got {list(q.shape)}")
+    if k.ndim != 3 or k.shape != v.shape or (k.shape[0], k.shape[2]) != (num_tokens, q.shape[2]):
+        raise ValueError(
+            f"k and v must be [{num_tokens}, kv_heads, {q.shape[2]}], "
+            f"got {list(k.shape)} and {list(v.shape)}"
+        )
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"{q.shape[1]} query heads are no multiple of {k.shape[1]} kv heads")
+    if not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"dtypes differ: q {q.dtype}, k {k.dtype}, v {v.dtype}")

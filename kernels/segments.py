@@ -1,0 +1,56 @@
+"""Which keys each query token of a packed batch may see.
+
+A batch is one ragged token axis without padding. It is covered by segments: runs of query tokens
+that share what they see. A token of a segment sees every token of the segment's full spans, and
+its own segment up to itself. That is the whole mask: no [T, T] tensor exists.
+
+    prefix      no full span
+    document    the prefix
+    tail        prefix and documents, in one span where they stand together, in several where
+                requests of a batch share documents
+    causal      one segment for the whole request
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Query tokens start .. stop, and the spans of tokens all of them see besides themselves."""
+
+    start: int
+    stop: int
+    full: tuple[Span, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Query tokens of the segment."""
+        return self.stop - self.start
+
+    @property
+    def num_full(self) -> int:
+        """Keys that every query token of the segment sees besides its own segment."""
+        return sum(stop - start for start, stop in self.full)
+
+
+def check_segments(segments: Sequence[Segment], num_tokens: int) -> None:
+    """Refuse segments that do not cover 0 .. num_tokens exactly once, or look beyond it.
+
+    Raises:
+        ValueError: naming the first segment at fault.
+    """
+    expected = 0
+    for i, segment in enumerate(segments):
+        if segment.start != expected or segment.stop < segment.start:
+            raise ValueError(
+                f"segment {i} covers {segment.start}..{segment.stop}, expected start {expected}"
+            )
+        for start, stop in segment.full:
+            if not 0 <= start <= stop <= num_tokens:
+                raise ValueError(f"segment {i} sees {start}..{stop} of {num_tokens} tokens")
+        expected = segment.stop
+    if expected != num_tokens:
+        raise ValueError(f"segments cover {expected} tokens, expected {num_tokens}")

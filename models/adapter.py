@@ -1,0 +1,89 @@
+"""A LoRA adapter as PEFT writes it, merged into the weights at load: no cost when serving."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.network import Network
+from blockrank_server.models.weights import is_needed
+
+_NAME = re.compile(r"base_model\.model\.(model\..+)\.lora_([AB])\.weight")
+
+
+class _LoraConfig(BaseModel):
+    """The fields of adapter_config.json that change what is merged; the others are PEFT's own."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    peft_type: Literal["LORA"]
+    r: int = Field(gt=0)
+    lora_alpha: float
+    use_rslora: bool = False
+    # Kinds of LoRA that are more than W + scale * B A are refused, not approximated.
+    use_dora: Literal[False] = False
+    bias: Literal["none"] = "none"
+    fan_in_fan_out: Literal[False] = False
+    modules_to_save: None = None
+    rank_pattern: dict[str, int] = Field(default={}, max_length=0)
+    alpha_pattern: dict[str, float] = Field(default={}, max_length=0)
+
+    @property
+    def scale(self) -> float:
+        return self.lora_alpha / (self.r**0.5 if self.use_rslora else self.r)
+
+
+def merge_adapter(network: Network, folder: Path, last_layer: int) -> None:
+    """Add the adapter's scaled B A to the network's weights, in fp32.
+
+    Tensors of layers that were never loaded are skipped.
+
+    Raises:
+        CheckpointError: a missing or broken file, another kind of adapter, or a tensor that fits
+            no weight of the network.
+    """
+    scale = _config(folder / "adapter_config.json").scale
+    weights = dict(network.named_parameters())
+    for name, pair in _pairs(folder / "adapter_model.safetensors").items():
+        if not is_needed(f"{name}.weight", last_layer):
+            continue
+        weight = weights.get(f"{name.removeprefix('model.')}.weight")
+        if pair.keys() != {"A", "B"}:
+            raise CheckpointError(f"adapter {folder}: {name} has only lora_{'/'.join(pair)}")
+        a, b = pair["A"].float(), pair["B"].float()
+        if weight is None or weight.shape != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
+            raise CheckpointError(f"adapter {folder}: {name} fits no weight of the network")
+        with torch.no_grad():
+            weight.copy_(weight.float() + scale * (b @ a).to(weight.device))
+
+
+def _config(path: Path) -> _LoraConfig:
+    try:
+        return _LoraConfig.model_validate(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise CheckpointError(f"{path} is no plain LoRA adapter: {faults}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def _pairs(path: Path) -> Mapping[str, dict[str, torch.Tensor]]:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+    pairs: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if (match := _NAME.fullmatch(name)) is None:
+            raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
+        pairs.setdefault(match[1], {})[match[2]] = tensor
+    return pairs

@@ -1,0 +1,110 @@
+"""From a name to a card and a folder of files: embedded default, local folder, or hub name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from blockrank_server.models.card import CARD_FILE, Card, built_in_cards, load_card
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.gguf_convert import converted_folder
+from blockrank_server.models.hub import HubRepository, is_hub_name
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What it takes to open a ranker.
+
+    Attributes:
+        card: of the checkpoint.
+        folder: holds config.json, tokenizer.json and the safetensors.
+        revision: commit of a hub repository, start of the checksum of an embedded file, or None.
+        adapter: folder of the adapter the card names, or None.
+    """
+
+    card: Card
+    folder: Path
+    revision: str | None
+    adapter: Path | None
+
+
+def find_checkpoint(
+    path_or_name: str,
+    *,
+    card: Path | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+) -> Checkpoint:
+    """Find a checkpoint's files, fetching or converting what is not there yet.
+
+    The card is the one given, else the file beside the weights, else the built-in one of that name.
+
+    Raises:
+        CheckpointError: nothing of that name, or a file of it is missing.
+        CardError: its card is not valid.
+    """
+    folder = Path(path_or_name).expanduser()
+    if folder.is_dir():
+        _refuse_revision(revision, path_or_name)
+        return _local(folder, card)
+    built_in = built_in_cards().get(path_or_name)
+    if built_in is not None and (found := load_card(card or built_in)).weights is not None:
+        _refuse_revision(revision, path_or_name)
+        return _embedded(found, card or built_in, cache_dir)
+    if not is_hub_name(path_or_name):
+        raise CheckpointError(
+            f"model {path_or_name!r} is no folder, no hub name (owner/name) and none of "
+            f"{', '.join(built_in_cards())}"
+        )
+    return _hub(path_or_name, card or built_in, revision, offline, cache_dir, given=card)
+
+
+def _local(folder: Path, card: Path | None) -> Checkpoint:
+    path = card or folder / CARD_FILE
+    if not path.exists():
+        raise CheckpointError(
+            f"{path} is missing: put a card beside the weights, or name one (models/README.md)"
+        )
+    found = load_card(path)
+    return Checkpoint(found, folder, None, _adapter(found, path))
+
+
+def _embedded(card: Card, path: Path, cache_dir: Path | None) -> Checkpoint:
+    assert card.weights is not None
+    cache = cache_dir or platformdirs.user_cache_path("blockrank-server")
+    folder = converted_folder(card.weights, card.last_layer, cache)
+    return Checkpoint(card, folder, card.weights.sha256[:16], _adapter(card, path))
+
+
+def _hub(
+    name: str,
+    fallback: Path | None,
+    revision: str | None,
+    offline: bool,
+    cache_dir: Path | None,
+    *,
+    given: Path | None,
+) -> Checkpoint:
+    cache = cache_dir / "hub" if cache_dir else None
+    repository = HubRepository(name, revision, offline=offline, cache_dir=cache)
+    card = load_card(given) if given else repository.card()
+    if card is None and fallback is not None:
+        card = load_card(fallback)
+    if card is None:
+        raise CheckpointError(
+            f"{name} has no {CARD_FILE} and no built-in card: name one (models/README.md)"
+        )
+    if card.adapter is not None:
+        raise CheckpointError(f"{name}: a card's adapter is for local folders; pass adapter=")
+    folder = repository.fetch_weights(card.last_layer)
+    return Checkpoint(card, folder, repository.commit, None)
+
+
+def _adapter(card: Card, path: Path) -> Path | None:
+    return path.parent / card.adapter if card.adapter is not None else None
+
+
+def _refuse_revision(revision: str | None, name: str) -> None:
+    if revision is not None:
+        raise CheckpointError(f"revision {revision!r} applies to hub names, not to {name!r}")

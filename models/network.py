@@ -1,0 +1,128 @@
+"""The decoder: transformers' own modules, cut at the last read layer, with our attention inside.
+
+Of the last read layer only the input norm, q_proj and k_proj (and their norms) are kept, since a
+score needs nothing else of it. There is no cache object, no final norm, no LM head.
+
+Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads, D = head_dim.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AutoModel, PretrainedConfig
+from transformers.models.llama.modeling_llama import rotate_half
+
+from blockrank_server.kernels.block_attention import AttentionPlan, block_attention
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.reading import Reader
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+_ATTENTION = "blockrank"
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    plan: AttentionPlan,
+    reader: Reader,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention interface: [1, H, T, D] in, [1, T, H, D] out."""
+    q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
+    layer = module.layer_idx
+    assert isinstance(layer, int)
+    if reader.reads(layer):
+        reader.read(layer, q_THD[reader.signal_R], k_TKD, scaling)
+    return block_attention(q_THD, k_TKD, v_TKD, plan, scaling).unsqueeze(0), None
+
+
+AttentionInterface.register(_ATTENTION, _attend)
+
+
+class Network(nn.Module):
+    """Layers 0 .. last_layer of a decoder, the last one reduced to its queries and keys.
+
+    Args:
+        config: of a supported family; the number of layers it names is that of the checkpoint.
+        last_layer: 0-based.
+
+    Raises:
+        CheckpointError: too few layers, or sliding-window attention.
+    """
+
+    def __init__(self, config: PretrainedConfig, last_layer: int) -> None:
+        super().__init__()
+        _check_config(config, last_layer)
+        self.num_layers: int = config.num_hidden_layers
+        config.num_hidden_layers = last_layer + 1
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: last_layer + 1]
+        self.config = config
+        model = AutoModel.from_config(
+            config, attn_implementation=_ATTENTION, trust_remote_code=False
+        )
+        self.embed_tokens = model.embed_tokens
+        self.layers = model.layers
+        self.rotary_emb = model.rotary_emb
+        last = self.layers[-1]
+        del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
+
+    def restore_rotary(self, device: torch.device) -> None:
+        """Compute the rotary frequencies, which no checkpoint holds, in fp32 on the device."""
+        self.rotary_emb = type(self.rotary_emb)(self.config).to(device)
+
+    def forward(
+        self,
+        token_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        plan: AttentionPlan,
+        reader: Reader,
+    ) -> None:
+        """Run one packed batch; the reader collects what the read points see."""
+        hidden = self.embed_tokens(token_ids_T)[None]
+        cos, sin = self.rotary_emb(hidden, position_ids_T[None])
+        for layer in self.layers[:-1]:
+            hidden = layer(
+                hidden,
+                attention_mask=None,
+                position_embeddings=(cos, sin),
+                plan=plan,
+                reader=reader,
+            )
+        self._read_last(hidden[0], cos[0], sin[0], reader)
+
+    def _read_last(
+        self, hidden_TC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, reader: Reader
+    ) -> None:
+        layer, signal_R = self.layers[-1], reader.signal_R
+        attention = layer.self_attn
+        normed = layer.input_layernorm(hidden_TC)
+        q_RHD = attention.q_proj(normed[signal_R]).unflatten(-1, (-1, attention.head_dim))
+        k_TKD = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, "q_norm"):
+            q_RHD, k_TKD = attention.q_norm(q_RHD), attention.k_norm(k_TKD)
+        q_RHD = _rotate(q_RHD, cos_TD[signal_R], sin_TD[signal_R])
+        reader.read(len(self.layers) - 1, q_RHD, _rotate(k_TKD, cos_TD, sin_TD), attention.scaling)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    half: torch.Tensor = rotate_half(x)
+    return x * cos[:, None] + half * sin[:, None]
+
+
+def _check_config(config: PretrainedConfig, last_layer: int) -> None:
+    if last_layer >= config.num_hidden_layers:
+        raise CheckpointError(
+            f"the card reads layer {last_layer}, the checkpoint has {config.num_hidden_layers}"
+        )
+    windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if windowed:
+        raise CheckpointError(f"sliding_window {config.sliding_window} is not supported")

@@ -1,0 +1,63 @@
+"""Collects the read points of one forward pass."""
+
+from collections.abc import Sequence
+
+import torch
+
+from blockrank_server.kernels.span_lse import LsePlan, SpanRead, span_lse
+from blockrank_server.models.card import Card
+from blockrank_server.models.scoring import document_mass, reduce_heads
+
+
+class Reader:
+    """Reads document mass at the card's layers and heads while a batch passes through.
+
+    Args:
+        card: read points, normalisation, reduction.
+        reads: one a request.
+        num_documents: one a request.
+        num_heads: query heads of a layer.
+        num_kv_heads: key/value heads of a layer.
+        device: of the forward pass.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        reads: Sequence[SpanRead],
+        num_documents: Sequence[int],
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        device: torch.device,
+    ) -> None:
+        self._card = card
+        self._plan = LsePlan(reads, device)
+        self._num_documents = num_documents
+        self._group_size = num_heads // num_kv_heads
+        self._heads = {
+            point.layer: list(range(num_heads)) if point.heads == "all" else list(point.heads)
+            for point in card.read
+        }
+        self._mass: list[list[torch.Tensor]] = [[] for _ in reads]
+
+    @property
+    def signal_R(self) -> torch.Tensor:
+        """[R] int64, the signal tokens of all requests on the packed axis."""
+        return self._plan.signal_R
+
+    def reads(self, layer: int) -> bool:
+        """Whether the card reads this layer."""
+        return layer in self._heads
+
+    def read(self, layer: int, q_RHD: torch.Tensor, k_TKD: torch.Tensor, scale: float) -> None:
+        """Take one layer's attention: [R, H, D] of the signal tokens' queries, [T, K, D] keys."""
+        heads = self._heads[layer]
+        kv_heads = [head // self._group_size for head in heads]
+        lse = span_lse(q_RHD[:, heads], k_TKD, kv_heads, self._plan, scale)
+        for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
+            found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
+
+    def scores(self) -> list[torch.Tensor]:
+        """[N] fp32 score of every document of every request, after the last read layer."""
+        return [reduce_heads(mass, self._card.reduce_heads) for mass in self._mass]

@@ -1,0 +1,35 @@
+"""From attention to scores: mass per document, mean over signal tokens, mean or sum over heads.
+
+Axes: H = heads read in a layer, r = signal tokens, N = documents.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+
+
+def document_mass(
+    lse_HrN: torch.Tensor, num_documents: int, normalise_over: Literal["documents", "all"]
+) -> torch.Tensor:
+    """Share of each signal token's attention that falls on each document.
+
+    Args:
+        lse_HrN: [H, r, N + C] log-sum-exp over N documents' spans, then over the C spans that make
+            up all the token sees (C = 0 for normalise_over = documents).
+        num_documents: N.
+        normalise_over: the softmax's denominator.
+
+    Returns:
+        [H, r, N] probability mass. Zero throughout where no document has a scored token.
+    """
+    documents_HrN = lse_HrN[..., :num_documents]
+    context = documents_HrN if normalise_over == "documents" else lse_HrN[..., num_documents:]
+    total_Hr1 = context.logsumexp(-1, keepdim=True)
+    return (documents_HrN - total_Hr1.masked_fill(total_Hr1.isinf(), 0.0)).exp()
+
+
+def reduce_heads(mass_HrN: Iterable[torch.Tensor], how: Literal["mean", "sum"]) -> torch.Tensor:
+    """[N] score of each document from [H, r, N] mass, one tensor a read layer."""
+    per_head = torch.cat([mass.mean(1) for mass in mass_HrN])  # [H of all layers, N]
+    return per_head.mean(0) if how == "mean" else per_head.sum(0)

@@ -1,0 +1,90 @@
+"""The checkpoint's tokenizer, with control tokens out of reach of a caller's text."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from blockrank_server.models.errors import CheckpointError
+
+TokenIds = NDArray[np.int32]
+
+# No tokenizer of the supported families has a longer run of characters in one ordinary token worth
+# planning for; encode_head falls back to longer cuts, so this is a speed, not a correctness, knob.
+_CHARACTERS_PER_TOKEN = 16
+# Tokens near a cut may differ from those of the uncut text; this many are thrown away.
+_UNSETTLED_TOKENS = 32
+
+
+class TextTokenizer:
+    """Token ids of text and of control tokens, never mixed up. Thread-safe.
+
+    Args:
+        path: tokenizer.json of the checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing or is not a tokenizer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            definition = json.loads(path.read_bytes())
+            # Every added token, not only those marked special: <think> and <tool_call> are
+            # control to the model too, and must not be had by writing them.
+            for token in definition["added_tokens"]:
+                token["special"] = True
+            self._tokenizer = Tokenizer.from_str(json.dumps(definition))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"no tokenizer.json in {path.parent}") from error
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self._control = {t["content"]: int(t["id"]) for t in definition["added_tokens"]}
+
+    def control_id(self, token: str) -> int:
+        """The id of a control token.
+
+        Raises:
+            CheckpointError: the tokenizer has no such control token.
+        """
+        try:
+            return self._control[token]
+        except KeyError:
+            raise CheckpointError(f"the tokenizer has no control token {token!r}") from None
+
+    def encode(self, text: str) -> Encoding:
+        """Ids and character offsets of text; nothing in it is taken for a control token."""
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def encode_many(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Ids of each text, tokenised alone."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def head(self, text: str, max_tokens: int) -> str:
+        """The start of text: all of it, or enough that its first max_tokens + 1 ids are final.
+
+        Spares the tokenising of megabytes of which a few hundred tokens are kept.
+        """
+        size = max_tokens * _CHARACTERS_PER_TOKEN
+        while size < len(text):
+            if len(self.encode(text[:size]).ids) > max_tokens + _UNSETTLED_TOKENS:
+                return text[:size]
+            size *= 2
+        return text
+
+    def cut(self, text: str, max_tokens: int) -> tuple[str, int]:
+        """text without what comes after its first max_tokens tokens, and the tokens it had.
+
+        The count is exact for text that fits and a lower bound above the limit for text cut.
+        """
+        head = self.head(text, max_tokens)
+        encoding = self.encode(head)
+        if len(encoding.ids) <= max_tokens:
+            return head, len(encoding.ids)
+        return head[: encoding.offsets[max_tokens - 1][1]], len(encoding.ids)

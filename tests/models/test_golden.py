@@ -1,0 +1,89 @@
+"""Numbers made by the released code: the arbiter (tests/fixtures/README.md)."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blockrank_server.models.card import BUILT_IN
+from blockrank_server.models.ranker import Ranker
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+BLOCKRANK = FIXTURES / "blockrank"
+QRRANKER = FIXTURES / "qrranker"
+
+QUERY_FREE_PROMPT = {
+    "tokenise": "blocks",
+    "prefix": [
+        {"control": "<s>"},
+        {"control": "[INST]"},
+        {
+            "text": " You will be given a list of documents and then a query. Find the documents "
+            "that help answer the query.\n\nDocuments:"
+        },
+    ],
+    "document": [{"text": "\nDOCUMENT: {content} | END"}],
+    "tail": [
+        {"text": "\n\nQuery: {query}\nThe following document(s) can help answer the query:"},
+        {"control": "[/INST]"},
+        {"text": " Final Answer: "},
+        {"text": "["},
+    ],
+}
+
+
+def cases(folder: Path) -> list[Any]:
+    lines = (folder / "cases.jsonl").read_text().splitlines()
+    return [pytest.param(case, id=case["name"]) for case in map(json.loads, lines)]
+
+
+def opened(folder: Path, card: dict[str, Any], tmp_path: Path) -> Ranker:
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(card))
+    return Ranker.open(folder, card=path, device="cpu", dtype="float32")
+
+
+def assert_scores(found: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(found, expected, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", cases(BLOCKRANK))
+def test_blockrank(case: dict[str, Any], tmp_path: Path) -> None:
+    card = json.loads((BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json").read_text())
+    card["read"] = [{"layer": case["read_layer"], "heads": "all"}]
+    card["limits"]["max_document_tokens"] = case["max_document_tokens"]
+    if case["layout"] == "query_free":
+        card |= {"prompt": QUERY_FREE_PROMPT, "reusable_documents": True}
+    ranker = opened(BLOCKRANK, card, tmp_path)
+
+    encoded = ranker.encode(case["query"], case["documents"])
+
+    expected = case["expected"]
+    edges = [0, *encoded.block_spans[:, 0].tolist(), encoded.tail_start, encoded.num_tokens]
+    blocks = list(pairwise(edges))
+    assert [encoded.token_ids[a:b].tolist() for a, b in blocks] == expected["block_token_ids"]
+    assert [encoded.position_ids[a:b].tolist() for a, b in blocks] == expected["position_ids"]
+    assert list(range(*encoded.signal_span)) == expected["signal_indices"]
+    assert_scores(ranker.score([encoded])[0], expected["scores"])
+
+
+@pytest.mark.parametrize("case", cases(QRRANKER))
+def test_qrranker(case: dict[str, Any], tmp_path: Path) -> None:
+    card = json.loads((BUILT_IN / "MindscapeRAG--QRRanker.json").read_text())
+    heads: dict[int, list[int]] = {}
+    for layer, head in (pair.split("-") for pair in case["heads"]):
+        heads.setdefault(int(layer), []).append(int(head))
+    card["read"] = [{"layer": layer, "heads": found} for layer, found in heads.items()]
+    ranker = opened(QRRANKER, card, tmp_path)
+
+    encoded = ranker.encode(case["query"], case["documents"])
+
+    expected = case["expected"]
+    assert encoded.token_ids.tolist() == expected["token_ids"]
+    assert encoded.position_ids.tolist() == list(range(encoded.num_tokens))
+    assert encoded.scored_spans.tolist() == expected["chunk_token_ranges"]
+    assert list(encoded.signal_span) == expected["query_token_range"]
+    assert_scores(ranker.score([encoded])[0], expected["scores"])
