@@ -58,6 +58,10 @@ class Reader:
         for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
             found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
 
+    def masses(self) -> list[list[torch.Tensor]]:
+        """For each request, [heads, signal tokens, N] mass of every read layer, lowest first."""
+        return self._mass
+
     def scores(self) -> list[torch.Tensor]:
         """[N] fp32 score of every document of every request, after the last read layer."""
         return [reduce_heads(mass, self._card.reduce_heads) for mass in self._mass]
