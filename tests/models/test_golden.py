@@ -1,6 +1,7 @@
 """Numbers made by the released code: the arbiter (tests/fixtures/README.md)."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,31 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blockrank_server.models.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 BLOCKRANK = FIXTURES / "blockrank"
 QRRANKER = FIXTURES / "qrranker"
-
-QUERY_FREE_PROMPT = {
-    "tokenise": "blocks",
-    "prefix": [
-        {"control": "<s>"},
-        {"control": "[INST]"},
-        {
-            "text": " You will be given a list of documents and then a query. Find the documents "
-            "that help answer the query.\n\nDocuments:"
-        },
-    ],
-    "document": [{"text": "\nDOCUMENT: {content} | END"}],
-    "tail": [
-        {"text": "\n\nQuery: {query}\nThe following document(s) can help answer the query:"},
-        {"control": "[/INST]"},
-        {"text": " Final Answer: "},
-        {"text": "["},
-    ],
-}
 
 
 def cases(folder: Path) -> list[Any]:
@@ -40,24 +21,23 @@ def cases(folder: Path) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in map(json.loads, lines)]
 
 
-def opened(folder: Path, card: dict[str, Any], tmp_path: Path) -> Ranker:
-    path = tmp_path / "card.json"
-    path.write_text(json.dumps(card))
-    return Ranker.open(folder, card=path, device="cpu", dtype="float32")
-
-
 def assert_scores(found: list[float], expected: list[float]) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("case", cases(BLOCKRANK))
-def test_blockrank(case: dict[str, Any], tmp_path: Path) -> None:
-    card = json.loads((BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json").read_text())
+def test_blockrank(
+    case: dict[str, Any],
+    blockrank_card: dict[str, Any],
+    query_free: dict[str, Any],
+    open_tiny: Callable[..., Ranker],
+) -> None:
+    card = blockrank_card
     card["read"] = [{"layer": case["read_layer"], "heads": "all"}]
     card["limits"]["max_document_tokens"] = case["max_document_tokens"]
     if case["layout"] == "query_free":
-        card |= {"prompt": QUERY_FREE_PROMPT, "reusable_documents": True}
-    ranker = opened(BLOCKRANK, card, tmp_path)
+        card |= query_free
+    ranker = open_tiny("blockrank", card, dtype="float32")
 
     encoded = ranker.encode(case["query"], case["documents"])
 
@@ -71,13 +51,14 @@ def test_blockrank(case: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", cases(QRRANKER))
-def test_qrranker(case: dict[str, Any], tmp_path: Path) -> None:
-    card = json.loads((BUILT_IN / "MindscapeRAG--QRRanker.json").read_text())
+def test_qrranker(
+    case: dict[str, Any], qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
     heads: dict[int, list[int]] = {}
     for layer, head in (pair.split("-") for pair in case["heads"]):
         heads.setdefault(int(layer), []).append(int(head))
-    card["read"] = [{"layer": layer, "heads": found} for layer, found in heads.items()]
-    ranker = opened(QRRANKER, card, tmp_path)
+    read = [{"layer": layer, "heads": found} for layer, found in heads.items()]
+    ranker = open_tiny("qrranker", qrranker_card | {"read": read}, dtype="float32")
 
     encoded = ranker.encode(case["query"], case["documents"])
 
