@@ -34,7 +34,7 @@ from blockrank_server.models.shortlists import Shortlist, read_shortlists, set_n
 from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.weights import load_network
 
-NUM_LAYERS = 30  # of SmolLM2-135M
+NUM_LAYERS, NUM_HEADS = 30, 9  # of SmolLM2-135M
 START = {"control": "<|im_start|>"}
 LAYOUTS: dict[str, dict[str, Any]] = {
     "paragraphs": {
@@ -61,7 +61,9 @@ TAILS = {
     "use": "Use the paragraphs above to answer the query.\n\nQuery: {query}",
     "twice": "Query: {query}\nFind what answers the query.\nQuery: {query}",
 }
-OFFSETS = (512, 1024, 2048, 4096)
+
+
+Variant = tuple[str, int]  # tail, offset
 
 
 def variant_card(layout: str, tail: str, offset: int) -> Card:
@@ -74,7 +76,9 @@ def variant_card(layout: str, tail: str, offset: int) -> Card:
     return Card.model_validate(fields)
 
 
-def measure(data: Path, out: Path, num_lists: int, layouts: list[str], dtype: str) -> None:
+def measure(
+    data: Path, out: Path, num_lists: int, layouts: list[str], variants: list[Variant], dtype: str
+) -> None:
     """Write LAYOUT--SET.npz: mass [variants, lists, layers * heads, documents] and positives."""
     out.mkdir(parents=True, exist_ok=True)
     base = load_card(BUILT_IN / "default.json")
@@ -89,7 +93,6 @@ def measure(data: Path, out: Path, num_lists: int, layouts: list[str], dtype: st
     )
     tokenizer = TextTokenizer(folder / "tokenizer.json")
     for layout, name in product(layouts, set_names(data)):
-        variants = list(product(TAILS, OFFSETS))
         cards = [variant_card(layout, *variant) for variant in variants]
         prompts = [Prompt(card, tokenizer, max_positions) for card in cards]
         lists = random.Random(7).sample(read_shortlists(data, name), num_lists)
@@ -138,7 +141,8 @@ def reciprocal_rank(
     """[...] of the best positive, from [..., documents] scores; ties count against it."""
     best = np.where(positives, scores, -np.inf).max(-1, keepdims=True)
     ahead = ((scores >= best) & ~positives).sum(-1)
-    return 1.0 / (1 + ahead)
+    found: NDArray[np.float64] = 1.0 / (1 + ahead)
+    return found
 
 
 class Measured:
@@ -185,8 +189,8 @@ def choose(folder: Path, max_heads: int, max_layers: list[int], num_heads: int) 
     for path in sorted(folder.glob("*.npz")):
         files.setdefault(path.stem.split("--")[0], []).append(path)
     names = sorted({path.stem.split("--")[1] for paths in files.values() for path in paths})
-    print(f"| layout | tail @offset | last layer | heads | chosen on | held out | {' | '.join(names)} |")
-    print("|---" * (6 + len(names)) + "|")
+    columns = ["layout", "tail @offset", "last layer", "heads", "chosen on", "held out", *names]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for layout, paths in files.items():
         for i, variant in enumerate(json.loads(str(np.load(paths[0])["variants"]))):
             measured = Measured(paths, i)
@@ -206,8 +210,10 @@ def main() -> None:
     first = commands.add_parser("measure", help="mass of every head on training lists")
     first.add_argument("data", type=Path, help="folder of training sets")
     first.add_argument("out", type=Path, help="folder for the measured mass")
-    first.add_argument("--num-lists", type=int, default=60, help="of each set")
+    first.add_argument("--num-lists", type=int, default=32, help="of each set")
     first.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    first.add_argument("--tails", nargs="+", choices=TAILS, default=list(TAILS))
+    first.add_argument("--offsets", nargs="+", type=int, default=[1024, 4096])
     first.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     second = commands.add_parser("choose", help="greedy selection from measured mass")
     second.add_argument("folder", type=Path, help="what measure wrote")
@@ -215,9 +221,10 @@ def main() -> None:
     second.add_argument("--last-layers", type=int, nargs="+", default=[16, 18, 20, 23])
     args = parser.parse_args()
     if args.command == "measure":
-        measure(args.data, args.out, args.num_lists, args.layouts, args.dtype)
+        variants = list(product(args.tails, args.offsets))
+        measure(args.data, args.out, args.num_lists, args.layouts, variants, args.dtype)
     else:
-        choose(args.folder, args.max_heads, args.last_layers, num_heads=9)
+        choose(args.folder, args.max_heads, args.last_layers, NUM_HEADS)
 
 
 if __name__ == "__main__":

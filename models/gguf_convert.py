@@ -16,6 +16,7 @@ from gguf import GGUFReader
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from blockrank_server.models.card import Weights
 from blockrank_server.models.errors import CheckpointError
@@ -76,6 +77,7 @@ def _source(weights: Weights) -> Path:
 
 
 def _convert(source: Path, last_layer: int, folder: Path) -> None:
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=source.name, dtype=torch.float32, local_files_only=True
     )
@@ -85,6 +87,7 @@ def _convert(source: Path, last_layer: int, folder: Path) -> None:
         if is_needed(name, last_layer)
     }
     save_file(tensors, folder / SINGLE_FILE)
+    logging.enable_progress_bar()
     del model.config.quantization_config  # the tensors written are not quantised any more
     model.config.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(

@@ -1,0 +1,114 @@
+"""The embedded default: converted once, then opened; ranks real text."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from blockrank_server.models.card import BUILT_IN, Weights, load_card
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.gguf_convert import converted_folder
+from blockrank_server.models.ranker import Ranker
+
+CARD = load_card(BUILT_IN / "default.json")
+QUESTIONS = [
+    (
+        "what is the capital of france",
+        [
+            "Berlin is the capital and largest city of Germany.",
+            "Paris is the capital and most populous city of France.",
+            "The Amazon rainforest covers most of the Amazon basin of South America.",
+        ],
+        1,
+    ),
+    (
+        "how do vaccines work",
+        [
+            "A vaccine trains the immune system to recognise a pathogen without causing disease.",
+            "The stock market closed higher on Friday after a volatile week.",
+            {"title": "Bread", "text": "Knead the dough for ten minutes and let it rise."},
+        ],
+        0,
+    ),
+    (
+        "python sort a list in place",
+        [
+            "def read(path):\n    return open(path).read()",
+            "A python is a large snake found in Africa, Asia and Australia.",
+            "def sort_in_place(items):\n    '''Sort the list itself.'''\n    items.sort()",
+        ],
+        2,
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def ranker() -> Ranker:
+    return Ranker.open(device="cpu")
+
+
+@pytest.mark.parametrize(("query", "documents", "best"), QUESTIONS, ids=["fact", "how", "code"])
+def test_it_ranks_real_text(ranker: Ranker, query: str, documents: list[str], best: int) -> None:
+    scores = ranker.rank(query, documents)
+    assert scores.index(max(scores)) == best
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_it_is_cut_at_the_last_read_layer(ranker: Ranker) -> None:
+    assert ranker.info.num_layers == 30
+    assert ranker.info.num_layers_kept == CARD.last_layer + 1 < 30
+
+
+def test_text_is_split_as_the_model_was_trained(ranker: Ranker) -> None:
+    encoded = ranker.encode("q", ["in 1995\n\n20"])
+    start, stop = encoded.block_spans[0]
+    tokenizer = ranker._prompt._tokenizer._tokenizer
+    tokens = [tokenizer.id_to_token(int(i)) for i in encoded.token_ids[start:stop]]
+    # Digits stand alone, and the blank line before one is one token.
+    assert tokens[:9] == ["in", "Ġ", "1", "9", "9", "5", "ĊĊ", "2", "0"]
+
+
+def test_conversion_is_kept_and_reads_nothing_twice(tmp_path: Path) -> None:
+    assert CARD.weights is not None
+    folder = converted_folder(CARD.weights, 1, tmp_path)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [folder.name]
+    before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+    times = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    assert converted_folder(CARD.weights, 1, tmp_path) == folder
+    assert times == {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    assert len(before) == 3
+
+
+def weights(**change: str) -> Weights:
+    assert CARD.weights is not None
+    return Weights(**(CARD.weights.model_dump() | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"package": "no_such_package"}, "no_such_package with the weights is not installed: pip"),
+        ({"file": "absent.gguf"}, r"cannot read .*absent\.gguf"),
+        ({"sha256": "0" * 64}, "has sha256 b179c9523d0e6a0f.*, the card names 0000"),
+    ],
+    ids=["package", "file", "checksum"],
+)
+def test_weights_that_are_not_what_the_card_names(
+    change: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        converted_folder(weights(**change), 1, tmp_path)
+    assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write to cache"):
+        converted_folder(weights(), 1, tmp_path / "file")
