@@ -93,6 +93,9 @@ def measure(
     )
     tokenizer = TextTokenizer(folder / "tokenizer.json")
     for layout, name in product(layouts, set_names(data)):
+        path = out / f"{layout}--{name}.npz"
+        if path.exists():  # of a run that was stopped
+            continue
         cards = [variant_card(layout, *variant) for variant in variants]
         prompts = [Prompt(card, tokenizer, max_positions) for card in cards]
         lists = random.Random(7).sample(read_shortlists(data, name), num_lists)
@@ -100,7 +103,7 @@ def measure(
         mass = np.stack([_mass(network, cards[0], prompts, x) for x in lists], axis=1)
         positives = np.array([[i in x.answer_ids for i in x.doc_ids] for x in lists])
         np.savez(
-            out / f"{layout}--{name}.npz",
+            path,
             mass=mass.astype(np.float32),
             positives=positives,
             variants=json.dumps([f"{tail} @{offset}" for tail, offset in variants]),

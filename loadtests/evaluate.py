@@ -1,0 +1,160 @@
+"""nDCG@10 of a ranker on shortlists, beside the first stage's order and chance.
+
+    python loadtests/evaluate.py ../shared/data/eval
+
+Every query is ranked; scores are against all judgements, so a relevant document that the first
+stage missed counts. Writes loadtests/results/quality_<card>_<date>.md and .json.
+"""
+
+import argparse
+import json
+import platform
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import ir_measures
+import torch
+from ir_measures import nDCG
+
+from blockrank_server.models.ranker import Ranker
+from blockrank_server.models.request import EncodedRequest
+from blockrank_server.models.shortlists import Shortlist, read_qrels, read_shortlists, set_names
+
+Run = dict[str, dict[str, float]]
+Qrels = dict[str, dict[str, int]]
+Row = dict[str, Any]
+METRIC = nDCG @ 10
+RESULTS = Path(__file__).with_name("results")
+
+
+def run_of(lists: list[Shortlist], scores: list[list[float]]) -> Run:
+    """A run in which ties keep the first stage's order."""
+    run: Run = {}
+    for x, row in zip(lists, scores, strict=True):
+        order = sorted(range(len(row)), key=lambda i: (-row[i], i))
+        run[x.query_id] = {x.doc_ids[i]: float(-rank) for rank, i in enumerate(order)}
+    return run
+
+
+def ndcg(run: Run, qrels: Qrels) -> dict[str, float]:
+    """nDCG@10 of each query; a query without a ranking counts as zero."""
+    found = {m.query_id: float(m.value) for m in ir_measures.iter_calc([METRIC], qrels, run)}
+    return {query_id: found.get(query_id, 0.0) for query_id in qrels}
+
+
+def chance(lists: list[Shortlist], qrels: Qrels, num_shuffles: int = 20) -> float:
+    """Mean nDCG@10 of shuffled lists."""
+    rng = random.Random(7)
+    return mean(
+        mean(
+            ndcg(run_of(lists, [[rng.random() for _ in x.doc_ids] for x in lists]), qrels).values()
+        )
+        for _ in range(num_shuffles)
+    )
+
+
+def batches(
+    encoded: list[tuple[int, EncodedRequest]], max_tokens: int
+) -> Iterator[list[tuple[int, EncodedRequest]]]:
+    """Requests with documents in common together: shared documents are computed once."""
+    batch: list[tuple[int, EncodedRequest]] = []
+    blocks: set[bytes] = set()
+    for item in sorted(encoded, key=lambda pair: pair[1].token_ids.tobytes()):
+        new = {item[1].token_ids[a:b].tobytes() for a, b in item[1].block_spans}
+        if batch and sum(map(len, blocks | new)) // 4 > max_tokens:
+            yield batch
+            batch, blocks = [], set()
+        batch.append(item)
+        blocks |= new
+    yield batch
+
+
+def rank(ranker: Ranker, lists: list[Shortlist], max_tokens: int) -> list[list[float]]:
+    """Scores of every list, in the lists' order."""
+    encoded = [(i, ranker.encode(x.query, x.documents)) for i, x in enumerate(lists)]
+    scores: dict[int, list[float]] = {}
+    for batch in batches(encoded, max_tokens):
+        rows = ranker.score([request for _, request in batch])
+        scores.update({i: row for (i, _), row in zip(batch, rows, strict=True)})
+    return [scores[i] for i in range(len(lists))]
+
+
+def evaluate(ranker: Ranker, data: Path, name: str, num_documents: int, max_tokens: int) -> Row:
+    """One line of the table."""
+    lists = [x.first(num_documents) for x in read_shortlists(data, name)]
+    qrels = read_qrels(data, name)
+    qrels = {x.query_id: qrels[x.query_id] for x in lists}
+    started = time.perf_counter()
+    ours = ndcg(run_of(lists, rank(ranker, lists, max_tokens)), qrels)
+    seconds = time.perf_counter() - started
+    first = ndcg(run_of(lists, [[0.0] * len(x.doc_ids) for x in lists]), qrels)
+    difference = [ours[q] - first[q] for q in qrels]
+    return {
+        "set": name,
+        "queries": len(lists),
+        "documents": round(mean(len(x.doc_ids) for x in lists), 1),
+        "first_stage": mean(first.values()),
+        "ours": mean(ours.values()),
+        "chance": chance(lists, qrels),
+        "won": sum(d > 0 for d in difference),
+        "lost": sum(d < 0 for d in difference),
+        "seconds": seconds,
+    }
+
+
+def table(rows: list[Row], title: str) -> str:
+    """Markdown."""
+    lines = [
+        f"# {title}\n",
+        "| set | queries | documents a query | BM25 order | ranker | chance | won / lost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['set']} | {r['queries']} | {r['documents']} | {r['first_stage']:.3f} | "
+        f"{r['ours']:.3f} | {r['chance']:.3f} | {r['won']} / {r['lost']} |"
+        for r in rows
+    ]
+    means = [mean(r[key] for r in rows) for key in ("first_stage", "ours", "chance")]
+    lines.append(f"| mean of sets | | | {means[0]:.3f} | {means[1]:.3f} | {means[2]:.3f} | |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder of evaluation sets")
+    parser.add_argument("--sets", nargs="+", help="some of them; all by default")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--card", type=Path)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--documents", type=int, default=20, help="first-stage documents a query")
+    parser.add_argument("--max-batch-tokens", type=int, default=60_000)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    ranker = Ranker.open(args.model, card=args.card, dtype=args.dtype)
+    rows = []
+    for name in args.sets or set_names(args.data):
+        rows.append(evaluate(ranker, args.data, name, args.documents, args.max_batch_tokens))
+        print(rows[-1], flush=True)
+    date = datetime.now(UTC).date().isoformat()
+    card = ranker.card.name.replace("/", "--")
+    title = (
+        f"nDCG@10 of {ranker.card.name} ({ranker.info.revision}), {args.documents} documents, "
+        f"{ranker.info.dtype} on {ranker.info.device}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {date}"
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = args.out / f"quality_{card}_{date}"
+    stem.with_suffix(".md").write_text(table(rows, title))
+    stem.with_suffix(".json").write_text(
+        json.dumps({"title": title, "rows": rows}, indent=1) + "\n"
+    )
+    print(table(rows, title))
+
+
+if __name__ == "__main__":
+    main()
