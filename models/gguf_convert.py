@@ -41,7 +41,7 @@ def converted_folder(weights: Weights, last_layer: int, cache_dir: Path) -> Path
     folder = cache_dir / name
     if folder.is_dir():
         return folder
-    source = _source(weights)
+    source = weights_file(weights)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
@@ -59,7 +59,12 @@ def converted_folder(weights: Weights, last_layer: int, cache_dir: Path) -> Path
     return folder
 
 
-def _source(weights: Weights) -> Path:
+def weights_file(weights: Weights) -> Path:
+    """The GGUF file a card names.
+
+    Raises:
+        CheckpointError: the package or file is missing, or is not the one the card names.
+    """
     spec = importlib.util.find_spec(weights.package)
     if spec is None or not spec.submodule_search_locations:
         raise CheckpointError(
