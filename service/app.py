@@ -1,0 +1,104 @@
+"""The HTTP application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from blockrank_server.service import openapi, probes
+from blockrank_server.service.endpoint import rerank
+from blockrank_server.service.errors import (
+    InternalError,
+    MethodNotAllowedError,
+    ServiceError,
+    UnknownPathError,
+)
+from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
+from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
+from blockrank_server.service.settings import Settings
+
+RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
+
+
+def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> FastAPI:
+    """The application; its lifespan loads the model while probes are answered.
+
+    Args:
+        settings: of the server.
+        open_ranker: gives the ranker; called on the thread that will own it.
+    """
+    metrics = Metrics(CollectorRegistry())
+    host = ModelHost(settings, open_ranker, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        structlog.get_logger().info("settings", **settings.effective())
+        host.start()
+        yield
+        await asyncio.to_thread(host.close, settings.drain_timeout_s)
+
+    # The usual docs page loads its scripts from a CDN; this one serves them itself.
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="blockrank-server",
+        summary="Online listwise reranking",
+        version=probes.VERSION,
+        lifespan=lifespan,
+    )
+    app.state.settings, app.state.metrics, app.state.host = settings, metrics, host
+    app.add_middleware(RequestLog, metrics=metrics)
+    app.add_exception_handler(ServiceError, _problem)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(Exception, _unexpected)
+    _add_rerank(app)
+    app.include_router(probes.router)
+    return app
+
+
+def _add_rerank(app: FastAPI) -> None:
+    for path in RERANK_PATHS:
+        app.add_api_route(
+            path,
+            rerank,
+            methods=["POST"],
+            summary="Rank documents for a query",
+            description="The body's keys choose the shape: `texts` is TEI's, else it is Cohere's.",
+            operation_id=path.strip("/").replace("/", "_"),
+            response_class=Response,
+            responses=openapi.rerank_responses(),
+            openapi_extra=openapi.rerank_request(),
+        )
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # the registration guarantees it
+    request.state.record.reason = error.reason
+    return error.response(request.state.record.request_id)
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """Starlette's own errors: no such path, or not with this method."""
+    assert isinstance(error, HTTPException)
+    kind = (
+        MethodNotAllowedError
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+        else UnknownPathError
+    )
+    response = await _problem(request, kind(str(error.detail)))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A bug of ours; the server logs its traceback."""
+    response = await _problem(request, InternalError("Internal error"))
+    response.headers[REQUEST_ID_HEADER] = request.state.record.request_id
+    return response

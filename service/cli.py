@@ -1,0 +1,169 @@
+"""The command blockrank-server: serve, rerank, info."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from pydantic import ValidationError
+
+from blockrank_server.models.errors import InputError, RankerError
+from blockrank_server.service.settings import Settings
+
+OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_SERVE_EXAMPLES = """examples:
+  blockrank-server serve
+  blockrank-server serve --model ./checkpoint --port 9000
+  BLOCKRANK_MAX_BATCH_TOKENS=32768 blockrank-server serve --model MindscapeRAG/QRRanker
+
+Every setting can be given as BLOCKRANK_<NAME>; a flag wins over its variable.
+blockrank-server info lists the settings in force.
+exit codes: 0 ended by a signal, 1 model or port failure, 2 wrong flag or setting"""
+
+_RERANK_EXAMPLES = """examples:
+  blockrank-server rerank --query "capital of France" passages.txt
+  blockrank-server rerank --query "capital of France" --top-n 3 --json passages.jsonl
+  grep -h . notes/*.txt | blockrank-server rerank --query "capital of France" -
+
+FILE holds a document a line: plain text, or JSON (a string, or {"title", "text"}) if its name ends
+in .jsonl. Blank lines are skipped; results name the line, counted from 1.
+exit codes: 0 ok, 1 model failure, 2 wrong usage or input"""
+
+_INFO_EXAMPLES = """examples:
+  blockrank-server info
+  blockrank-server info --model ./checkpoint --load
+
+Reads the settings and, where it is at hand, the card; --load opens the model too.
+exit codes: 0 ok, 1 card or model failure, 2 wrong flag or setting"""
+
+
+class UsageError(Exception):
+    """A wrong flag, setting or input; shown in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        Exit code: 0 ok, 1 model or runtime failure, 2 wrong usage or input.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except (UsageError, InputError) as error:
+        return _fail(USAGE, str(error))
+    except RankerError as error:
+        return _fail(FAILURE, str(error))
+    except BrokenPipeError:
+        # The reader (head, say) has enough. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def read_settings(options: argparse.Namespace) -> Settings:
+    """Settings from the environment, and from flags, which win.
+
+    Raises:
+        UsageError: naming every setting at fault.
+    """
+    flags = {
+        name: value
+        for name in Settings.model_fields
+        if (value := getattr(options, name, None)) is not None
+    }
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" if e["loc"] else e["msg"]
+            for e in error.errors()
+        ]
+        raise UsageError("; ".join(faults)) from error
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, where argparse prints the usage first."""
+        self.exit(USAGE, f"error: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="blockrank-server", description="Listwise reranking with one prefill of an LLM."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, command: Callable[..., int], text: str, epilog: str) -> _Parser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=command)
+        _add_model_flags(added)
+        return added
+
+    serve = add("serve", _serve, "Answer POST /rerank over HTTP.", _SERVE_EXAMPLES)
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on; 0 picks a free one (8000)")
+    rerank = add("rerank", _rerank, "Rank the lines of a file for a query.", _RERANK_EXAMPLES)
+    rerank.add_argument("file", metavar="FILE", nargs="?", default="-", help="- is standard input")
+    rerank.add_argument("--query", required=True, help="what the documents are ranked for")
+    rerank.add_argument("--top-n", type=_positive, metavar="N", help="results to print (all)")
+    rerank.add_argument("--format", choices=("lines", "jsonl"), help="instead of by FILE's name")
+    rerank.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    info = add("info", _info, "Print settings, card and model as JSON.", _INFO_EXAMPLES)
+    info.add_argument("--load", action="store_true", help="open the model, to tell how it runs")
+    return parser
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="folder, hub name or default (default)")
+    parser.add_argument("--card", metavar="FILE", help="instead of the checkpoint's own card")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (auto)")
+    parser.add_argument("--dtype", help="float32 or bfloat16 (auto)")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub repository")
+    parser.add_argument(
+        "--offline", action="store_true", default=None, help="fetch nothing from the hub"
+    )
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from blockrank_server.service.server import serve  # noqa: PLC0415
+
+    return serve(read_settings(options))
+
+
+def _rerank(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_rerank import rerank_file  # noqa: PLC0415
+
+    return rerank_file(options, read_settings(options))
+
+
+def _info(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_info import print_info  # noqa: PLC0415
+
+    return print_info(read_settings(options), is_loading=options.load)

@@ -1,0 +1,158 @@
+"""POST /rerank: reads the body, keeps the deadline, notices when the client has gone."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from blockrank_server.models.errors import InputError
+from blockrank_server.service.errors import (
+    BadJsonError,
+    BodyTooLargeError,
+    DeadlineError,
+    InferenceError,
+    InvalidFieldError,
+)
+from blockrank_server.service.metrics import CLIENT_GONE, Metrics
+from blockrank_server.service.model_host import ModelHost
+from blockrank_server.service.request_log import RequestRecord
+from blockrank_server.service.settings import Settings
+from blockrank_server.service.shapes import Shape, shape_of
+from blockrank_server.service.shortlist import Shortlist, in_callers_words, make_shortlist
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+T = TypeVar("T")
+
+
+async def rerank(request: Request) -> Response:
+    """Rank the documents of a body of any shape.
+
+    Raises:
+        ServiceError: of any kind.
+    """
+    settings: Settings = request.app.state.settings
+    request.state.record.is_rerank = True
+    timeout_ms = _timeout_ms(request, settings.request_timeout_ms)
+    # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
+    # because a client that still sends sees a broken connection instead of the error.
+    refusal = request.app.state.host.refusal()
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            raw = await _read_body(request, settings.max_body_bytes)
+            if refusal is not None:
+                raise refusal
+            return await _unless_gone(request, _answer(request, raw))
+    except TimeoutError:
+        raise DeadlineError(f"No answer within {timeout_ms} ms") from None
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_GONE)
+
+
+async def _answer(request: Request, raw: bytes) -> Response:
+    host: ModelHost = request.app.state.host
+    settings: Settings = request.app.state.settings
+    record: RequestRecord = request.state.record
+    ranker = host.ranker
+    body = _read_json(raw)
+    shape = shape_of(body)
+    record.shape = shape.name
+    started_s = time.perf_counter()
+    shortlist = await host.prepare(
+        lambda: make_shortlist(shape, body, ranker, strict_model=settings.strict_model)
+    )
+    record.tokenize_s = time.perf_counter() - started_s
+    _count(shortlist, record, request.app.state.metrics)
+    result = shortlist.result(await _scores(host, shape, shortlist, record), ranker)
+    content = orjson.dumps(shape.render(result))
+    headers = shape.headers(result) | {"Server-Timing": record.server_timing()}
+    return Response(content, headers=headers, media_type="application/json")
+
+
+async def _scores(
+    host: ModelHost, shape: Shape, shortlist: Shortlist, record: RequestRecord
+) -> list[float]:
+    if shortlist.encoded is None:
+        return []
+    try:
+        scored = await host.score(shortlist.encoded)
+    except InputError as error:
+        raise in_callers_words(error, shape, shortlist.kept) from error
+    except InferenceError as error:
+        raise shape.inference_failed(str(error)) from error
+    record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
+    return scored.scores
+
+
+def _count(shortlist: Shortlist, record: RequestRecord, metrics: Metrics) -> None:
+    encoded = shortlist.encoded
+    record.num_documents = len(shortlist.request.documents)
+    record.num_tokens = encoded.num_tokens if encoded else 0
+    metrics.ignored(shortlist.request.ignored_fields)
+    metrics.encoded(
+        num_documents=record.num_documents,
+        num_truncated=len(encoded.truncated_documents) if encoded else 0,
+        tokenize_s=record.tokenize_s,
+    )
+
+
+def _timeout_ms(request: Request, limit: int) -> int:
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return limit
+    if not (given.isascii() and given.isdigit() and len(given) < 18 and int(given) > 0):
+        raise InvalidFieldError(
+            f"{TIMEOUT_HEADER} is not a whole number above 0", field=TIMEOUT_HEADER
+        )
+    return min(limit, int(given))
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The body, refused as soon as it is known to be too large."""
+    too_large = BodyTooLargeError(f"body has more than {limit} bytes, the limit (max_body_bytes)")
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared[:18]) > limit:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _read_json(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadJsonError(f"body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadJsonError("body is not a JSON object")
+    return body
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work, which is cancelled when the client goes first.
+
+    Raises:
+        ClientDisconnect: the client has gone.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,188 @@
+"""What a caller can be told, and its HTTP form: one class a reason, one flat body for all shapes.
+
+ServiceError
+├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
+├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
+├── BodyTooLargeError 413      OverloadedError 429       DeadlineError 504
+├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
+└── InternalError 500          InferenceError 500 ── BackendError 424 (shape B)
+
+Texts are shown to callers and written to logs: no paths, no tensors, no text of a document.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import orjson
+from starlette.responses import Response
+
+
+class ServiceError(Exception):
+    """A failure the caller can act on.
+
+    Args:
+        message: one sentence; for a field it names the field, the limit and the value.
+        field: the field at fault as the caller spells it.
+        errors: [{loc, msg, type}], where more than one field is at fault.
+        retry_after_s: seconds until another try makes sense; sent rounded up, at least 1.
+
+    Attributes:
+        status: HTTP status.
+        error_type: TEI's name for the kind of error.
+        openai_type: OpenAI's name for it.
+        reason: label of rerank_rejected_total.
+    """
+
+    status: ClassVar[int] = 500
+    error_type: ClassVar[str] = "Backend"
+    openai_type: ClassVar[str] = "server_error"
+    reason: ClassVar[str] = "internal"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        errors: Sequence[Mapping[str, object]] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.errors = tuple(errors)
+        self.retry_after_s = retry_after_s
+
+    def headers(self) -> dict[str, str]:
+        """Headers of the response."""
+        if self.retry_after_s is None:
+            return {}
+        return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
+
+    def body(self, request_id: str) -> dict[str, object]:
+        """The response body, with the field every known client looks for."""
+        message = str(self)
+        body: dict[str, object] = {
+            "error": message,
+            "error_type": self.error_type,
+            "message": message,
+            "detail": message,
+            "object": "error",
+            "type": self.openai_type,
+            "param": self.field,
+            "code": self.status,
+            "request_id": request_id,
+        }
+        return body | ({"errors": list(self.errors)} if self.errors else {})
+
+    def response(self, request_id: str) -> Response:
+        """The error on the wire."""
+        content = orjson.dumps(self.body(request_id))
+        return Response(content, self.status, self.headers(), media_type="application/json")
+
+
+class _RequestError(ServiceError):
+    status, error_type = 422, "Validation"
+    openai_type, reason = "invalid_request_error", "invalid"
+
+
+class BadJsonError(_RequestError):
+    """The body is not a JSON object."""
+
+    status = 400
+
+
+class EmptyFieldError(_RequestError):
+    """An empty query, or no documents."""
+
+    status, error_type = 400, "Empty"
+
+
+class InvalidFieldError(_RequestError):
+    """A field of the wrong type or out of range."""
+
+
+class UnknownPathError(_RequestError):
+    """No such path."""
+
+    status, error_type, openai_type, reason = 404, "NotFound", "not_found_error", "not_found"
+
+
+class UnknownModelError(UnknownPathError):
+    """Another model than the one served was named, with strict_model on."""
+
+
+class MethodNotAllowedError(_RequestError):
+    """The path exists, with another method."""
+
+    status, error_type, reason = 405, "NotFound", "not_found"
+
+
+class BodyTooLargeError(_RequestError):
+    """The body has more than max_body_bytes."""
+
+    status, reason = 413, "too_large"
+
+
+class OverloadedError(ServiceError):
+    """The queue is full. 429 and not 503, which some clients do not retry and others wait on."""
+
+    status, error_type, openai_type, reason = 429, "Overloaded", "rate_limit_error", "overloaded"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("Model is overloaded", retry_after_s=retry_after_s)
+
+
+class _UnavailableError(ServiceError):
+    status, error_type, openai_type = 503, "Unhealthy", "service_unavailable_error"
+
+
+class LoadingError(_UnavailableError):
+    """The model is not ready yet."""
+
+    reason = "loading"
+
+
+class DrainingError(_UnavailableError):
+    """The server is shutting down."""
+
+    reason = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("Server is shutting down", retry_after_s=1)
+
+
+class ModelUnavailableError(_UnavailableError):
+    """The model could not be loaded, or its thread has died. Only a restart helps."""
+
+    reason = "unavailable"
+
+
+class DeadlineError(ServiceError):
+    """No answer in time."""
+
+    status, error_type, openai_type, reason = 504, "Timeout", "timeout_error", "deadline"
+
+
+class InternalError(ServiceError):
+    """A fault of ours outside of the model."""
+
+
+class InferenceError(ServiceError):
+    """The model raised, or gave something else than one finite score a document."""
+
+    reason = "inference"
+
+
+class BackendError(InferenceError):
+    """InferenceError, with the status TEI gives it."""
+
+    status = 424
+
+
+def all_errors(root: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
+    """Every public class below root, so that docs, metrics and tests cannot miss one."""
+    found: list[type[ServiceError]] = []
+    for kind in root.__subclasses__():
+        found += [] if kind.__name__.startswith("_") else [kind]
+        found += all_errors(kind)
+    return found

@@ -1,0 +1,216 @@
+"""The model's life beside the server: load, warm up, score, end. And what a caller may know of it.
+
+One thread opens the ranker and is the only one that scores; a pool of others tokenises.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from blockrank_server.models.request import EncodedRequest
+from blockrank_server.service.batcher import Batcher
+from blockrank_server.service.batching import ArrivalOrder, Scored
+from blockrank_server.service.errors import (
+    DrainingError,
+    LoadingError,
+    ModelUnavailableError,
+    OverloadedError,
+    ServiceError,
+)
+from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.settings import Settings
+
+if TYPE_CHECKING:
+    from blockrank_server.models.ranker import Ranker
+
+OpenRanker = Callable[[Settings], "Ranker"]
+T = TypeVar("T")
+
+
+class Phase(StrEnum):
+    """Where the model is in its life."""
+
+    LOADING = "loading"
+    WARMING = "warming"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+def open_ranker(settings: Settings) -> "Ranker":
+    """Open the ranker the settings name.
+
+    Raises:
+        CardError, CheckpointError: it cannot be opened.
+    """
+    # Here and not on top: torch takes seconds to import, and the server answers probes meanwhile.
+    import torch  # noqa: PLC0415
+
+    from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
+
+    if settings.num_torch_threads is not None:
+        torch.set_num_threads(settings.num_torch_threads)
+    return Ranker.open(
+        settings.model,
+        card=settings.card,
+        adapter=settings.adapter,
+        device=settings.device,
+        dtype=settings.dtype,
+        revision=settings.revision,
+        offline=settings.offline,
+        cache_dir=settings.cache_dir,
+    )
+
+
+class ModelHost:
+    """Owns the ranker, its thread, its queue and the tokenising pool.
+
+    Args:
+        settings: of the server.
+        open_ranker: gives the ranker; called on the model's thread.
+        metrics: of the app.
+    """
+
+    def __init__(self, settings: Settings, open_ranker: OpenRanker, metrics: Metrics) -> None:
+        self._settings, self._open, self._metrics = settings, open_ranker, metrics
+        self._batcher = Batcher(
+            ArrivalOrder(
+                max_batch_tokens=settings.max_batch_tokens, max_wait_s=settings.max_wait_ms / 1000
+            ),
+            max_queue_requests=settings.max_queue_requests,
+            max_queue_tokens=settings.max_queue_tokens,
+            observe=metrics.batch,
+        )
+        self._pool = ThreadPoolExecutor(settings.num_tokenize_threads, "tokenize")
+        # A daemon, so that a process told to stop does not wait for a load of minutes.
+        self._thread = threading.Thread(target=self._own_model, name="model", daemon=True)
+        self._num_preparing = 0
+        self._is_draining = False
+        self._loading = Phase.LOADING
+        self._ranker: Ranker | None = None
+        self.load_error: BaseException | None = None
+        self._log = structlog.get_logger()
+        metrics.watch(
+            num_requests=lambda: self._batcher.num_requests,
+            num_tokens=lambda: self._batcher.num_tokens,
+            is_ready=lambda: self.phase is Phase.READY,
+        )
+
+    @property
+    def phase(self) -> Phase:
+        """Where the model is in its life."""
+        if self.load_error is not None:
+            return Phase.FAILED
+        if self._batcher.is_dead:
+            return Phase.DEAD
+        return Phase.DRAINING if self._is_draining else self._loading
+
+    @property
+    def ranker(self) -> "Ranker":
+        """The ranker.
+
+        Raises:
+            ServiceError: it is not there yet, or never will be.
+        """
+        if self._ranker is None:
+            raise self.refusal() or LoadingError("Model is loading", retry_after_s=1)
+        return self._ranker
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether the model has ever been ready."""
+        return self._loading is Phase.READY
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the model's thread has ended."""
+        return not self._thread.is_alive()
+
+    def refusal(self) -> ServiceError | None:
+        """Why requests are refused at the moment, if they are."""
+        match self.phase:
+            case Phase.READY:
+                return None
+            case Phase.DRAINING:
+                return DrainingError()
+            case Phase.FAILED:
+                return ModelUnavailableError("Model could not be loaded")
+            case Phase.DEAD:
+                return ModelUnavailableError("The model's thread has died")
+            case phase:
+                return LoadingError(f"Model is {phase}", retry_after_s=1)
+
+    def start(self) -> None:
+        """Start to load the model."""
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Refuse new requests; those accepted are answered. Safe in a signal handler."""
+        self._is_draining = True
+
+    async def prepare(self, work: Callable[[], T]) -> T:
+        """Run work on a tokenising thread.
+
+        Raises:
+            OverloadedError: there is as much before the queue and in it as the queue may hold.
+        """
+        if self._num_preparing + self._batcher.num_requests >= self._settings.max_queue_requests:
+            raise OverloadedError(self._batcher.predicted_wait_s)
+        self._num_preparing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._num_preparing -= 1
+
+    async def score(self, request: EncodedRequest) -> Scored:
+        """Scores of one request. Cancelled, it leaves the queue.
+
+        Raises:
+            OverloadedError, InputTooLongError, DrainingError: it was not accepted.
+            InferenceError: the model failed.
+            ModelUnavailableError: its thread has died.
+        """
+        scored = await asyncio.wrap_future(self._batcher.submit(request).future)
+        self._metrics.queued(scored.queue_s)
+        return scored
+
+    def close(self, timeout_s: float) -> bool:
+        """Answer what was accepted, then end. Returns whether the model's thread has ended."""
+        self.drain()
+        deadline_s = time.monotonic() + timeout_s
+        # A thread that still loads has accepted nothing, so there is nothing to wait for.
+        self._batcher.close(timeout_s if self.has_loaded else 0.0)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.has_loaded:
+            self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        return self.is_ended
+
+    def _own_model(self) -> None:
+        try:
+            ranker = self._open(self._settings)
+            self._loading = Phase.WARMING
+            ranker.warm_up()
+        except BaseException as error:
+            self.load_error = error
+            self._log.error("the model failed to load", error=str(error), kind=type(error).__name__)
+            return
+        info = ranker.info
+        self._metrics.model_loaded(
+            model=info.name,
+            revision=info.revision,
+            dtype=info.dtype,
+            device=info.device,
+            attention=info.attention,
+        )
+        self._ranker, self._loading = ranker, Phase.READY
+        self._log.info("ready", model=info.name, load_seconds=round(info.load_seconds, 3))
+        with contextlib.suppress(BaseException):  # run has told everybody and logged it
+            self._batcher.run(ranker.score)

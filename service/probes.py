@@ -1,0 +1,118 @@
+"""GET routes: health, readiness, what is served, metrics."""
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from blockrank_server.service.model_host import ModelHost, Phase
+from blockrank_server.service.settings import Settings
+
+VERSION = version("blockrank-server")
+
+router = APIRouter(tags=["operations"])
+
+
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+def _host(request: Request) -> ModelHost:
+    host: ModelHost = request.app.state.host
+    return host
+
+
+@router.get("/health", summary="200 while the process can answer at all")
+@router.get("/health/live", include_in_schema=False)
+@router.get("/livez", include_in_schema=False)
+@router.get("/ping", include_in_schema=False)
+async def live(request: Request) -> Response:
+    """Fails only when a restart is the remedy: the model's thread has died."""
+    phase = _host(request).phase
+    return _json({"status": phase}, 503 if phase in (Phase.DEAD, Phase.FAILED) else 200)
+
+
+@router.get("/health/ready", summary="200 when requests are taken, else 503 and the reason")
+@router.get("/readyz", include_in_schema=False)
+async def ready(request: Request) -> Response:
+    """Fails while loading, warming up and draining, and when the model is lost."""
+    host = _host(request)
+    refusal = host.refusal()
+    if refusal is None:
+        return _json({"status": Phase.READY})
+    return _json({"status": host.phase, "reason": str(refusal)}, 503, refusal.headers())
+
+
+@router.get("/info", summary="What is served, with which limits (TEI's keys and ours)")
+async def info(request: Request) -> Response:
+    """503 until the model is loaded."""
+    return _json(server_info(request.app.state.settings, _host(request)))
+
+
+@router.get("/v1/models", summary="The one model that is served, as OpenAI lists models")
+@router.get("/models", include_in_schema=False)
+async def models(request: Request) -> Response:
+    """503 until the model is loaded."""
+    model = {
+        "id": _host(request).ranker.card.name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "blockrank-server",
+    }
+    return _json({"object": "list", "data": [model]})
+
+
+@router.get("/metrics", summary="Prometheus metrics")
+async def metrics(request: Request) -> Response:
+    """A route: as a mount, GET /metrics would be answered by a redirect."""
+    return Response(
+        generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
+    )
+
+
+@router.get("/version", summary="Version of the server")
+async def server_version() -> Response:
+    """Of the installed distribution."""
+    return _json({"version": VERSION})
+
+
+def server_info(settings: Settings, host: ModelHost) -> dict[str, Any]:
+    """Body of /info.
+
+    Raises:
+        ServiceError: the model is not loaded.
+    """
+    ranker = host.ranker
+    card, found = ranker.card, ranker.info
+    return {
+        "model_id": settings.model,
+        "model_sha": found.revision,
+        "model_dtype": found.dtype,
+        "served_model_name": card.name,
+        # Dify takes the first key for the kind of model.
+        "model_type": {"reranker": {"id2label": {"0": "relevance"}, "label2id": {"relevance": 0}}},
+        "max_concurrent_requests": settings.max_queue_requests,
+        "max_input_length": card.limits.max_document_tokens,
+        "max_batch_tokens": settings.max_batch_tokens,
+        "max_batch_requests": None,
+        "max_client_batch_size": card.limits.max_documents,
+        "auto_truncate": True,
+        "tokenization_workers": settings.num_tokenize_threads,
+        "version": VERSION,
+        "sha": None,
+        "docker_label": None,
+        "max_query_tokens": card.limits.max_query_tokens,
+        "max_queue_tokens": settings.max_queue_tokens,
+        "request_timeout_ms": settings.request_timeout_ms,
+        "max_score": ranker.max_score,
+        "device": found.device,
+        "attention": found.attention,
+        "num_layers_kept": found.num_layers_kept,
+        "num_layers": found.num_layers,
+        "load_seconds": found.load_seconds,
+        "card": card.model_dump(mode="json"),
+    }

@@ -1,0 +1,110 @@
+"""One rerank request and its result, whichever wire shape they travel in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from blockrank_server.models.request import Document
+
+_MAX_SCORE_CHARACTERS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """What a caller asks for.
+
+    Attributes:
+        query: not checked yet.
+        documents: strings or {title, text}, in the caller's order.
+        top_n: results to return; None for all.
+        return_documents: whether results carry their text.
+        raw_scores: the model's own scores instead of scores in [0, 1].
+        truncate: cut what is too long; otherwise it is an error.
+        max_document_tokens: lowers the card's limit; None leaves it.
+        max_query_tokens: lowers the card's limit; None leaves it.
+        model: the name the caller gave, if any.
+        ignored_fields: fields of the body that have no meaning here.
+    """
+
+    query: str
+    documents: tuple[Document, ...]
+    top_n: int | None = None
+    return_documents: bool = False
+    raw_scores: bool = False
+    truncate: bool = True
+    max_document_tokens: int | None = None
+    max_query_tokens: int | None = None
+    model: str | None = None
+    ignored_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One result: the document's index and its score as JSON text."""
+
+    index: int
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """What a caller gets.
+
+    Attributes:
+        ranking: best first, cut to top_n.
+        model: name of the card.
+        num_documents: of the request.
+        num_tokens: of the whole prompt.
+        truncated_documents: indices of the documents that were cut.
+        query_truncated: whether the query was cut.
+        texts: the documents' texts by index; empty unless asked for.
+    """
+
+    ranking: tuple[Ranked, ...]
+    model: str
+    num_documents: int
+    num_tokens: int = 0
+    truncated_documents: tuple[int, ...] = ()
+    query_truncated: bool = False
+    texts: tuple[str, ...] = ()
+
+
+def text_of(document: Document) -> str:
+    """The text of a document, without its title."""
+    return document if isinstance(document, str) else document["text"]
+
+
+def is_blank(document: Document) -> bool:
+    """Whether a document holds nothing to rank: no text, and no title either."""
+    if isinstance(document, str):
+        return not document.strip()
+    return not any(part.strip() for part in document.values())
+
+
+def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None) -> list[Ranked]:
+    """Results, best first; equal scores in input order.
+
+    Args:
+        scores: raw scores in input order.
+        max_score: raw score shown as 1; None shows raw scores.
+        top_n: results to keep; None for all.
+    """
+    if max_score is not None:
+        scores = [min(1.0, max(0.0, score / max_score)) for score in scores]
+    shown = [Ranked(i, score_text(score)) for i, score in enumerate(scores)]
+    # By what is shown: scores that differ only past the last digit shown are ties to the caller.
+    shown.sort(key=lambda item: (-float(item.score), item.index))
+    return shown[:top_n]
+
+
+def score_text(score: float) -> str:
+    """A score as a JSON number with a decimal point, no exponent, and at most 18 characters.
+
+    OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
+    BigDecimal past 18 characters (protocols 1.4, rule 4).
+    """
+    text = f"{Decimal(f'{score:.8g}'):f}"
+    if "." not in text:
+        return f"{text}.0"
+    text = text[:_MAX_SCORE_CHARACTERS].rstrip("0")
+    return f"{text}0" if text.endswith(".") else text

@@ -1,0 +1,90 @@
+"""The process: the app under uvicorn, signals, exit codes."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+from prometheus_client import disable_created_metrics
+
+from blockrank_server.service.app import create_app
+from blockrank_server.service.logs import configure_logs
+from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
+from blockrank_server.service.settings import Settings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which drains on a signal and stops if the model cannot be loaded."""
+
+    def __init__(self, config: uvicorn.Config, host: ModelHost) -> None:
+        super().__init__(config)
+        self._host = host
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Refuse new requests from this moment on; uvicorn then waits for the others."""
+        self._host.drain()
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop; uvicorn asks every 0.1 s."""
+        return await super().on_tick(counter) or self._host.load_error is not None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which at the end raises the signal again: we exit with 0 instead."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in _SIGNALS}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+
+def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
+    """Run the server until a signal.
+
+    Returns:
+        Exit code: 0 after a signal; 1 if the model could not be loaded, the port not be bound, or
+        an accepted request not be answered in time.
+    """
+    # They double the series with the birth of every other.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    configure_logs(settings.log_level)
+    app = create_app(settings, open_ranker)
+    host: ModelHost = app.state.host
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_timeout_s,
+    )
+    try:
+        Server(config, host).run()
+    except SystemExit:  # uvicorn has logged the reason, on standard output
+        return _leave(host, 1, f"cannot listen on {settings.host}:{settings.port}")
+    if (error := host.load_error) is not None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return _leave(host, 1, f"cannot load model {settings.model}: {reason}")
+    if host.has_loaded and not host.is_ended:
+        return _leave(host, 1, "requests were not answered within drain_timeout_s")
+    return _leave(host, 0)
+
+
+def _leave(host: ModelHost, code: int, message: str | None = None) -> int:
+    """Say why, and end the process here if the model's thread loads or hangs."""
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr)
+    if not host.is_ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A thread inside torch aborts the process when the interpreter is torn down under it.
+        os._exit(code)
+    return code

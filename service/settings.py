@@ -1,0 +1,75 @@
+"""Everything an operator can set. The only reader of the environment."""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PREFIX = "BLOCKRANK_"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, as BLOCKRANK_<FIELD>. Read once, at start-up.
+
+    Raises:
+        pydantic.ValidationError: a value out of range, or an unknown BLOCKRANK_ variable.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    model: str = Field(
+        "default", min_length=1, description="Local folder, hub name (owner/name) or default."
+    )
+    card: Path | None = Field(None, description="Card to use instead of the checkpoint's own.")
+    adapter: Path | None = Field(None, description="LoRA adapter to merge instead of the card's.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub repository.")
+    offline: bool = Field(False, description="Fetch nothing; use what the hub's cache holds.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1; auto takes CUDA if there is one.")
+    dtype: str = Field(
+        "auto", description="float32 or bfloat16; auto is bfloat16 on CUDA, float32 on the CPU."
+    )
+    cache_dir: Path | None = Field(None, description="Hub files and converted weights.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    max_batch_tokens: int = Field(
+        16_384, gt=0, description="Tokens in one forward pass; a larger request runs alone."
+    )
+    max_queue_requests: int = Field(256, gt=0, description="Requests waiting; one more gets 429.")
+    max_queue_tokens: int = Field(
+        1_000_000, gt=0, description="Tokens waiting; more get 429, a larger request 422."
+    )
+    max_wait_ms: float = Field(2.0, ge=0, le=1_000, description="Longest wait for batch mates.")
+    request_timeout_ms: int = Field(
+        8_000, gt=0, description="A request's deadline; X-Request-Timeout-Ms can lower it."
+    )
+    drain_timeout_s: int = Field(
+        30, gt=0, description="After SIGTERM: longest wait for requests already accepted."
+    )
+    max_body_bytes: int = Field(16_000_000, gt=0, description="Larger request bodies get 413.")
+    num_tokenize_threads: int = Field(2, gt=0, le=256, description="Threads that tokenise.")
+    num_torch_threads: int | None = Field(
+        None, gt=0, description="Threads of a forward pass on the CPU; unset leaves it to torch."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line written; probes are logged at debug."
+    )
+    strict_model: bool = Field(
+        False, description="Answer 404 to a request that names another model than the one served."
+    )
+
+    @model_validator(mode="after")
+    def _refuse_unknown_variables(self) -> Self:
+        fields = {f"{_PREFIX}{name.upper()}" for name in type(self).model_fields}
+        found = {name.upper() for name in os.environ if name.upper().startswith(_PREFIX)}
+        if unknown := found - fields:
+            known = ", ".join(sorted(fields))
+            raise ValueError(f"unknown {', '.join(sorted(unknown))}; there are {known}")
+        return self
+
+    def effective(self) -> dict[str, object]:
+        """Every setting with the value in force, fit for JSON."""
+        return self.model_dump(mode="json")

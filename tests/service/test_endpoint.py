@@ -1,0 +1,228 @@
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from blockrank_server.models.errors import InputTooLongError
+
+if TYPE_CHECKING:
+    from tests.service.conftest import FakeRanker, MakeClient
+
+QUERY = "capital of France"
+DOCUMENTS = ["Berlin in Germany", "Paris capital of France", "of course"]
+A = {"query": QUERY, "documents": DOCUMENTS}
+B = {"query": QUERY, "texts": DOCUMENTS}
+BODIES = pytest.mark.parametrize("body", [A, B], ids=["a", "b"])
+
+
+def ranking(response: Any) -> list[int]:
+    read = response.json()
+    return [item["index"] for item in (read if isinstance(read, list) else read["results"])]
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+@BODIES
+def test_each_path_answers_both_shapes(client: TestClient, path: str, body: Any) -> None:
+    response = client.post(path, json=body)
+    assert response.status_code == 200
+    assert ranking(response) == [1, 2, 0]
+
+
+def test_no_content_type_is_needed(client: TestClient) -> None:
+    response = client.post("/rerank", content=orjson.dumps(A))
+    assert "content-type" not in response.request.headers
+    assert ranking(response) == [1, 2, 0]
+    response = client.post("/rerank", content=orjson.dumps(B), headers={"Content-Type": "text/x"})
+    assert ranking(response) == [1, 2, 0]
+
+
+def test_scores_are_shares_of_the_largest_and_raw_only_if_asked(
+    make_client: "MakeClient", fake_ranker: "type[FakeRanker]"
+) -> None:
+    with make_client(fake_ranker(max_score=4.0)) as client:
+        shown = client.post("/rerank", json=B).json()
+        raw = client.post("/rerank", json=B | {"raw_scores": True}).json()
+    assert sum(item["score"] for item in shown) == pytest.approx(1.0)
+    assert [item["score"] for item in raw] == pytest.approx([4 * i["score"] for i in shown])
+
+
+def test_top_n_and_return_documents(client: TestClient) -> None:
+    response = client.post("/rerank", json=A | {"top_n": 1, "return_documents": True})
+    assert [item["document"] for item in response.json()["results"]] == [{"text": DOCUMENTS[1]}]
+
+
+@BODIES
+def test_blank_documents_come_back_with_nothing(client: TestClient, body: Any) -> None:
+    field = "texts" if "texts" in body else "documents"
+    response = client.post("/rerank", json=body | {field: ["", *DOCUMENTS, " \n"]})
+    assert ranking(response) == [2, 3, 1, 0, 4]
+    assert response.text.count(":0.0}") == 2
+
+
+def test_only_blank_documents_need_no_model(
+    make_client: "MakeClient", fake_ranker: "type[FakeRanker]"
+) -> None:
+    ranker = fake_ranker()
+    with make_client(ranker) as client:
+        response = client.post("/rerank", json={"query": "q", "texts": [" ", ""]})
+        assert response.json() == [{"index": 0, "score": 0.0}, {"index": 1, "score": 0.0}]
+        assert client.post("/rerank", json={"query": " ", "texts": [""]}).status_code == 400
+    assert ranker.batches == []
+
+
+@BODIES
+def test_the_limit_of_documents(
+    make_client: "MakeClient", fake_ranker: "type[FakeRanker]", body: Any
+) -> None:
+    field = "texts" if "texts" in body else "documents"
+    with make_client(fake_ranker(max_documents=3)) as client:
+        assert client.post("/rerank", json=body).status_code == 200
+        response = client.post("/rerank", json=body | {field: ["x"] * 4})
+    assert response.status_code == 422
+    assert response.json()["error"] == f"{field}: batch size 4 > maximum allowed batch size 3"
+    assert response.json()["param"] == field
+
+
+@BODIES
+def test_an_error_counts_and_spells_as_the_caller_does(client: TestClient, body: Any) -> None:
+    field = "texts" if "texts" in body else "documents"
+    texts = ["", "short", " ", "long " * 51]
+    response = client.post("/rerank", json=body | {field: texts, "truncate": False})
+    assert response.status_code == 422
+    assert response.json()["param"] == f"{field}[3]"
+    assert response.json()["message"].startswith(f"{field}[3] is longer than 50 tokens")
+
+
+@BODIES
+def test_what_is_cut_is_told_in_the_caller_s_count(client: TestClient, body: Any) -> None:
+    field = "texts" if "texts" in body else "documents"
+    texts = ["", "a b c", "a", "a b c d"]
+    response = client.post("/rerank", json=body | {field: texts, "max_tokens_per_doc": 2})
+    expected = f"2 of 4 {field} truncated: 1, 3"
+    if field == "texts":
+        assert response.headers["x-rerank-warning"] == expected
+    else:
+        assert response.json()["meta"]["warnings"] == [expected]
+
+
+def test_the_tokens_are_counted(client: TestClient) -> None:
+    assert client.post("/rerank", json=A).json()["usage"]["total_tokens"] == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "error_type"),
+    [
+        (b"", 400, "Validation"),
+        (b"{", 400, "Validation"),
+        (b"\xff", 400, "Validation"),
+        (b"[" * 100_000, 400, "Validation"),
+        (b'{"query":"\\ud800","texts":["a"]}', 400, "Validation"),
+        (b'{"query":"q","texts":["a"],"top_n":1e999}', 400, "Validation"),
+        (b"[]", 400, "Validation"),
+        (b"{}", 422, "Validation"),
+        (b'{"query":"q","texts":[]}', 400, "Empty"),
+        (b'{"query":"q","documents":[]}', 400, "Empty"),
+        (b'{"query":" ","documents":["a"]}', 400, "Empty"),
+        (b'{"query":"q","documents":"a"}', 422, "Validation"),
+        (b'{"query":"q","documents":["a"],"top_n":-1}', 422, "Validation"),
+        (b'{"query":"q","documents":[' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"]}", 422, None),
+        (b'{"query":"q","documents":[' + b"[" * 900 + b"]" * 900 + b"]}", 422, None),
+    ],
+)
+def test_a_bad_body(
+    client: TestClient, content: bytes, status: int, error_type: str | None
+) -> None:
+    response = client.post("/rerank", content=content)
+    assert response.status_code == status
+    assert response.json()["error_type"] == (error_type or "Validation")
+    assert response.json()["code"] == status
+
+
+def test_a_strict_server_knows_its_name(make_client: "MakeClient") -> None:
+    with make_client(strict_model=True) as client:
+        assert client.post("/rerank", json=A | {"model": "fake"}).status_code == 200
+        assert client.post("/rerank", json=A).status_code == 200
+        response = client.post("/rerank", json=A | {"model": "rerank-v3.5"})
+    assert (response.status_code, response.json()["param"]) == (404, "model")
+
+
+def test_any_name_is_accepted_otherwise(client: TestClient) -> None:
+    response = client.post("/rerank", json=A | {"model": "rerank-v3.5"})
+    assert response.json()["model"] == "fake"
+
+
+def test_an_error_of_the_model_layer_after_the_queue_is_respelled(
+    make_client: "MakeClient", fake_ranker: "type[FakeRanker]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranker = fake_ranker()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise InputTooLongError("max_document_tokens is 1", field="max_document_tokens", value=1)
+
+    monkeypatch.setattr(ranker, "encode", refuse)
+    with make_client(ranker) as client:
+        response = client.post("/rerank", json=A)
+    assert response.json()["message"] == "max_tokens_per_doc is 1"
+    assert response.json()["param"] == "max_tokens_per_doc"
+
+
+def test_server_timing_tells_the_stages(client: TestClient) -> None:
+    parts = client.post("/rerank", json=A).headers["server-timing"].split(", ")
+    names, values = zip(*(part.split(";dur=") for part in parts), strict=True)
+    assert names == ("tokenize", "queue", "infer", "total")
+    assert all(float(value) >= 0 for value in values)
+    assert sum(map(float, values[:3])) <= float(values[3]) + 0.02
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    [
+        "query",
+        "documents",
+        "texts",
+        "top_n",
+        "top_k",
+        "truncate",
+        "rank_fields",
+        "model",
+        "x",
+        "max_tokens_per_doc",
+        "return_documents",
+        "raw_scores",
+        "truncation_direction",
+    ]
+)
+TEXTS = st.lists(st.text(max_size=20), max_size=5)
+OBJECTS = st.dictionaries(st.sampled_from(["text", "title", "a"]), JSON)
+LIKELY = st.fixed_dictionaries(
+    {"query": st.text(max_size=8)},
+    optional={"documents": TEXTS | st.lists(OBJECTS, max_size=3), "texts": TEXTS, "top_n": JSON},
+)
+
+
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+)
+@given(
+    content=st.binary(max_size=40)
+    | st.dictionaries(KEYS, JSON).map(json.dumps).map(str.encode)
+    | LIKELY.map(json.dumps).map(str.encode)
+)
+def test_no_body_makes_the_server_fail(client: TestClient, content: bytes) -> None:
+    response = client.post("/rerank", content=content)
+    assert response.status_code in (200, 400, 422)
+    read = orjson.loads(response.content)
+    if response.status_code == 200:
+        items = read if isinstance(read, list) else read["results"]
+        assert all(0 <= value <= 1 for i in items for k, value in i.items() if "score" in k)
+    else:
+        assert read["error"] == read["message"] == read["detail"]

@@ -1,0 +1,120 @@
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from blockrank_server.service.metrics import SECONDS, document_bucket
+
+if TYPE_CHECKING:
+    from tests.service.conftest import FakeRanker, MakeClient
+
+BODY = {"query": "a b", "texts": ["a", "b", "c " * 60], "foo": 1, "priority": 2}
+NAMES = {
+    "rerank_requests": "counter",
+    "rerank_request_duration_seconds": "histogram",
+    "rerank_queue_duration_seconds": "histogram",
+    "rerank_tokenize_duration_seconds": "histogram",
+    "rerank_inference_duration_seconds": "histogram",
+    "rerank_queue_tokens": "gauge",
+    "rerank_queue_requests": "gauge",
+    "rerank_batch_requests": "histogram",
+    "rerank_batch_tokens": "histogram",
+    "rerank_documents_per_request": "histogram",
+    "rerank_truncated_documents": "counter",
+    "rerank_rejected": "counter",
+    "rerank_ignored_fields": "counter",
+    "rerank_model_info": "gauge",
+    "rerank_ready": "gauge",
+}
+
+
+def samples(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {(s.name, frozenset(s.labels.items())): s.value for f in families for s in f.samples}
+
+
+def value(client: TestClient, name: str, **labels: Any) -> float:
+    return samples(client)[name, frozenset(labels.items())]
+
+
+def test_every_name_is_there_before_the_first_request(client: TestClient) -> None:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    found = {f.name: f.type for f in families if f.name.startswith("rerank_")}
+    assert {name: kind for name, kind in found.items() if "_created" not in name} == NAMES
+
+
+def test_requests_create_no_new_series(client: TestClient) -> None:
+    before = set(samples(client))
+    for content in (b"{", b"{}", b'{"query":"q","texts":["a"],"anything":1}'):
+        for path in ("/rerank", "/v1/rerank", "/what/ever"):
+            client.post(path, content=content)
+    client.post("/rerank", json={"query": "q", "documents": ["a"] * 1001})
+    client.post("/rerank", json=BODY)
+    assert set(samples(client)) == before
+
+
+def test_an_answered_request_is_counted(client: TestClient) -> None:
+    assert client.post("/rerank", json=BODY).status_code == 200
+    found = samples(client)
+
+    def of(name: str, **labels: str) -> float:
+        return found[name, frozenset(labels.items())]
+
+    assert of("rerank_requests_total", shape="b", status="200") == 1
+    assert of("rerank_request_duration_seconds_count", shape="b", documents="5") == 1
+    for stage in ("queue", "tokenize", "inference"):
+        assert of(f"rerank_{stage}_duration_seconds_count") == 1
+    assert of("rerank_batch_requests_sum") == 1
+    assert of("rerank_batch_tokens_sum") == 54
+    assert of("rerank_documents_per_request_sum") == 3
+    assert of("rerank_truncated_documents_total") == 1
+    assert of("rerank_ignored_fields_total", field="priority") == 1
+    assert of("rerank_ignored_fields_total", field="other") == 1
+
+
+def test_a_refused_request_is_counted_with_its_reason(client: TestClient) -> None:
+    client.post("/rerank", content=b"{")
+    client.post("/rerank", json=BODY | {"top_n": -1})
+    assert value(client, "rerank_requests_total", shape="none", status="400") == 1
+    assert value(client, "rerank_requests_total", shape="b", status="422") == 1
+    assert value(client, "rerank_rejected_total", reason="invalid") == 2
+    assert value(client, "rerank_request_duration_seconds_count", shape="b", documents="1") == 0
+
+
+def test_the_queue_is_seen_while_it_stands(
+    make_client: "MakeClient", gate: Any, fake_ranker: "type[FakeRanker]"
+) -> None:
+    with make_client(gate.ranker()) as client:
+        host = client.app.state.host  # type: ignore[attr-defined]
+        host._batcher.submit(fake_ranker().encode("q", ["a b"]))
+        assert gate.entered.wait(60)
+        host._batcher.submit(fake_ranker().encode("q", ["a b c"]))
+        assert value(client, "rerank_queue_requests") == 1
+        assert value(client, "rerank_queue_tokens") == 4
+        gate.opened.set()
+
+
+def test_the_model_is_named(client: TestClient) -> None:
+    labels = {"model": "fake", "revision": "", "dtype": "float32", "device": "cpu"}
+    assert value(client, "rerank_model_info", attention="torch", **labels) == 1
+
+
+def test_two_apps_share_no_state(make_client: "MakeClient") -> None:
+    with make_client() as first, make_client() as second:
+        first.post("/rerank", json=BODY)
+        assert value(second, "rerank_requests_total", shape="b", status="200") == 0
+
+
+def test_seconds_are_half_octaves_from_a_millisecond_past_thirty_seconds() -> None:
+    assert SECONDS[0] == 0.001
+    assert SECONDS[-2] < 30 < SECONDS[-1]
+    assert all(b / a == pytest.approx(2**0.5, rel=1e-2) for a, b in itertools.pairwise(SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("count", "label"), [(0, "1"), (1, "1"), (2, "2"), (3, "5"), (1000, "1000"), (1001, "more")]
+)
+def test_document_bucket(count: int, label: str) -> None:
+    assert document_bucket(count) == label

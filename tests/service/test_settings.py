@@ -1,0 +1,60 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from blockrank_server.service.settings import Settings
+
+
+def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKRANK_MAX_BATCH_TOKENS", "77")
+    assert Settings().max_batch_tokens == 77
+
+
+def test_an_argument_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKRANK_PORT", "77")
+    assert Settings(port=78).port == 78
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKRANK_CARD", "")
+    assert Settings().card is None
+
+
+def test_an_unknown_variable_is_refused_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKRANK_MAX_BATCH_TOKEN", "77")
+    with pytest.raises(ValidationError, match="unknown BLOCKRANK_MAX_BATCH_TOKEN;"):
+        Settings()
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(ValidationError, match="prot"):
+        Settings(prot=80)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_batch_tokens", 0),
+        ("max_queue_requests", 0),
+        ("max_queue_tokens", 0),
+        ("max_wait_ms", -1),
+        ("request_timeout_ms", 0),
+        ("port", 65_536),
+        ("num_tokenize_threads", 0),
+        ("log_level", "loud"),
+        ("model", ""),
+    ],
+)
+def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_every_field_is_described() -> None:
+    assert [n for n, field in Settings.model_fields.items() if not field.description] == []
