@@ -5,6 +5,7 @@ One thread opens the ranker and is the only one that scores; a pool of others to
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -51,6 +52,9 @@ def open_ranker(settings: Settings) -> "Ranker":
     Raises:
         CardError, CheckpointError: it cannot be opened.
     """
+    # OpenMP reads it when torch is loaded. Its default, to spin at barriers, starves the event loop
+    # and the tokenisers: measured 4x slower with a busy neighbour (loadtests/results/LOG.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Here and not on top: torch takes seconds to import, and the server answers probes meanwhile.
     import torch  # noqa: PLC0415
 
