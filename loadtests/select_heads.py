@@ -35,34 +35,9 @@ from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.weights import load_network
 
 NUM_LAYERS, NUM_HEADS = 30, 9  # of SmolLM2-135M
-START = {"control": "<|im_start|>"}
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "paragraphs": {
-        "prefix": [START, {"text": "user\nHere are some paragraphs:\n\n"}],
-        "document": [{"text": "{content}\n\n"}],
-    },
-    "labelled": {
-        "prefix": [START, {"text": "user\nHere are some documents:\n\n"}],
-        "document": [{"text": "Document: {content}\n\n"}],
-    },
-    "framed": {
-        "prefix": [
-            START,
-            {
-                "text": "user\nYou will be given a list of documents and then a query. Find the "
-                "documents that help answer the query.\n\nDocuments:"
-            },
-        ],
-        "document": [{"text": "\nDOCUMENT: {content} | END"}],
-    },
-}
-TAILS = {
-    "bare": "Query: {query}",
-    "use": "Use the paragraphs above to answer the query.\n\nQuery: {query}",
-    "twice": "Query: {query}\nFind what answers the query.\nQuery: {query}",
-}
-
-
+PROMPTS = json.loads(Path(__file__).with_name("data").joinpath("prompts.json").read_text())
+LAYOUTS: dict[str, dict[str, Any]] = PROMPTS["layouts"]
+TAILS: dict[str, str] = PROMPTS["tails"]
 Variant = tuple[str, int]  # tail, offset
 
 
@@ -168,6 +143,17 @@ class Measured:
             for name, (mass, positives) in half.items()
         }
 
+    def best(self, count: int) -> list[tuple[int, dict[str, float]]]:
+        """The heads that rank all lists best alone."""
+        halves = {name: (self.choose[name], self.report[name]) for name in self.choose}
+        both = {
+            n: tuple(map(np.concatenate, zip(a, b, strict=True))) for n, (a, b) in halves.items()
+        }
+        num_heads = next(iter(both.values()))[0].shape[1]
+        scores = {head: self.score(both, [head]) for head in range(num_heads)}
+        order = sorted(scores, key=lambda head: -np.mean(list(scores[head].values())))
+        return [(head, scores[head]) for head in order[:count]]
+
     def greedy(self, max_heads: int, max_layer: int, num_heads: int) -> list[int]:
         """Heads added one by one, each the one that helps the mean over sets most."""
         chosen: list[int] = []
@@ -186,25 +172,42 @@ class Measured:
         return chosen
 
 
-def choose(folder: Path, max_heads: int, max_layers: list[int], num_heads: int) -> None:
-    """Print a Markdown table: one line a layout, variant and last layer."""
+def choose(folder: Path, max_heads: int, max_layers: list[int]) -> None:
+    """Print two Markdown tables: greedy sets of heads, and the best single heads on all lists."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*.npz")):
         files.setdefault(path.stem.split("--")[0], []).append(path)
     names = sorted({path.stem.split("--")[1] for paths in files.values() for path in paths})
-    columns = ["layout", "tail @offset", "last layer", "heads", "chosen on", "held out", *names]
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    greedy, single = [], []
     for layout, paths in files.items():
         for i, variant in enumerate(json.loads(str(np.load(paths[0])["variants"]))):
             measured = Measured(paths, i)
             for last in max_layers:
-                heads = measured.greedy(max_heads, last, num_heads)
-                seen = np.mean(list(measured.score(measured.choose, heads).values()))
-                held = measured.score(measured.report, heads)
-                named = " ".join(f"{h // num_heads}-{h % num_heads}" for h in heads)
-                row = [layout, variant, str(last), named, f"{seen:.3f}"]
-                row += [f"{np.mean(list(held.values())):.3f}", *(f"{held[n]:.3f}" for n in names)]
-                print(f"| {' | '.join(row)} |", flush=True)
+                heads = measured.greedy(max_heads, last, NUM_HEADS)
+                chosen_on = measured.score(measured.choose, heads)
+                held_out = measured.score(measured.report, heads)
+                seen = f"{np.mean(list(chosen_on.values())):.3f}"
+                greedy.append([layout, variant, str(last), _named(heads), seen, *_row(held_out)])
+            single += [
+                [layout, variant, _named([head]), *_row(rr)] for head, rr in measured.best(5)
+            ]
+    columns = ["layout", "tail @offset", "last layer", "heads", "chosen on", "held out", *names]
+    print(_table(columns, greedy))
+    print(_table(["layout", "tail @offset", "head", "all lists", *names], single))
+
+
+def _named(heads: list[int]) -> str:
+    return " ".join(f"{head // NUM_HEADS}-{head % NUM_HEADS}" for head in heads)
+
+
+def _row(scores: dict[str, float]) -> list[str]:
+    values = [float(np.mean(list(scores.values()))), *(scores[name] for name in sorted(scores))]
+    return [f"{value:.3f}" for value in values]
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def main() -> None:
@@ -227,7 +230,7 @@ def main() -> None:
         variants = list(product(args.tails, args.offsets))
         measure(args.data, args.out, args.num_lists, args.layouts, variants, args.dtype)
     else:
-        choose(args.folder, args.max_heads, args.last_layers, NUM_HEADS)
+        choose(args.folder, args.max_heads, args.last_layers)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from gguf import GGUFReader
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from blockrank_server.models.card import Weights
 from blockrank_server.models.errors import CheckpointError
@@ -82,7 +81,6 @@ def weights_file(weights: Weights) -> Path:
 
 
 def _convert(source: Path, last_layer: int, folder: Path) -> None:
-    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=source.name, dtype=torch.float32, local_files_only=True
     )
@@ -92,7 +90,6 @@ def _convert(source: Path, last_layer: int, folder: Path) -> None:
         if is_needed(name, last_layer)
     }
     save_file(tensors, folder / SINGLE_FILE)
-    logging.enable_progress_bar()
     del model.config.quantization_config  # the tensors written are not quantised any more
     model.config.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(

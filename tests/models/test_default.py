@@ -14,11 +14,11 @@ from blockrank_server.models.ranker import Ranker
 CARD = load_card(BUILT_IN / "default.json")
 QUESTIONS = [
     (
-        "what is the capital of france",
+        "why is the sky blue",
         [
-            "Berlin is the capital and largest city of Germany.",
-            "Paris is the capital and most populous city of France.",
-            "The Amazon rainforest covers most of the Amazon basin of South America.",
+            "Blue whales are the largest animals known to have existed.",
+            "The sky appears blue because air scatters short wavelengths of sunlight most.",
+            "The Blue Sky Catalog sells furniture and lamps.",
         ],
         1,
     ),

@@ -1,0 +1,109 @@
+"""What a request costs beside the model: POST /rerank to a server of its own, one at a time.
+
+    make load            (nothing else may run)
+
+Medians over the same shortlists as bench_ranker.py, from the client's clock and the server's
+Server-Timing. "outside" is all that is not the model's forward pass: HTTP, JSON, tokenising, queue.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from blockrank_server.models.shortlists import Shortlist, read_shortlists
+
+HERE = Path(__file__).parent
+COMMAND = Path(sys.executable).with_name("blockrank-server")
+Row = dict[str, Any]
+
+
+@contextmanager
+def server() -> Iterator[httpx.Client]:
+    """A client of a server on the embedded default, once it is ready."""
+    environment = os.environ | {"BLOCKRANK_REQUEST_TIMEOUT_MS": "600000"}
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if found := re.search(r"running on http://([\d.]+:\d+)", line):
+                break
+        else:
+            raise SystemExit("the server did not start")
+        with httpx.Client(base_url=f"http://{found[1]}", timeout=600) as client:
+            while client.get("/health/ready").status_code != httpx.codes.OK:
+                time.sleep(0.2)
+            yield client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measure(client: httpx.Client, shortlist: Shortlist, repeats: int) -> Row:
+    """One line of the table; times in milliseconds."""
+    body = {"query": shortlist.query, "documents": list(shortlist.documents)}
+    found = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        response = client.post("/rerank", json=body).raise_for_status()
+        wall = (time.perf_counter() - started) * 1e3
+        timing = dict(re.findall(r"(\w+);dur=([\d.]+)", response.headers["Server-Timing"]))
+        found.append({name: float(ms) for name, ms in timing.items()} | {"wall": wall})
+    row = {name: median(one[name] for one in found[1:]) for name in found[0]}  # the first warms up
+    outside = median(1 - one["infer"] / one["wall"] for one in found[1:])
+    return {"documents": len(shortlist.documents), **row, "outside": outside}
+
+
+def report(rows: list[Row], title: str) -> str:
+    """Markdown."""
+    lines = [
+        f"# {title}\n",
+        "| documents | client, ms | tokenise, ms | queue, ms | infer, ms | outside infer |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['documents']} | {r['wall']:.0f} | {r['tokenize']:.1f} | {r['queue']:.1f} | "
+        f"{r['infer']:.0f} | {r['outside']:.1%} |"
+        for r in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--documents", type=int, nargs="+", default=[10, 20, 50, 100])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    shortlist = read_shortlists(HERE / "data", "squad-sample")[0]
+    with server() as client:
+        info = client.get("/info").json()
+        rows = [measure(client, shortlist.first(n), args.repeats) for n in args.documents]
+    date = datetime.now(UTC).date().isoformat()
+    title = (
+        f"POST /rerank, {info['model_id']} on {info['device']} in {info['model_dtype']}, "
+        f"{os.cpu_count()} cores, one request at a time, {date}"
+    )
+    stem = args.out / f"http_{info['device']}_{date}"
+    stem.with_suffix(".md").write_text(report(rows, title))
+    stem.with_suffix(".json").write_text(
+        json.dumps({"title": title, "rows": rows}, indent=1) + "\n"
+    )
+    print(report(rows, title))
+
+
+if __name__ == "__main__":
+    main()
