@@ -7,6 +7,7 @@ B = segments computed together, L = longest segment among them, F = full keys, S
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -75,9 +76,9 @@ def block_attention(
     Source:
         Figure 2 of BlockRank, arXiv:2510.05396.
     """
-    _check(q_THD, k_TKD, v_TKD, plan.num_tokens)
+    check_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
     num_heads, num_kv, dim = q_THD.shape[1], k_TKD.shape[1], q_THD.shape[2]
-    out_THD = torch.zeros_like(q_THD)
+    out_THD = torch.empty_like(q_THD)  # every token stands in one group
     for group in plan:
         batch, length = group.queries_BL.shape
         # The heads of one KV head become rows of one query matrix, so no key is repeated.
@@ -89,7 +90,7 @@ def block_attention(
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
         out = out.view(batch, num_kv, num_heads // num_kv, length, dim).permute(0, 3, 1, 2, 4)
         rows_MHD = out.reshape(batch * length, num_heads, dim)[group.real_M]
-        out_THD = out_THD.index_copy(0, group.tokens_M, rows_MHD)
+        out_THD.index_copy_(0, group.tokens_M, rows_MHD)
     return out_THD
 
 
@@ -111,26 +112,32 @@ def _alike(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
 
 
 def _group(members: Sequence[Segment], device: torch.device) -> _Group:
-    length = max(segment.num_tokens for segment in members)
-    starts_B = torch.tensor([segment.start for segment in members])
-    sizes_B = torch.tensor([segment.num_tokens for segment in members])
-    steps_L = torch.arange(length)
+    # Built with numpy: torch would wake its threads for each of these small arrays.
+    starts_B = np.array([segment.start for segment in members])
+    sizes_B = np.array([segment.num_tokens for segment in members])
+    steps_L = np.arange(sizes_B.max())
     real_BL = steps_L < sizes_B[:, None]
-    queries_BL = torch.where(real_BL, starts_B[:, None] + steps_L, starts_B[:, None])
-    full = [torch.arange(start, stop) for start, stop in members[0].full]
-    full_F = torch.cat(full) if full else torch.empty(0, dtype=torch.int64)
-    visible_LL = torch.ones(length, length, dtype=torch.bool).tril()
-    visible_LF = torch.ones(length, len(full_F), dtype=torch.bool)
+    queries_BL = np.where(real_BL, starts_B[:, None] + steps_L, starts_B[:, None])
+    full_F = np.concatenate(
+        [np.arange(start, stop) for start, stop in members[0].full] or [steps_L[:0]]
+    )
+    full_BF = np.broadcast_to(full_F, (len(members), len(full_F)))
+    visible_LS = np.tri(len(steps_L), len(full_F) + len(steps_L), len(full_F), dtype=np.bool_)
     return _Group(
-        queries_BL=queries_BL.to(device),
-        keys_BS=torch.cat([full_F.expand(len(members), -1), queries_BL], dim=1).to(device),
-        visible_LS=torch.cat([visible_LF, visible_LL], dim=1).to(device),
-        real_M=real_BL.flatten().nonzero().squeeze(1).to(device),
-        tokens_M=queries_BL[real_BL].to(device),
+        queries_BL=torch.from_numpy(queries_BL).to(device),
+        keys_BS=torch.from_numpy(np.concatenate([full_BF, queries_BL], axis=1)).to(device),
+        visible_LS=torch.from_numpy(visible_LS).to(device),
+        real_M=torch.from_numpy(real_BL.ravel().nonzero()[0]).to(device),
+        tokens_M=torch.from_numpy(queries_BL[real_BL]).to(device),
     )
 
 
-def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int) -> None:
+def check_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int) -> None:
+    """Refuse shapes and dtypes that no attention of a plan of num_tokens takes.
+
+    Raises:
+        ValueError: what was expected and what was given.
+    """
     if q.ndim != 3 or q.shape[0] != num_tokens:
         raise ValueError(f"q must be [{num_tokens}, heads, head_dim], got {list(q.shape)}")
     if k.ndim != 3 or k.shape != v.shape or (k.shape[0], k.shape[2]) != (num_tokens, q.shape[2]):

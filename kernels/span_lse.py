@@ -1,12 +1,15 @@
 """How strongly a few query tokens attend to each span of keys, in plain torch.
 
 Axes: R = signal tokens of the batch, r = of one request, T = packed tokens, H = heads read,
-K = key/value heads, D = head_dim, N = spans of one request, M = keys of all its spans.
+h = those of one KV head, K = key/value heads, D = head_dim, N = spans of one request, M = keys of
+all its spans.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 
 from blockrank_server.kernels.segments import Span
@@ -20,11 +23,37 @@ class SpanRead:
     spans: tuple[Span, ...]
 
 
+class ReadPlan(Protocol):
+    """What the plans of every backend offer.
+
+    Attributes:
+        signal_R: [R] int64, the signal tokens of all requests on the packed axis.
+        min_tokens: the least T that holds every signal token and span.
+    """
+
+    signal_R: torch.Tensor
+    min_tokens: int
+
+
 class LsePlan:
-    """Readings prepared once for all read layers of a forward pass."""
+    """Readings prepared once for all read layers of a forward pass.
+
+    Args:
+        reads: one a request, at least one.
+        device: where the index tensors live.
+
+    Attributes:
+        signal_R: [R] int64, the signal tokens of all requests on the packed axis.
+        min_tokens: the least T that holds every signal token and span.
+
+    Raises:
+        ValueError: no readings, or a span that ends before it starts.
+    """
 
     def __init__(self, reads: Sequence[SpanRead], device: torch.device) -> None:
-        self.signal_R = torch.cat([torch.arange(*read.signal) for read in reads]).to(device)
+        self.min_tokens = check_reads(reads)
+        signal_R = np.concatenate([np.arange(*read.signal) for read in reads])
+        self.signal_R = torch.from_numpy(signal_R).to(device)
         self._requests = [_Request(read, device) for read in reads]
 
     def requests(self) -> Sequence["_Request"]:
@@ -34,14 +63,16 @@ class LsePlan:
 
 class _Request:
     def __init__(self, read: SpanRead, device: torch.device) -> None:
-        keys = [torch.arange(*span) for span in read.spans]
-        sizes_N = torch.tensor([len(key) for key in keys])
-        self.num_signal = read.signal[1] - read.signal[0]
+        # Built with numpy: torch would wake its threads for each of these small arrays.
+        signal_r = np.arange(*read.signal)
+        keys = [np.arange(*span) for span in read.spans]
+        keys_M = np.concatenate([signal_r[:0], *keys])
+        owner_M = np.arange(len(keys)).repeat([len(key) for key in keys])
+        self.num_signal = len(signal_r)
         self.num_spans = len(keys)
-        self.keys_M = torch.cat(keys).to(device)
-        self.owner_M = torch.arange(len(keys)).repeat_interleave(sizes_N).to(device)
-        signal_r = torch.arange(*read.signal).to(device)
-        self.hidden_rM = self.keys_M > signal_r[:, None]
+        self.keys_M = torch.from_numpy(keys_M).to(device)
+        self.owner_M = torch.from_numpy(owner_M).to(device)
+        self.hidden_rM = torch.from_numpy(keys_M > signal_r[:, None]).to(device)
 
 
 def span_lse(
@@ -55,7 +86,7 @@ def span_lse(
 
     Args:
         q_RHD: [R, H, D] queries of the signal tokens, in the plan's order.
-        k_TKD: [T, K, D] keys.
+        k_TKD: [T, K, D] keys of the same dtype.
         kv_head_H: the KV head each of the H query heads reads.
         plan: signal tokens and spans. A key after a signal token is not seen by it.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
@@ -65,26 +96,66 @@ def span_lse(
         Differentiable.
 
     Raises:
-        ValueError: a shape is not as above.
+        ValueError: a shape, dtype or head is not as above; before any work.
 
     Source:
         Section 3.3 of BlockRank, arXiv:2510.05396.
     """
-    if q_RHD.shape[0] != len(plan.signal_R) or q_RHD.shape[1] != len(kv_head_H):
-        raise ValueError(
-            f"q must be [{len(plan.signal_R)}, {len(kv_head_H)}, D], got {list(q_RHD.shape)}"
-        )
+    check_span_lse(q_RHD, k_TKD, kv_head_H, plan)
     wide = torch.promote_types(q_RHD.dtype, torch.float32)
-    kv_head = torch.tensor(kv_head_H, device=k_TKD.device)
+    # Heads that share a KV head are rows of one product, so its keys are gathered once.
+    order = sorted(range(len(kv_head_H)), key=lambda head: kv_head_H[head])
+    unsort = torch.tensor(order, device=k_TKD.device).argsort()
     results, done = [], 0
     for request in plan.requests():
-        q_HrD = q_RHD[done : done + request.num_signal].to(wide).transpose(0, 1)
-        k_HMD = k_TKD[request.keys_M][:, kv_head].to(wide).transpose(0, 1)
-        logits_HrM = torch.matmul(q_HrD, k_HMD.transpose(1, 2)) * scale
-        logits_HrM = logits_HrM.masked_fill(request.hidden_rM, -torch.inf)
+        q_rHD = q_RHD[done : done + request.num_signal].to(wide)
+        logits = []
+        for kv in sorted(set(kv_head_H)):
+            q_hrD = q_rHD[:, [head for head in order if kv_head_H[head] == kv]].transpose(0, 1)
+            k_MD = k_TKD[request.keys_M, kv].to(wide)
+            logits.append(torch.matmul(q_hrD * scale, k_MD.T))
+        logits_HrM = torch.cat(logits)[unsort].masked_fill(request.hidden_rM, -torch.inf)
         results.append(_segment_lse(logits_HrM, request.owner_M, request.num_spans))
         done += request.num_signal
     return results
+
+
+def check_reads(reads: Sequence[SpanRead]) -> int:
+    """Refuse readings that no plan takes; the least T that holds the others.
+
+    Raises:
+        ValueError: no readings, or a span that ends before it starts or starts below 0.
+    """
+    if not reads:
+        raise ValueError("a plan needs at least one reading, got none")
+    for i, read in enumerate(reads):
+        for start, stop in (read.signal, *read.spans):
+            if not 0 <= start <= stop:
+                raise ValueError(f"reading {i} has the span {start}..{stop}")
+    return max(stop for read in reads for _, stop in (read.signal, *read.spans))
+
+
+def check_span_lse(
+    q: torch.Tensor, k: torch.Tensor, kv_head_H: Sequence[int], plan: ReadPlan
+) -> None:
+    """Refuse shapes, dtypes and heads that no reading of this plan takes.
+
+    Raises:
+        ValueError: what was expected and what was given.
+    """
+    num_signal = len(plan.signal_R)
+    if q.ndim != 3 or q.shape[:2] != (num_signal, len(kv_head_H)) or not kv_head_H:
+        raise ValueError(
+            f"q must be [{num_signal}, {len(kv_head_H)} heads, head_dim], got {list(q.shape)}"
+        )
+    if k.ndim != 3 or k.shape[2] != q.shape[2] or k.shape[0] < plan.min_tokens:
+        raise ValueError(
+            f"k must be [{plan.min_tokens} or more, kv_heads, {q.shape[2]}], got {list(k.shape)}"
+        )
+    if not 0 <= min(kv_head_H) <= max(kv_head_H) < k.shape[1]:
+        raise ValueError(f"kv_head_H must be in 0 .. {k.shape[1] - 1}, got {list(kv_head_H)}")
+    if q.dtype != k.dtype:
+        raise ValueError(f"dtypes differ: q {q.dtype}, k {k.dtype}")
 
 
 def _segment_lse(logits_HrM: torch.Tensor, owner_M: torch.Tensor, num_spans: int) -> torch.Tensor:

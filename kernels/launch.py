@@ -1,0 +1,115 @@
+"""How the Triton kernels are launched, and what they refuse.
+
+Tile sizes are chosen by architecture, head_dim and dtype. The shared memory of a program must fit
+the card: 227 KiB on Hopper and on datacentre Blackwell, 163 KiB on an A100, 99 KiB on the other
+cards of compute capability 8.x and 12.x; one row serves all but the first, so it stays within 99.
+Registers spilt to memory cost more than a smaller tile gains. tests/kernels/test_compiled.py
+compiles the rows the cards use and holds them to both.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+Arch = Literal["hopper", "ampere", "interpreter"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTile:
+    """Launch constants of block attention.
+
+    Attributes:
+        block_m: rows of a tile; a row is one query token of one of the heads sharing a KV head.
+        block_n: keys per step.
+        num_warps: of 32 threads.
+        num_stages: key and value blocks in flight.
+        split_keys: fewest keys worth a program of their own when a segment's keys are split. A
+            split writes and reads back block_m fp32 rows, so its keys should outweigh that.
+    """
+
+    block_m: int
+    block_n: int
+    num_warps: int
+    num_stages: int
+    split_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class LseTile:
+    """Launch constants of the span log-sum-exp.
+
+    Attributes:
+        block_m: rows of a tile; a row is one signal token of one of the heads sharing a KV head.
+        block_n: keys per step.
+        num_warps: of 32 threads.
+        num_stages: key blocks in flight.
+    """
+
+    block_m: int
+    block_n: int
+    num_warps: int
+    num_stages: int
+
+
+def arch_of(device: torch.device) -> Arch:
+    """The row of the table a device belongs to; a CPU runs the kernels in Triton's interpreter.
+
+    Raises:
+        ValueError: a card older than Ampere, or no NVIDIA card.
+    """
+    if device.type == "cpu":
+        return "interpreter"
+    if device.type != "cuda":
+        raise ValueError(f"the Triton kernels need a CUDA device, got {device}")
+    major, minor = torch.cuda.get_device_capability(device)
+    if major < 8:
+        raise ValueError(f"compute capability 8.0 or newer is needed, {device} has {major}.{minor}")
+    return "hopper" if major in (9, 10) else "ampere"
+
+
+def attention_tile(arch: Arch, head_dim: int, dtype: torch.dtype) -> AttentionTile:
+    """Launch constants of block attention for one head_dim and dtype."""
+    if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
+        return AttentionTile(32, 16, num_warps=4, num_stages=1, split_keys=64)
+    if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
+        return AttentionTile(16, 16, num_warps=4, num_stages=1, split_keys=512)
+    if head_dim > 128:
+        return AttentionTile(64, 32, num_warps=8, num_stages=2, split_keys=512)
+    # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill at either head_dim.
+    # Over 128 registers a thread leave one program to a multiprocessor, so it may as well take
+    # shared memory for a third block where the card has it. On Ampere a third block spills at
+    # head_dim 128.
+    fits_three = arch == "hopper" or head_dim <= 64
+    return AttentionTile(128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512)
+
+
+def lse_tile(arch: Arch, head_dim: int, dtype: torch.dtype) -> LseTile:
+    """Launch constants of the span log-sum-exp for one head_dim and dtype."""
+    if arch == "interpreter":
+        return LseTile(16, 16, num_warps=4, num_stages=1)
+    if dtype == torch.float32:
+        return LseTile(16, 16, num_warps=4, num_stages=1)
+    # Bound by reading keys, so rows are nearly free: 64 are one wgmma, and one program reads a key
+    # once for 16 signal tokens of 4 heads.
+    return LseTile(64, 64, num_warps=4, num_stages=2 if head_dim > 128 else 3)
+
+
+def check_kernel_inputs(**tensors: torch.Tensor) -> None:
+    """Refuse what the Triton kernels cannot take though the torch path can.
+
+    Raises:
+        ValueError: naming the tensor, what was expected and what it is.
+    """
+    for name, tensor in tensors.items():
+        dim = tensor.shape[-1]
+        if tensor.dtype not in _DTYPES:
+            raise ValueError(f"{name} must be float32, bfloat16 or float16, got {tensor.dtype}")
+        if dim & (dim - 1) or not 16 <= dim <= 256:
+            raise ValueError(f"{name}: head_dim must be a power of two in 16 .. 256, got {dim}")
+        if tensor.stride(-1) != 1:
+            raise ValueError(f"{name}: the last axis needs stride 1, got {tensor.stride(-1)}")
+        if torch.is_grad_enabled() and tensor.requires_grad:
+            raise ValueError(f"{name} wants a gradient, the Triton kernels have none: use torch")

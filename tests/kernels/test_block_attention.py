@@ -1,0 +1,241 @@
+"""Block attention of every backend against a dense fp64 oracle."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from blockrank_server.kernels.block_attention import AttentionPlan, block_attention
+from blockrank_server.kernels.launch import AttentionTile, arch_of, attention_tile
+from blockrank_server.kernels.segments import Segment
+
+LayOut = Callable[..., list[Segment]]
+HEAD_DIM = 16
+
+
+def mixed_batch(lay_out: LayOut, tile: AttentionTile) -> list[Segment]:
+    first = lay_out(0, 3, [tile.block_n + 2, 0, 1], 5)
+    second = [Segment(first[-1].stop, first[-1].stop + tile.block_n + 3)]
+    third = lay_out(second[-1].stop, tile.block_n - 1, [4] * 6, 2)
+    return [*first, *second, *third]
+
+
+def shared_documents(lay_out: LayOut, tile: AttentionTile) -> list[Segment]:
+    """Two requests; the second's tail sees documents of the first, out of order."""
+    first = lay_out(0, 6, [9, tile.block_n, 3], 4)
+    start = first[-1].stop
+    new = Segment(start, start + 5, ((0, 6),))
+    documents = [first[3], new, first[1]]
+    seen = ((0, 6), *((each.start, each.stop) for each in documents))
+    return [*first, new, Segment(new.stop, new.stop + 3, seen)]
+
+
+# Each has a tile's sizes to stand around.
+CASES: dict[str, Callable[[LayOut, AttentionTile], list[Segment]]] = {
+    "one-token": lambda lay_out, _: lay_out(0, 1, [], 0),
+    "one-document": lambda lay_out, _: lay_out(0, 5, [7], 3),
+    "around-the-block": lambda lay_out, tile: lay_out(
+        0,
+        tile.block_n + 1,
+        [0, 1, tile.block_n - 1, tile.block_n, tile.block_n + 1],
+        tile.block_n,
+    ),
+    "empty-documents": lambda lay_out, _: lay_out(0, 4, [0, 0, 3, 0], 2),
+    "only-empty-documents": lambda lay_out, _: lay_out(0, 4, [0, 0], 2),
+    "no-prefix": lambda lay_out, _: lay_out(0, 0, [5, 2], 2),
+    "no-tail": lambda lay_out, _: lay_out(0, 4, [5, 2], 0),
+    "long-prefix": lambda lay_out, tile: lay_out(0, 3 * tile.block_n - 1, [2, 2], 1),
+    "long-tail": lambda lay_out, tile: lay_out(0, 2, [3], tile.block_m + 1),
+    "causal": lambda _, tile: [Segment(0, 3 * tile.block_n + 2)],
+    "mixed-batch": mixed_batch,
+    "shared-documents": shared_documents,
+    "keys-that-follow": lambda _, tile: [
+        Segment(0, 5, ((5, 7 + tile.block_n),)),
+        Segment(5, 7 + tile.block_n, ((0, 5), (2, 2))),
+    ],
+    "span-twice": lambda *_: [Segment(0, 6), Segment(6, 9, ((0, 4), (0, 4), (4, 6)))],
+    "split-keys": lambda lay_out, tile: lay_out(0, 5, [3 * tile.split_keys - 1, 20], 7),
+    "split-shared-keys": lambda lay_out, tile: [
+        *lay_out(0, 5, [tile.split_keys, 1, tile.split_keys + 9], 2),
+        Segment(
+            2 * tile.split_keys + 17,
+            2 * tile.split_keys + 20,
+            (
+                (tile.split_keys + 6, 2 * tile.split_keys + 15),
+                (0, 5),
+                (5, tile.split_keys + 5),
+            ),
+        ),
+    ],
+}
+
+
+def tile_of(implementation: Any, dim: int = HEAD_DIM) -> AttentionTile:
+    return attention_tile(arch_of(implementation.device), dim, implementation.dtype)
+
+
+def inputs(
+    segments: Sequence[Segment], heads: int, kv_heads: int, implementation: Any, dim: int
+) -> list[torch.Tensor]:
+    """q, k, v in the storage dtype, so that oracle, torch and kernel see the same numbers."""
+    generator = torch.Generator().manual_seed(0)
+    num_tokens = segments[-1].stop
+    return [
+        torch.randn(num_tokens, num, dim, generator=generator).to(implementation.dtype)
+        for num in (heads, kv_heads, kv_heads)
+    ]
+
+
+def attend(
+    implementation: Any, tensors: Sequence[torch.Tensor], segments: Sequence[Segment], scale: float
+) -> torch.Tensor:
+    backend, device = implementation.backend, implementation.device
+    plan = backend.plan_attention(segments, len(tensors[0]), device)
+    assert plan.num_tokens == len(tensors[0])
+    out: torch.Tensor = backend.block_attention(*(x.to(device) for x in tensors), plan, scale)
+    assert out.dtype == tensors[0].dtype
+    return out
+
+
+@pytest.fixture
+def check(
+    implementation: Any,
+    dense_attention: Callable[..., torch.Tensor],
+    error_of_a_weight: Callable[..., float],
+    assert_as_exact_as: Callable[..., None],
+) -> Callable[..., None]:
+    def run(segments: Sequence[Segment], heads: int, kv_heads: int, dim: int, scale: float) -> None:
+        q, k, v = inputs(segments, heads, kv_heads, implementation, dim)
+        assert_as_exact_as(
+            attend(implementation, (q, k, v), segments, scale),
+            dense_attention(q, k, v, segments, scale),
+            dense_attention(q.double(), k.double(), v.double(), segments, scale),
+            allowed=error_of_a_weight(q, k, scale) * float(v.abs().max()),
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matches_fp64(
+    case: str, check: Callable[..., None], implementation: Any, laid_out: LayOut
+) -> None:
+    check(CASES[case](laid_out, tile_of(implementation)), 4, 2, HEAD_DIM, HEAD_DIM**-0.5)
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim"),
+    [
+        pytest.param(2, 2, 32, id="group1-dim32"),
+        pytest.param(9, 3, 64, id="group3-dim64"),
+        pytest.param(4, 1, 128, id="group4-dim128"),
+        pytest.param(8, 1, 16, id="group8-dim16"),
+    ],
+)
+def test_heads_share_keys(
+    heads: int,
+    kv_heads: int,
+    dim: int,
+    check: Callable[..., None],
+    implementation: Any,
+    laid_out: LayOut,
+) -> None:
+    segments = mixed_batch(laid_out, tile_of(implementation, dim))
+    check(segments, heads, kv_heads, dim, 0.11)  # not the usual scale
+
+
+def test_a_thousand_documents(check: Callable[..., None], laid_out: LayOut) -> None:
+    check(laid_out(0, 3, [1, 0] * 500, 2), 3, 1, HEAD_DIM, 0.25)
+
+
+def test_no_tokens(implementation: Any) -> None:
+    tensors = [torch.ones(0, heads, HEAD_DIM, dtype=implementation.dtype) for heads in (4, 2, 2)]
+    for segments in ([], [Segment(0, 0, ((0, 0),))]):
+        assert attend(implementation, tensors, segments, 1.0).shape == (0, 4, HEAD_DIM)
+
+
+def test_large_logits_do_not_overflow(implementation: Any, laid_out: LayOut) -> None:
+    """Softmax over logits of thousands picks one key; the exponential of one would be infinite."""
+    segments = laid_out(0, 4, [5, 6], 3)
+    q, k, v = inputs(segments, 2, 2, implementation, HEAD_DIM)
+    k = torch.zeros_like(k)
+    k[:, :, 0] = torch.arange(len(k))[:, None]
+    q = torch.zeros_like(q)
+    q[:, :, 0] = 100
+    found = attend(implementation, [q, k, v], segments, 1.0)
+    # The largest visible key is the query's own, whose value comes out unchanged.
+    assert torch.equal(found.cpu(), v)
+
+
+def test_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    segments = [Segment(0, 1), Segment(1, 3, ((0, 1),)), Segment(3, 5, ((1, 3), (0, 1)))]
+    plan = AttentionPlan(segments, 5, torch.device("cpu"))
+    tensors = [
+        torch.randn(5, heads, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+        for heads in (2, 1, 1)
+    ]
+    assert torch.autograd.gradcheck(lambda q, k, v: block_attention(q, k, v, plan, 0.7), tensors)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtypes", "message"),
+    [
+        pytest.param(
+            [(5, 4, 16), (6, 2, 16), (6, 2, 16)],
+            [torch.float32] * 3,
+            r"q must be \[6, heads, head_dim\], got \[5, 4, 16\]",
+            id="tokens-of-q",
+        ),
+        pytest.param(
+            [(6, 64), (6, 2, 16), (6, 2, 16)],
+            [torch.float32] * 3,
+            r"q must be \[6, heads, head_dim\], got \[6, 64\]",
+            id="axes-of-q",
+        ),
+        pytest.param(
+            [(6, 4, 16), (6, 2, 32), (6, 2, 32)],
+            [torch.float32] * 3,
+            r"k and v must be \[6, kv_heads, 16\], got \[6, 2, 32\] and \[6, 2, 32\]",
+            id="head-dim-of-k",
+        ),
+        pytest.param(
+            [(6, 4, 16), (6, 2, 16), (6, 1, 16)],
+            [torch.float32] * 3,
+            r"k and v must be \[6, kv_heads, 16\], got \[6, 2, 16\] and \[6, 1, 16\]",
+            id="heads-of-v",
+        ),
+        pytest.param(
+            [(6, 4, 16), (6, 3, 16), (6, 3, 16)],
+            [torch.float32] * 3,
+            "4 query heads are no multiple of 3 kv heads",
+            id="group",
+        ),
+        pytest.param(
+            [(6, 4, 16), (6, 2, 16), (6, 2, 16)],
+            [torch.float32, torch.float16, torch.float32],
+            "dtypes differ: q torch.float32, k torch.float16, v torch.float32",
+            id="dtypes",
+        ),
+    ],
+)
+def test_bad_inputs_are_refused(
+    shapes: list[tuple[int, ...]],
+    dtypes: list[torch.dtype],
+    message: str,
+    implementation: Any,
+) -> None:
+    device = implementation.device
+    plan = implementation.backend.plan_attention([Segment(0, 6)], 6, device)
+    tensors = [
+        torch.zeros(shape, dtype=dtype, device=device)
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
+    with pytest.raises(ValueError, match=message):
+        implementation.backend.block_attention(*tensors, plan, 1.0)
+
+
+def test_a_plan_refuses_segments_that_do_not_cover(implementation: Any) -> None:
+    with pytest.raises(ValueError, match="segments cover 3 tokens, expected 4"):
+        implementation.backend.plan_attention([Segment(0, 3)], 4, implementation.device)

@@ -1,0 +1,236 @@
+"""The span log-sum-exp of every backend against one taken span by span in fp64."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from blockrank_server.kernels import lse_tiles
+from blockrank_server.kernels.segments import Span
+from blockrank_server.kernels.span_lse import LsePlan, SpanRead, span_lse
+from blockrank_server.kernels.span_lse_triton import MERGE_CHUNKS
+
+HEAD_DIM = 16
+BLOCK = 16  # rows and keys of a tile in the interpreter; the CUDA kernel's 64 is a multiple
+
+
+def documents(start: int, *lengths: int) -> tuple[Span, ...]:
+    """Spans one token apart."""
+    spans = []
+    for length in lengths:
+        spans.append((start, start + length))
+        start += length + 1
+    return tuple(spans)
+
+
+CASES: dict[str, list[SpanRead]] = {
+    "one-key": [SpanRead((1, 2), ((0, 1),))],
+    "around-the-block": [
+        SpanRead((99, 101), documents(3, 0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK))
+    ],
+    "empty-documents": [SpanRead((9, 10), ((0, 0), (3, 3), (4, 7), (9, 9)))],
+    "tail-in-a-span": [SpanRead((20, 20 + BLOCK + 1), ((0, 20), (18, 60), (30, 33), (55, 60)))],
+    "spans-overlap": [SpanRead((40, 43), ((30, 40), (5, 25), (0, 43), (30, 40)))],
+    "many-signal-tokens": [SpanRead((50, 50 + 3 * BLOCK - 1), documents(0, 7, 30))],
+    "mixed-batch": [
+        SpanRead((30, 32), documents(2, 5, 9, 2)),
+        SpanRead((70, 70 + BLOCK + 5), documents(33, 4, 20)),
+        SpanRead((110, 111), documents(95, 3, 0, 2, 1)),
+    ],
+    "no-signal": [SpanRead((4, 4), ((0, 3), (3, 4))), SpanRead((9, 10), ((5, 8),))],
+    "no-spans": [SpanRead((4, 6), ()), SpanRead((9, 10), ((5, 8),))],
+    "long-span": [
+        SpanRead((3 * lse_tiles.CHUNK_KEYS, 3 * lse_tiles.CHUNK_KEYS + 2), documents(5, 9, 0)),
+        SpanRead(
+            (3 * lse_tiles.CHUNK_KEYS + 2, 3 * lse_tiles.CHUNK_KEYS + 4),
+            ((0, lse_tiles.CHUNK_KEYS), (0, 2 * lse_tiles.CHUNK_KEYS + 1), (7, 7)),
+        ),
+    ],
+}
+
+
+def inputs(
+    reads: Sequence[SpanRead], heads: int, kv_heads: int, implementation: Any, dim: int = HEAD_DIM
+) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    num_signal = sum(read.signal[1] - read.signal[0] for read in reads)
+    num_tokens = max(stop for read in reads for _, stop in (read.signal, *read.spans))
+    q = torch.randn(num_signal, heads, dim, generator=generator).to(implementation.dtype)
+    return q, torch.randn(num_tokens, kv_heads, dim, generator=generator).to(implementation.dtype)
+
+
+@pytest.fixture
+def check(
+    implementation: Any,
+    dense_lse: Callable[..., list[torch.Tensor]],
+    error_of_a_weight: Callable[..., float],
+    assert_as_exact_as: Callable[..., None],
+) -> Callable[..., None]:
+    def run(
+        reads: Sequence[SpanRead], heads: Sequence[int], kv_heads: int, dim: int = HEAD_DIM
+    ) -> None:
+        backend, device = implementation.backend, implementation.device
+        q, k = inputs(reads, len(heads), kv_heads, implementation, dim)
+        plan = backend.plan_reads(reads, device)
+        assert len(q) == len(plan.signal_R)
+        found = backend.span_lse(q.to(device), k.to(device), heads, plan, dim**-0.5)
+        # Logits are fp32 sums of exact products whatever the storage dtype, so fp32 is the measure.
+        plain = dense_lse(q.float(), k.float(), heads, reads, dim**-0.5)
+        oracle = dense_lse(q.double(), k.double(), heads, reads, dim**-0.5)
+        allowed = error_of_a_weight(q, k, dim**-0.5)
+        for each in zip(found, plain, oracle, strict=True):
+            assert_as_exact_as(*each, allowed=allowed)
+
+    return run
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matches_fp64(case: str, check: Callable[..., None]) -> None:
+    check(CASES[case], [0, 0, 1, 1], 2)
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim"),
+    [
+        pytest.param([0, 1, 2], 3, 32, id="group1"),
+        pytest.param([0, 0, 0, 1, 1, 1, 2, 2, 2], 3, 64, id="group3-dim64"),
+        pytest.param([0] * 4 + [1] * 4, 2, 128, id="group4-dim128"),
+        pytest.param([0] * 8 + [1] * 8, 2, 16, id="group8"),
+        pytest.param([1], 3, 16, id="one-head"),
+        pytest.param([2, 0, 2, 2, 0], 4, 16, id="any-subset"),
+    ],
+)
+def test_heads_share_keys(
+    heads: list[int], kv_heads: int, dim: int, check: Callable[..., None]
+) -> None:
+    check(CASES["mixed-batch"], heads, kv_heads, dim)
+
+
+def test_a_span_of_many_chunks(check: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a merge takes in one step."""
+    monkeypatch.setattr(lse_tiles, "CHUNK_KEYS", 3)
+    assert 3 * MERGE_CHUNKS < 170 // 3
+    check([SpanRead((170, 173), ((0, 170), (5, 9)))], [0, 0, 1], 2)
+
+
+def test_a_thousand_documents(check: Callable[..., None]) -> None:
+    check([SpanRead((1500, 1502), documents(0, *[1, 0] * 500))], [0, 0, 0], 1)
+
+
+def test_large_logits_do_not_overflow(implementation: Any) -> None:
+    backend, device, dtype = implementation.backend, implementation.device, implementation.dtype
+    k = torch.zeros(30, 1, HEAD_DIM, dtype=dtype, device=device)
+    k[:, 0, 0] = torch.arange(30)
+    q = torch.zeros(1, 1, HEAD_DIM, dtype=dtype, device=device)
+    q[0, 0, 0] = 1000
+    plan = backend.plan_reads([SpanRead((29, 30), ((0, 5), (5, 21)))], device)
+    found = backend.span_lse(q, k, [0], plan, 1.0)[0]
+    # Of neighbours 1,000 apart only the largest counts.
+    torch.testing.assert_close(found.cpu().flatten(), torch.tensor([4000.0, 20000.0]))
+
+
+def test_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reads = [SpanRead((4, 6), ((0, 2), (2, 2), (2, 6))), SpanRead((6, 7), ((0, 3),))]
+    plan = LsePlan(reads, torch.device("cpu"))
+    q = torch.randn(3, 3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(7, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def finite(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        lse = span_lse(q, k, [1, 0, 1], plan, 0.7)
+        return lse[0][..., 0], lse[0][..., 2], lse[1]
+
+    assert torch.autograd.gradcheck(finite, (q, k))
+
+
+@pytest.mark.parametrize(
+    ("q_shape", "k_shape", "heads", "message"),
+    [
+        pytest.param(
+            (3, 2, 16),
+            (9, 2, 16),
+            [0, 1],
+            r"q must be \[2, 2 heads, head_dim\], got \[3, 2, 16\]",
+            id="signal-tokens",
+        ),
+        pytest.param(
+            (2, 3, 16),
+            (9, 2, 16),
+            [0, 1],
+            r"q must be \[2, 2 heads, head_dim\], got \[2, 3, 16\]",
+            id="heads",
+        ),
+        pytest.param(
+            (2, 0, 16),
+            (9, 2, 16),
+            [],
+            r"q must be \[2, 0 heads, head_dim\], got \[2, 0, 16\]",
+            id="no-heads",
+        ),
+        pytest.param(
+            (2, 2, 16),
+            (8, 2, 16),
+            [0, 1],
+            r"k must be \[9 or more, kv_heads, 16\], got \[8, 2, 16\]",
+            id="tokens",
+        ),
+        pytest.param(
+            (2, 2, 16),
+            (9, 2, 32),
+            [0, 1],
+            r"k must be \[9 or more, kv_heads, 16\], got \[9, 2, 32\]",
+            id="head-dim",
+        ),
+        pytest.param(
+            (2, 2, 16),
+            (9, 2, 16),
+            [0, 2],
+            r"kv_head_H must be in 0 \.\. 1, got \[0, 2\]",
+            id="kv-head",
+        ),
+    ],
+)
+def test_bad_inputs_are_refused(
+    q_shape: tuple[int, ...],
+    k_shape: tuple[int, ...],
+    heads: list[int],
+    message: str,
+    implementation: Any,
+) -> None:
+    backend, device = implementation.backend, implementation.device
+    plan = backend.plan_reads([SpanRead((7, 9), ((0, 4),))], device)
+    q, k = torch.zeros(q_shape, device=device), torch.zeros(k_shape, device=device)
+    with pytest.raises(ValueError, match=message):
+        backend.span_lse(q, k, heads, plan, 1.0)
+
+
+def test_two_dtypes_are_refused(implementation: Any) -> None:
+    backend, device = implementation.backend, implementation.device
+    plan = backend.plan_reads([SpanRead((7, 9), ((0, 4),))], device)
+    q = torch.zeros(2, 1, 16, device=device)
+    k = torch.zeros(9, 1, 16, device=device, dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"dtypes differ: q torch\.float32, k torch\.float16"):
+        backend.span_lse(q, k, [0], plan, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("reads", "message"),
+    [
+        pytest.param([], "a plan needs at least one reading", id="nothing"),
+        pytest.param(
+            [SpanRead((5, 4), ((0, 1),))], r"reading 0 has the span 5\.\.4", id="signal-backwards"
+        ),
+        pytest.param(
+            [SpanRead((4, 5), ((0, 1),)), SpanRead((4, 5), ((2, 1),))],
+            r"reading 1 has the span 2\.\.1",
+            id="span-backwards",
+        ),
+        pytest.param([SpanRead((4, 5), ((-1, 1),))], r"the span -1\.\.1", id="negative"),
+    ],
+)
+def test_a_plan_refuses_what_cannot_be_read(
+    reads: list[SpanRead], message: str, implementation: Any
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        implementation.backend.plan_reads(reads, implementation.device)
