@@ -38,8 +38,9 @@ check: setup ## format, lint, types; changes nothing
 test: setup ## every test that needs no GPU
 	$(BIN)/pytest -m 'not gpu'
 
-load: setup ## latency of the engine on this machine; writes loadtests/results/
+load: setup ## latency of engine and server on this machine; writes loadtests/results/
 	$(BIN)/python loadtests/bench_ranker.py
+	$(BIN)/python loadtests/bench_http.py
 
 gpu: ## the tests marked gpu, on a machine with a CUDA device
 	$(BIN)/pytest -m gpu

@@ -27,8 +27,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from blockrank_server.models.gguf_convert import weights_file
-from blockrank_server.models.packing import pack
+from blockrank_server.models.packing import PackedBatch, pack
 from blockrank_server.models.ranker import Ranker
+from blockrank_server.models.reading import Reader
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.models.shortlists import Shortlist, read_shortlists
 from blockrank_server.models.text_tokenizer import TokenIds
@@ -82,11 +83,11 @@ def outside_forward(ranker: Ranker, shortlist: Shortlist, repeats: int) -> float
     spent: list[float] = []
     whole = ranker._engine.forward
 
-    def timed(batch: Any) -> list[torch.Tensor]:
+    def timed(batch: PackedBatch) -> Reader:
         started = time.perf_counter()
-        scores = whole(batch)
+        reader = whole(batch)
         spent.append(time.perf_counter() - started)
-        return scores
+        return reader
 
     ranker._engine.forward = timed  # type: ignore[method-assign]
     total = seconds(lambda: ranker.rank(shortlist.query, shortlist.documents), repeats)

@@ -22,14 +22,13 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from blockrank_server.kernels.block_attention import AttentionPlan
+from blockrank_server.kernels.choose import TORCH
 from blockrank_server.models.card import BUILT_IN, Card, load_card
 from blockrank_server.models.config import load_config
+from blockrank_server.models.engine import Engine
 from blockrank_server.models.gguf_convert import converted_folder
-from blockrank_server.models.network import Network
 from blockrank_server.models.packing import pack
 from blockrank_server.models.prompt import Prompt
-from blockrank_server.models.reading import Reader
 from blockrank_server.models.shortlists import Shortlist, read_shortlists, set_names
 from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.weights import load_network
@@ -72,10 +71,11 @@ def measure(
         if path.exists():  # of a run that was stopped
             continue
         cards = [variant_card(layout, *variant) for variant in variants]
+        engine = Engine(network, cards[0], torch.device("cpu"), TORCH)
         prompts = [Prompt(card, tokenizer, max_positions) for card in cards]
         lists = random.Random(7).sample(read_shortlists(data, name), num_lists)
         started = time.perf_counter()
-        mass = np.stack([_mass(network, cards[0], prompts, x) for x in lists], axis=1)
+        mass = np.stack([_mass(engine, cards[0], prompts, x) for x in lists], axis=1)
         positives = np.array([[i in x.answer_ids for i in x.doc_ids] for x in lists])
         np.savez(
             path,
@@ -87,28 +87,13 @@ def measure(
 
 
 def _mass(
-    network: Network, card: Card, prompts: list[Prompt], shortlist: Shortlist
+    engine: Engine, card: Card, prompts: list[Prompt], shortlist: Shortlist
 ) -> NDArray[np.float32]:
     """[variants, layers * heads, documents] mass, mean over signal tokens."""
     encoded = [prompt.encode(shortlist.query, shortlist.documents) for prompt in prompts]
-    batch = pack(encoded, card)
-    config, device = network.config, torch.device("cpu")
-    reader = Reader(
-        card,
-        batch.reads,
-        batch.num_documents,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        device=device,
-    )
     with torch.inference_mode():
-        network(
-            torch.from_numpy(batch.token_ids),
-            torch.from_numpy(batch.position_ids),
-            AttentionPlan(batch.segments, batch.num_tokens, device),
-            reader,
-        )
-        rows = [torch.cat([m.mean(1) for m in masses]) for masses in reader.masses()]
+        masses = engine.forward(pack(encoded, card)).masses()
+        rows = [torch.cat([m.mean(1) for m in layers]) for layers in masses]
     found: NDArray[np.float32] = torch.stack(rows).numpy()
     return found
 

@@ -6,6 +6,7 @@ score needs nothing else of it. There is no cache object, no final norm, no LM h
 Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads, D = head_dim.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from torch import nn
 from transformers import AttentionInterface, AutoModel, PretrainedConfig
 from transformers.models.llama.modeling_llama import rotate_half
 
-from blockrank_server.kernels.block_attention import AttentionPlan, block_attention
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.reading import Reader
 
+# (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _ATTENTION = "blockrank"
 
@@ -29,7 +31,7 @@ def _attend(
     attention_mask: None,
     *,
     scaling: float,
-    plan: AttentionPlan,
+    attention: Attention,
     reader: Reader,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -39,7 +41,7 @@ def _attend(
     assert isinstance(layer, int)
     if reader.reads(layer):
         reader.read(layer, q_THD[reader.signal_R], k_TKD, scaling)
-    return block_attention(q_THD, k_TKD, v_TKD, plan, scaling).unsqueeze(0), None
+    return attention(q_THD, k_TKD, v_TKD, scaling).unsqueeze(0), None
 
 
 AttentionInterface.register(_ATTENTION, _attend)
@@ -81,10 +83,17 @@ class Network(nn.Module):
         self,
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
-        plan: AttentionPlan,
+        attention: Attention,
         reader: Reader,
     ) -> None:
-        """Run one packed batch; the reader collects what the read points see."""
+        """Run one packed batch.
+
+        Args:
+            token_ids_T: [T] int32 or int64.
+            position_ids_T: [T] rotary positions.
+            attention: of the whole layers.
+            reader: collects what the read points see.
+        """
         hidden = self.embed_tokens(token_ids_T)[None]
         cos, sin = self.rotary_emb(hidden, position_ids_T[None])
         for layer in self.layers[:-1]:
@@ -92,7 +101,7 @@ class Network(nn.Module):
                 hidden,
                 attention_mask=None,
                 position_embeddings=(cos, sin),
-                plan=plan,
+                attention=attention,
                 reader=reader,
             )
         self._read_last(hidden[0], cos[0], sin[0], reader)

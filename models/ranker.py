@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-import torch
-
 from blockrank_server.models.adapter import merge_adapter
 from blockrank_server.models.card import Card, check_heads
 from blockrank_server.models.checkpoint import find_checkpoint
 from blockrank_server.models.config import load_config
 from blockrank_server.models.engine import Engine
-from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.placement import Placement
 from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.request import Document, EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.weights import load_network
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +91,7 @@ class Ranker:
             CheckpointError: a file or tensor is missing, broken or unexpected.
         """
         started = time.perf_counter()
-        where = _device(device)
-        kind = _dtype(dtype, where)
+        placement = Placement.choose(device, dtype)
         found = find_checkpoint(
             str(path_or_name),
             card=_path(card),
@@ -105,23 +100,24 @@ class Ranker:
             cache_dir=_path(cache_dir),
         )
         config = load_config(found.folder)
-        num_layers, num_positions = config.num_hidden_layers, config.max_position_embeddings
-        prompt = Prompt(found.card, TextTokenizer(found.folder / "tokenizer.json"), num_positions)
-        check_heads(found.card, config.num_attention_heads)
-        network = load_network(found.folder, config, found.card.last_layer, where, kind)
+        tokenizer = TextTokenizer(found.folder / "tokenizer.json")
+        own_card = found.card
+        prompt = Prompt(own_card, tokenizer, config.max_position_embeddings)
+        check_heads(own_card, config.num_attention_heads)
+        last = own_card.last_layer
+        network = load_network(found.folder, config, last, placement.device, placement.dtype)
         if (folder := _path(adapter) or found.adapter) is not None:
-            merge_adapter(network, folder, found.card.last_layer)
+            merge_adapter(network, folder, last)
         info = RankerInfo(
-            name=found.card.name,
+            name=own_card.name,
             revision=found.revision,
-            device=str(where),
-            dtype=str(kind).removeprefix("torch."),
-            attention="torch",
-            num_layers_kept=found.card.last_layer + 1,
-            num_layers=num_layers,
+            num_layers_kept=last + 1,
+            num_layers=network.num_layers,
             load_seconds=time.perf_counter() - started,
+            **placement.names(),
         )
-        return cls(found.card, prompt, Engine(network, found.card, where), info)
+        engine = Engine(network, own_card, placement.device, placement.backend)
+        return cls(own_card, prompt, engine, info)
 
     @property
     def max_score(self) -> float:
@@ -187,25 +183,3 @@ class Ranker:
 
 def _path(path: str | Path | None) -> Path | None:
     return Path(path).expanduser() if path is not None else None
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CheckpointError(f"device {name!r} is not one torch knows") from error
-    if device.type not in ("cpu", "cuda"):
-        raise CheckpointError(f"device {name!r} is not supported, only cpu and cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CheckpointError(f"device {name!r}: {torch.cuda.device_count()} CUDA devices found")
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in _DTYPES:
-        raise CheckpointError(f"dtype {name!r} is not one of auto, {', '.join(_DTYPES)}")
-    return _DTYPES[name]

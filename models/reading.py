@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from blockrank_server.kernels.span_lse import LsePlan, SpanRead, span_lse
+from blockrank_server.kernels.choose import Backend
+from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.card import Card
 from blockrank_server.models.scoring import document_mass, reduce_heads
 
@@ -19,6 +20,7 @@ class Reader:
         num_heads: query heads of a layer.
         num_kv_heads: key/value heads of a layer.
         device: of the forward pass.
+        backend: that computes the log-sum-exp.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class Reader:
         num_heads: int,
         num_kv_heads: int,
         device: torch.device,
+        backend: Backend,
     ) -> None:
         self._card = card
-        self._plan = LsePlan(reads, device)
+        self._backend = backend
+        self._plan = backend.plan_reads(reads, device)
         self._num_documents = num_documents
         self._group_size = num_heads // num_kv_heads
         self._heads = {
@@ -54,7 +58,7 @@ class Reader:
         """Take one layer's attention: [R, H, D] of the signal tokens' queries, [T, K, D] keys."""
         heads = self._heads[layer]
         kv_heads = [head // self._group_size for head in heads]
-        lse = span_lse(q_RHD[:, heads], k_TKD, kv_heads, self._plan, scale)
+        lse = self._backend.span_lse(q_RHD[:, heads], k_TKD, kv_heads, self._plan, scale)
         for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
             found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
 
