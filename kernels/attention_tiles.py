@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from blockrank_server.kernels.launch import AttentionTile
 from blockrank_server.kernels.segments import Segment, Span, check_segments
+from blockrank_server.kernels.upload import upload
 
 # Programs that keep the largest card of today busy: 132 multiprocessors, two programs each. A
 # constant, not the card's own count: a request's splits, hence its bits, are the same everywhere,
@@ -168,9 +169,7 @@ def _to_device(work: _Work, device: torch.device) -> AttentionTables:
         np.array(work.merges, np.int32).reshape(-1, 4),
         np.array(work.ranges, np.int32).reshape(-1, 2),
     ]
-    # One copy. From pageable memory it returns once the tables are staged, without a wait.
-    flat = torch.from_numpy(np.concatenate([part.ravel() for part in parts]))
-    flat = flat.to(device, non_blocking=True)
+    flat = upload(np.concatenate([part.ravel() for part in parts]), device)  # one copy
     edges = [0, *accumulate(part.size for part in parts)]
     tiles, merges, ranges = (
         flat[edges[i] : edges[i + 1]].view(-1, part.shape[1]) for i, part in enumerate(parts)

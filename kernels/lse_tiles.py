@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from blockrank_server.kernels.span_lse import SpanRead, check_reads
+from blockrank_server.kernels.upload import upload
 
 # Long enough that a document is one chunk as a rule, short enough that the one span of a whole
 # prompt keeps a card busy. A constant, so that a request's bits do not depend on its batch.
@@ -38,8 +39,8 @@ def head_groups(kv_head_H: tuple[int, ...], device: torch.device) -> HeadGroups:
     )
     groups_Y3 = np.stack([kv_Y, first_Y, first_Y + count_Y], axis=1).astype(np.int32)
     return HeadGroups(
-        groups_Y3=torch.from_numpy(groups_Y3).to(device),
-        order_H=torch.from_numpy(order_H).to(device),
+        groups_Y3=upload(groups_Y3, device),
+        order_H=upload(order_H, device),
         largest=int(count_Y.max()),
     )
 
@@ -82,7 +83,7 @@ class LseTilePlan:
     def __init__(self, reads: Sequence[SpanRead], device: torch.device) -> None:
         self.min_tokens = check_reads(reads)
         signal = [np.arange(*read.signal) for read in reads]
-        self.signal_R = torch.from_numpy(np.concatenate(signal)).to(device, non_blocking=True)
+        self.signal_R = upload(np.concatenate(signal), device)
         spans = [np.array(read.spans, np.int32).reshape(-1, 2) for read in reads]
         counts = [_num_chunks(spans_N2) for spans_N2 in spans]
         self.layout = _laid_out(reads, counts)
@@ -94,9 +95,8 @@ class LseTilePlan:
         spans_S8 = np.concatenate([_spans(*each) for each in zip(counts, self.layout, strict=True)])
         if len(chunks_C8) == len(spans_S8):
             spans_S8 = spans_S8[:0]
-        # From pageable memory this returns once the table is staged, without a wait.
-        self.chunks_C8 = torch.from_numpy(chunks_C8).to(device, non_blocking=True)
-        self.spans_S8 = torch.from_numpy(spans_S8).to(device, non_blocking=True)
+        self.chunks_C8 = upload(chunks_C8, device)
+        self.spans_S8 = upload(spans_S8, device)
 
 
 def _num_chunks(spans_N2: NDArray[np.int32]) -> NDArray[np.int32]:

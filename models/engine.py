@@ -1,13 +1,19 @@
 """One forward pass of a batch: encoded requests in, raw scores out. Owned by one thread."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
 
+import numpy as np
 import torch
 
 from blockrank_server.kernels.choose import Backend
+from blockrank_server.kernels.upload import upload
 from blockrank_server.models.card import Card
+from blockrank_server.models.errors import DeviceMemoryError
 from blockrank_server.models.network import Network
 from blockrank_server.models.packing import PackedBatch, pack
+from blockrank_server.models.pending import Flight, Pending
 from blockrank_server.models.reading import Reader
 from blockrank_server.models.request import EncodedRequest
 
@@ -31,6 +37,11 @@ class Engine:
         self._backend = backend
 
     @property
+    def num_layers(self) -> int:
+        """Layers of the whole checkpoint."""
+        return self._network.num_layers
+
+    @property
     def max_score(self) -> float:
         """The largest score a document can have."""
         if self._card.reduce_heads == "mean":
@@ -38,16 +49,40 @@ class Engine:
         return float(self._card.num_read_heads(self._network.config.num_attention_heads))
 
     def score(self, requests: Sequence[EncodedRequest]) -> list[list[float]]:
-        """Raw score of every document of every request, in input order, by one forward pass."""
-        batch = pack(requests, self._card)
-        with torch.inference_mode():
-            scores = self.forward(batch).scores()
-        joined = torch.cat(scores).tolist()  # the one synchronisation of a batch
-        rows, done = [], 0
-        for row in scores:
-            rows.append(joined[done : done + len(row)])
-            done += len(row)
-        return rows
+        """Raw score of every document of every request, in input order, by one forward pass.
+
+        Raises:
+            DeviceMemoryError: neither the batch nor its halves fit the device.
+        """
+        return self.start(requests).result()
+
+    def start(self, requests: Sequence[EncodedRequest]) -> Pending:
+        """Pack a batch and launch its forward pass; the result is waited for elsewhere.
+
+        On CUDA this returns while the device works, so that the next batch can be packed and
+        started meanwhile; batches run in the order they are started. A batch that does not fit the
+        device's memory is split once, into halves.
+
+        Raises:
+            DeviceMemoryError: neither the batch nor its halves fit the device.
+        """
+        if (flight := self._try_launch(requests)) is not None:
+            return Pending([flight])
+        flights = []
+        for half in _halves(requests):
+            torch.cuda.empty_cache()  # the halves need blocks of other sizes
+            if (flight := self._try_launch(half)) is None:
+                break
+            flights.append(flight)
+        else:
+            if flights:
+                return Pending(flights)
+        torch.cuda.empty_cache()
+        num_tokens = sum(request.num_tokens for request in requests)
+        raise DeviceMemoryError(
+            f"{len(requests)} requests with {num_tokens} tokens do not fit the memory of "
+            f"{self._device}"
+        )
 
     def forward(self, batch: PackedBatch) -> Reader:
         """What the read points saw of a batch. Differentiable outside inference mode."""
@@ -62,12 +97,40 @@ class Engine:
             backend=backend,
         )
         plan = backend.plan_attention(batch.segments, batch.num_tokens, self._device)
+        token_ids, position_ids = upload(
+            np.stack([batch.token_ids, batch.position_ids]), self._device
+        )
         self._network(
-            torch.from_numpy(batch.token_ids).to(self._device),
-            torch.from_numpy(batch.position_ids).to(self._device),
+            token_ids,
+            position_ids,
             lambda q_THD, k_TKD, v_TKD, scale: backend.block_attention(
                 q_THD, k_TKD, v_TKD, plan, scale
             ),
             reader,
         )
         return reader
+
+    def _try_launch(self, requests: Sequence[EncodedRequest]) -> Flight | None:
+        """None where the device's memory ran out.
+
+        The error is not passed on: its traceback holds the tensors that filled the memory.
+        """
+        try:
+            batch = pack(requests, self._card)
+            with torch.inference_mode(), self._on_device():
+                return Flight(self.forward(batch).scores())
+        except torch.OutOfMemoryError:
+            return None
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        """Triton launches on the current device, wherever the tensors are."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
+
+def _halves(requests: Sequence[EncodedRequest]) -> list[Sequence[EncodedRequest]]:
+    """Two parts of about as many tokens, in order; none where there is one request."""
+    if len(requests) < 2:
+        return []
+    before = list(accumulate((request.num_tokens for request in requests), initial=0))
+    middle = min(range(1, len(requests)), key=lambda i: abs(2 * before[i] - before[-1]))
+    return [requests[:middle], requests[middle:]]

@@ -5,7 +5,9 @@ RankerError
 │   ├── EmptyInputError   nothing to rank
 │   └── InputTooLongError   over a limit, and truncation was not allowed
 ├── CardError         a card that does not describe a reranker this engine can run
-└── CheckpointError   a folder, file or tensor that is missing, extra or broken
+├── CheckpointError   a folder, file or tensor that is missing, extra or broken; a device that
+│                     cannot run it
+└── DeviceMemoryError   a batch that does not fit the device's memory
 """
 
 
@@ -46,3 +48,7 @@ class CardError(RankerError, ValueError):
 
 class CheckpointError(RankerError):
     """Weights or tokenizer that cannot be loaded: the text names the file and what is wrong."""
+
+
+class DeviceMemoryError(RankerError):
+    """A batch that does not fit the device's memory: in halves neither, or it is one request."""

@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AutoModel, PretrainedConfig
 from transformers.models.llama.modeling_llama import rotate_half
 
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.fp8 import Fp8Linear
 from blockrank_server.models.reading import Reader
 
 # (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
@@ -78,6 +79,26 @@ class Network(nn.Module):
     def restore_rotary(self, device: torch.device) -> None:
         """Compute the rotary frequencies, which no checkpoint holds, in fp32 on the device."""
         self.rotary_emb = type(self.rotary_emb)(self.config).to(device)
+
+    def fuse_elementwise(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Let torch.compile fuse what stands between the matrix products: norms, the MLP's gate,
+        the rounding to float8.
+
+        Compiles in the first forward pass, once for every length. Scores change by rounding. Not
+        the default: loadtests/gpu measures whether it pays.
+
+        Args:
+            backend: of torch.compile.
+        """
+        for layer in self.layers[:-1]:
+            projections = [m for m in layer.self_attn.modules() if isinstance(m, Fp8Linear)]
+            for part in (
+                layer.input_layernorm,
+                layer.post_attention_layernorm,
+                layer.mlp,
+                *projections,
+            ):
+                part.compile(dynamic=True, backend=backend)
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""Where and how a ranker runs: device, dtype and implementation, decided once when it is opened."""
+"""Where and how a ranker runs: device, dtype, implementation, bits; decided once, when opened."""
 
 from typing import Literal, NamedTuple, Self, TypedDict
 
@@ -6,6 +6,7 @@ import torch
 
 from blockrank_server.kernels.choose import Backend, choose_backend
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization import Quantization, check_quantization
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -16,28 +17,31 @@ class PlacementNames(TypedDict):
     device: str
     dtype: str
     attention: Literal["torch", "triton"]
+    quantization: Quantization
 
 
 class Placement(NamedTuple):
-    """A device, the dtype of weights and activations, and the kernels that run there."""
+    """A device, the dtype of weights and activations, the kernels, and the linear layers' bits."""
 
     device: torch.device
     dtype: torch.dtype
     backend: Backend
+    quantization: Quantization
 
     @classmethod
-    def choose(cls, device: str, dtype: str) -> Self:
+    def choose(cls, device: str, dtype: str, quantization: str) -> Self:
         """By name; auto takes CUDA where there is one, and bfloat16 there.
 
         Raises:
-            CheckpointError: no such device or dtype here.
+            CheckpointError: no such device, dtype or quantization here.
         """
         where = _device(device)
         try:
             backend = choose_backend(where)
         except (ValueError, RuntimeError) as error:
             raise CheckpointError(str(error)) from error
-        return cls(where, _dtype(dtype, where), backend)
+        kind = _dtype(dtype, where)
+        return cls(where, kind, backend, check_quantization(quantization, where, kind))
 
     def names(self) -> PlacementNames:
         """For people and metrics."""
@@ -45,6 +49,7 @@ class Placement(NamedTuple):
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "attention": self.backend.name,
+            "quantization": self.quantization,
         }
 
 

@@ -29,6 +29,10 @@ class Prompt:
         tokenizer: of the same checkpoint.
         max_positions: rotary positions the checkpoint was made for.
 
+    Attributes:
+        card: as given.
+        max_positions: as given.
+
     Raises:
         CheckpointError: the card names a control token the tokenizer lacks.
         CardError: the card's limits and tail_offset do not fit each other or max_positions.
@@ -38,11 +42,11 @@ class Prompt:
         for piece in _pieces(card):
             if isinstance(piece, Control):
                 tokenizer.control_id(piece.control)
-        self._card = card
+        self.card = card
         self._tokenizer = tokenizer
         kind = BlockPrompt if card.prompt.tokenise == "blocks" else WholePrompt
         self._prompt = kind(card, tokenizer)
-        self._max_positions = max_positions
+        self.max_positions = max_positions
         self._check_limits()
 
     def encode(
@@ -66,7 +70,7 @@ class Prompt:
         Raises:
             InputError: and its kinds; the field, the limit and the value are named.
         """
-        limits = self._card.limits
+        limits = self.card.limits
         max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
         max_document = _lowered(
             limits.max_document_tokens, max_document_tokens, "max_document_tokens"
@@ -82,40 +86,38 @@ class Prompt:
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
             raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
-        if (end := int(encoded.position_ids.max()) + 1) > self._max_positions:
+        if (end := int(encoded.position_ids.max()) + 1) > self.max_positions:
             raise InputTooLongError(
-                f"documents and query need {end} positions, the limit is {self._max_positions}",
+                f"documents and query need {end} positions, the limit is {self.max_positions}",
                 field="documents",
-                limit=self._max_positions,
+                limit=self.max_positions,
                 value=end,
             )
         return replace(encoded, query_truncated=num_query_tokens > max_query)
 
     def _check_limits(self) -> None:
         """Room for the longest query and document, wherever the card says both start."""
-        offset = self._card.positions.tail_offset
+        offset = self.card.positions.tail_offset
         if offset is None:
             return
-        limits = self._card.limits
+        limits = self.card.limits
         frame, _ = self._prompt.encode("", [""], limits.max_document_tokens)
-        times = sum(
-            p.text.count("{query}") for p in self._card.prompt.prefix if isinstance(p, Text)
-        )
+        times = sum(p.text.count("{query}") for p in self.card.prompt.prefix if isinstance(p, Text))
         before = frame.num_prefix_tokens + times * limits.max_query_tokens
         if before + limits.max_document_tokens > offset:
             raise CardError(
-                f"card {self._card.name}: positions.tail_offset is {offset}, prefix and longest "
+                f"card {self.card.name}: positions.tail_offset is {offset}, prefix and longest "
                 f"document need {before + limits.max_document_tokens}"
             )
         end = int(frame.position_ids[-1]) + 1 + limits.max_query_tokens
-        if end > self._max_positions:
+        if end > self.max_positions:
             raise CardError(
-                f"card {self._card.name}: the longest tail ends at position {end}, "
-                f"the checkpoint has {self._max_positions}"
+                f"card {self.card.name}: the longest tail ends at position {end}, "
+                f"the checkpoint has {self.max_positions}"
             )
 
     def _content(self, title: str, text: str) -> str:
-        prompt = self._card.prompt
+        prompt = self.card.prompt
         template = prompt.content if title else prompt.content_without_title
         values = {"title": title, "text": text}
         return re.sub(r"\{(title|text)\}", lambda m: values[m[1]], template).strip()

@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from transformers import PretrainedConfig
+
 from blockrank_server.models.adapter import merge_adapter
 from blockrank_server.models.card import Card, check_heads
-from blockrank_server.models.checkpoint import find_checkpoint
+from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
 from blockrank_server.models.config import load_config
 from blockrank_server.models.engine import Engine
+from blockrank_server.models.memory import MemoryNeed, check_memory, free_bytes
+from blockrank_server.models.pending import Pending
 from blockrank_server.models.placement import Placement
 from blockrank_server.models.prompt import Prompt
+from blockrank_server.models.quantization import Quantization, quantize
 from blockrank_server.models.request import Document, EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer
+from blockrank_server.models.warm_up import long_request
 from blockrank_server.models.weights import load_network
 
 
@@ -37,6 +43,10 @@ class RankerInfo:
         num_layers_kept: layers in memory, the last of them in part.
         num_layers: layers of the checkpoint.
         load_seconds: from the call of open to a ranker that can score.
+        weight_bytes: on the device, before quantization.
+        max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
+            None on the CPU, which is not checked. A larger request may fail.
+        quantization: of the linear layers.
     """
 
     name: str
@@ -47,6 +57,9 @@ class RankerInfo:
     num_layers_kept: int
     num_layers: int
     load_seconds: float
+    weight_bytes: int
+    max_batch_tokens: int | None
+    quantization: Quantization
 
 
 class Ranker:
@@ -55,14 +68,22 @@ class Ranker:
     encode may be called from any thread; everything else from one thread at a time.
     """
 
-    def __init__(self, card: Card, prompt: Prompt, engine: Engine, info: RankerInfo) -> None:
+    def __init__(
+        self,
+        card: Card,
+        prompt: Prompt,
+        engine: Engine,
+        info: RankerInfo,
+        max_batch_tokens: int | None,
+    ) -> None:
         self._prompt = prompt
         self._engine = engine
+        self._max_batch_tokens = max_batch_tokens
         self.card = card
         self.info = info
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - one name for each thing an operator can set
         cls,
         path_or_name: str | Path = "default",
         *,
@@ -73,6 +94,8 @@ class Ranker:
         revision: str | None = None,
         offline: bool = False,
         cache_dir: str | Path | None = None,
+        max_batch_tokens: int | None = None,
+        quantization: str = "none",
     ) -> Self:
         """Load a checkpoint.
 
@@ -85,13 +108,16 @@ class Ranker:
             revision: branch, tag or commit of a hub repository.
             offline: fetch nothing; use what the hub's cache holds.
             cache_dir: for hub files and converted weights; by default the user's cache folder.
+            max_batch_tokens: tokens of the largest batch to come; must fit the device's memory.
+            quantization: none or fp8 (models/quantization.py).
 
         Raises:
             CardError: the card is not valid, or does not fit the checkpoint.
-            CheckpointError: a file or tensor is missing, broken or unexpected.
+            CheckpointError: a file or tensor is missing, broken or unexpected; or the device is
+                unknown, too old, or has too little memory.
         """
         started = time.perf_counter()
-        placement = Placement.choose(device, dtype)
+        placement = Placement.choose(device, dtype, quantization)
         found = find_checkpoint(
             str(path_or_name),
             card=_path(card),
@@ -101,23 +127,21 @@ class Ranker:
         )
         config = load_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        own_card = found.card
-        prompt = Prompt(own_card, tokenizer, config.max_position_embeddings)
-        check_heads(own_card, config.num_attention_heads)
-        last = own_card.last_layer
-        network = load_network(found.folder, config, last, placement.device, placement.dtype)
-        if (folder := _path(adapter) or found.adapter) is not None:
-            merge_adapter(network, folder, last)
+        prompt = Prompt(found.card, tokenizer, config.max_position_embeddings)
+        need = MemoryNeed.of(config, found.card.last_layer, placement.dtype)
+        fits = check_memory(need, free_bytes(placement.device), max_batch_tokens)
+        engine = _load(found, config, placement, _path(adapter) or found.adapter)
         info = RankerInfo(
-            name=own_card.name,
+            name=found.card.name,
             revision=found.revision,
-            num_layers_kept=last + 1,
-            num_layers=network.num_layers,
+            num_layers_kept=found.card.last_layer + 1,
+            num_layers=engine.num_layers,
             load_seconds=time.perf_counter() - started,
+            weight_bytes=need.weights,
+            max_batch_tokens=fits,
             **placement.names(),
         )
-        engine = Engine(network, own_card, placement.device, placement.backend)
-        return cls(own_card, prompt, engine, info)
+        return cls(found.card, prompt, engine, info, max_batch_tokens)
 
     @property
     def max_score(self) -> float:
@@ -154,12 +178,35 @@ class Ranker:
         )
 
     def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
-        """Raw score of every document of every request, in input order, by one forward pass."""
+        """Raw score of every document of every request, in input order, by one forward pass.
+
+        Raises:
+            DeviceMemoryError: neither the batch nor its halves fit the device.
+        """
         return self._engine.score(batch)
 
+    def start(self, batch: Sequence[EncodedRequest]) -> Pending:
+        """score in two steps: launch the forward pass here, wait for it in Pending.result.
+
+        On CUDA the device works meanwhile, and other batches can be started behind it.
+
+        Raises:
+            DeviceMemoryError: neither the batch nor its halves fit the device.
+        """
+        return self._engine.start(batch)
+
     def warm_up(self) -> None:
-        """Score a small request, so that the first caller does not pay for first-time set-up."""
+        """Score made-up requests, so that the first caller does not pay for first-time set-up.
+
+        With the Triton kernels this compiles every variant the card can need, and runs a batch of
+        the size the ranker was opened for.
+
+        Raises:
+            DeviceMemoryError: that batch does not fit after all.
+        """
         self.rank("warm up", ["A short document.", "Another one, of a few more words."])
+        if self.info.attention == "triton":
+            self.score([long_request(self._prompt, self._max_batch_tokens)])
 
     def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
         """Relevance of each document to the query, in input order; higher is better.
@@ -179,6 +226,18 @@ class Ranker:
         """
         encoded = [self.encode(query, documents) for query, documents in requests]
         return self.score(encoded) if encoded else []
+
+
+def _load(
+    found: Checkpoint, config: PretrainedConfig, placement: Placement, adapter: Path | None
+) -> Engine:
+    check_heads(found.card, config.num_attention_heads)
+    last = found.card.last_layer
+    network = load_network(found.folder, config, last, placement.device, placement.dtype)
+    if adapter is not None:
+        merge_adapter(network, adapter, last)
+    quantize(network, placement.quantization)
+    return Engine(network, found.card, placement.device, placement.backend)
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -1,6 +1,7 @@
 """Collects the read points of one forward pass."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 
@@ -39,8 +40,9 @@ class Reader:
         self._plan = backend.plan_reads(reads, device)
         self._num_documents = num_documents
         self._group_size = num_heads // num_kv_heads
+        self._all_heads = tuple(range(num_heads))
         self._heads = {
-            point.layer: list(range(num_heads)) if point.heads == "all" else list(point.heads)
+            point.layer: self._all_heads if point.heads == "all" else point.heads
             for point in card.read
         }
         self._mass: list[list[torch.Tensor]] = [[] for _ in reads]
@@ -58,7 +60,9 @@ class Reader:
         """Take one layer's attention: [R, H, D] of the signal tokens' queries, [T, K, D] keys."""
         heads = self._heads[layer]
         kv_heads = [head // self._group_size for head in heads]
-        lse = self._backend.span_lse(q_RHD[:, heads], k_TKD, kv_heads, self._plan, scale)
+        if heads != self._all_heads:
+            q_RHD = q_RHD.index_select(1, _on_device(heads, q_RHD.device))
+        lse = self._backend.span_lse(q_RHD, k_TKD, kv_heads, self._plan, scale)
         for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
             found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
 
@@ -69,3 +73,9 @@ class Reader:
     def scores(self) -> list[torch.Tensor]:
         """[N] fp32 score of every document of every request, after the last read layer."""
         return [reduce_heads(mass, self._card.reduce_heads) for mass in self._mass]
+
+
+@lru_cache(maxsize=256)  # an index given as a list is copied every time, and waits for the device
+def _on_device(heads: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # the next caller may be training
+        return torch.tensor(heads, device=device)

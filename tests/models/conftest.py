@@ -76,6 +76,6 @@ def open_tiny(tmp_path: Path) -> OpenTiny:
     def open_(checkpoint: str | Path, card: CardFields, **options: Any) -> Ranker:
         path = tmp_path / "card.json"
         path.write_text(json.dumps(card))
-        return Ranker.open(FIXTURES / checkpoint, card=path, device="cpu", **options)
+        return Ranker.open(FIXTURES / checkpoint, card=path, **({"device": "cpu"} | options))
 
     return open_

@@ -1,0 +1,171 @@
+"""Rows of the end-to-end table: the engine on requests of its own, one after another."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from blockrank_server.kernels.choose import Backend
+from blockrank_server.models.engine import Engine
+from blockrank_server.models.memory import MemoryNeed
+from blockrank_server.models.packing import pack
+from blockrank_server.models.quantization import quantize
+from blockrank_server.models.request import EncodedRequest
+from gpu_bench.clock import percentiles
+from gpu_bench.work import Ceilings, network_flops
+from gpu_bench.workload import Model, request
+
+Row = dict[str, Any]
+DTYPE = torch.bfloat16
+_NUM_REQUESTS = 16  # of different lengths, taken in turn
+_OURS = {"attention": ("attention_kernel", "merge_kernel"), "read": ("lse_kernel",)}
+# cuBLAS's names on Hopper and before it, torch's operator on the CPU.
+_PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "aten::addmm")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineBench:
+    """One variant of the engine on one device.
+
+    Attributes:
+        name: of the variant.
+        model: its shape.
+        engine: with random weights.
+        device: of the engine.
+        ceilings: of the device.
+    """
+
+    name: str
+    model: Model
+    engine: Engine
+    device: torch.device
+    ceilings: Ceilings
+
+    @classmethod
+    def make(
+        cls, name: str, model: Model, device: torch.device, backend: Backend, ceilings: Ceilings
+    ) -> "EngineBench":
+        """A variant with new weights: plain, fp8, and either of them fused by torch.compile."""
+        network = model.network(device, DTYPE)
+        if "fp8" in name:
+            quantize(network, "fp8")
+        if "fused" in name:
+            network.fuse_elementwise()
+        engine = Engine(network, model.card(), device, backend)
+        return cls(name, model, engine, device, ceilings)
+
+    def row(self, num_documents: int, seconds: float, least: int) -> Row:
+        """Latencies of one request at a time, and throughput with packing behind the forward.
+
+        Args:
+            num_documents: of every request.
+            seconds: to spend on latencies.
+            least: requests timed, however long they take.
+        """
+        requests = self._requests(num_documents)
+        before = self._bytes_in_use()
+        largest = max(requests, key=lambda each: each.num_tokens)
+        for _ in range(2):  # the allocator has then all the blocks the others need
+            self.engine.score([largest])
+        seen = _latencies_ms(self.engine, requests, seconds, least)
+        batches = [pack([each], self.model.card()) for each in requests]
+        flops = fmean(
+            sum(network_flops(self.model.config(), self.model.last_layer, batch).values())
+            for batch in batches
+        )
+        tokens = fmean(batch.num_tokens for batch in batches)
+        found = percentiles(seen)
+        need = MemoryNeed.of(self.model.config(), self.model.last_layer, DTYPE)
+        return {
+            "variant": self.name,
+            "documents": num_documents,
+            "tokens": round(tokens),
+            "requests": len(seen),
+            **{f"{name}_ms": value for name, value in found.items()},
+            "tokens_per_s": tokens / found["p50"] * 1e3,
+            "overlapped_tokens_per_s": _overlapped(self.engine, requests),
+            "start_ms": self._start_ms(requests[0]),
+            "tflops": flops / found["p50"] / 1e9,
+            "share": flops / found["p50"] / 1e9 / self.ceilings.tflops,
+            "batch_gib": (self._peak_bytes() - before) / 2**30,
+            "predicted_gib": need.batch(max(batch.num_tokens for batch in batches)) / 2**30,
+        }
+
+    def time_by_kind(self, num_documents: int) -> Row:
+        """Share of the device's time in attention, read, matrix products and the rest."""
+        requests = self._requests(num_documents)[:1]
+        self.engine.score(requests)
+        on_cuda = self.device.type == "cuda"
+        activity = ProfilerActivity.CUDA if on_cuda else ProfilerActivity.CPU
+        with profile(activities=[activity]) as found:
+            self.engine.score(requests)
+        spent: Counter[str] = Counter()
+        for event in found.key_averages():
+            us = event.self_device_time_total if on_cuda else event.self_cpu_time_total
+            spent[kind_of(event.key)] += us
+        total = sum(spent.values()) or 1  # a profiler that is not let at the device sees nothing
+        return {"variant": self.name, "documents": num_documents, "device_ms": total / 1e3} | {
+            kind: spent[kind] / total
+            for kind in ("products", "attention", "read", "copies", "rest")
+        }
+
+    def _requests(self, num_documents: int) -> list[EncodedRequest]:
+        vocab = self.model.config().vocab_size
+        return [request(num_documents, vocab, seed) for seed in range(_NUM_REQUESTS)]
+
+    def _start_ms(self, one: EncodedRequest) -> float:
+        """Host time until a request is launched, the device idle before."""
+        started = time.perf_counter()
+        pending = self.engine.start([one])
+        spent = time.perf_counter() - started
+        pending.result()
+        return spent * 1e3
+
+    def _bytes_in_use(self) -> int:
+        if self.device.type != "cuda":
+            return 0
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return torch.cuda.memory_allocated(self.device)
+
+    def _peak_bytes(self) -> int:
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+
+
+def kind_of(kernel: str) -> str:
+    """What a kernel does, by its name."""
+    name = kernel.lower()
+    for kind, parts in _OURS.items():
+        if any(part in name for part in parts):
+            return kind
+    if any(part in name for part in _PRODUCTS):
+        return "products"
+    return "copies" if name.startswith(("memcpy", "memset")) else "rest"
+
+
+def _latencies_ms(
+    engine: Engine, requests: Sequence[EncodedRequest], seconds: float, least: int
+) -> list[float]:
+    seen: list[float] = []
+    ends = time.perf_counter() + seconds
+    while len(seen) < least or time.perf_counter() < ends:
+        started = time.perf_counter()
+        engine.score([requests[len(seen) % len(requests)]])
+        seen.append((time.perf_counter() - started) * 1e3)
+    return seen
+
+
+def _overlapped(engine: Engine, requests: Sequence[EncodedRequest]) -> float:
+    """Tokens a second where the next request is packed and launched during this one's forward."""
+    started = time.perf_counter()
+    pending = engine.start(requests[:1])
+    for each in requests[1:]:
+        following = engine.start([each])
+        pending.result()
+        pending = following
+    pending.result()
+    return sum(each.num_tokens for each in requests) / (time.perf_counter() - started)

@@ -1,0 +1,96 @@
+"""What the kernels and the engine are measured against: torch and transformers as they come."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from blockrank_server.models.request import EncodedRequest
+
+_PREFIX, _TAIL = -1, -2
+
+
+def owners(request: EncodedRequest, device: torch.device) -> torch.Tensor:
+    """[T] int32: the document each token belongs to, -1 for the prefix, -2 for the tail."""
+    owner = np.full(request.num_tokens, _PREFIX, np.int32)
+    for i, (start, stop) in enumerate(request.block_spans):
+        owner[start:stop] = i
+    owner[request.tail_start :] = _TAIL
+    return torch.from_numpy(owner).to(device)
+
+
+def dense_sdpa(
+    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, owner_T: torch.Tensor
+) -> Callable[[], torch.Tensor]:
+    """torch's SDPA with a [T, T] mask and repeated key/value heads; result [T, H, D]."""
+    q, k, v = _heads_first(q_THD, k_TKD, v_TKD)
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    tokens = torch.arange(len(owner_T), device=owner_T.device)
+    mask = tokens[:, None] >= tokens
+    mask &= (owner_T == _PREFIX) | (owner_T[:, None] == _TAIL) | (owner_T[:, None] == owner_T)
+    # As a bias from the start: torch would turn a mask into one in every call.
+    bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, -torch.inf)
+    return lambda: scaled_dot_product_attention(q, k, v, bias)[0].transpose(0, 1)
+
+
+def flex(
+    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, owner_T: torch.Tensor
+) -> Callable[[], torch.Tensor]:
+    """flex_attention with a block mask, compiled on CUDA for this T; result [T, H, D]."""
+
+    def visible(_b: Any, _h: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        mine, its = owner_T[query], owner_T[key]
+        return (query >= key) & ((its == _PREFIX) | (mine == _TAIL) | (mine == its))
+
+    q, k, v = _heads_first(q_THD, k_TKD, v_TKD)
+    on_cuda = q.device.type == "cuda"
+    size = len(owner_T)
+    # Compiled, or a [T, T] mask would be made in memory first.
+    make_mask: Any = torch.compile(create_block_mask) if on_cuda else create_block_mask
+    mask = make_mask(visible, None, None, size, size, device=q.device)
+    attend: Any = torch.compile(flex_attention, dynamic=False) if on_cuda else flex_attention
+
+    def call() -> torch.Tensor:
+        out: torch.Tensor = attend(q, k, v, block_mask=mask, enable_gqa=True)
+        return out[0].transpose(0, 1)
+
+    return call
+
+
+def _heads_first(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """[T, H, D] as [1, H, T, D], contiguous."""
+    return tuple(x.transpose(0, 1).contiguous()[None] for x in tensors)
+
+
+class DenseRanker:
+    """Plain transformers: causal prefill of all layers, then a document's id is decoded.
+
+    Args:
+        config: of the whole checkpoint; its weights are random.
+        device: that it runs on.
+    """
+
+    def __init__(self, config: PretrainedConfig, device: torch.device) -> None:
+        with device:
+            self._model = AutoModelForCausalLM.from_config(
+                config, dtype=torch.bfloat16, attn_implementation="sdpa"
+            ).eval()
+        self._device = device
+
+    def rank(self, request: EncodedRequest) -> list[int]:
+        """The ids decoded greedily: digits of the highest document id, and what closes it."""
+        count = len(str(request.num_documents - 1)) + 1
+        token_ids = torch.from_numpy(request.token_ids)[None].long().to(self._device)
+        cache, found = None, []
+        with torch.inference_mode():
+            for _ in range(count):
+                out = self._model(
+                    token_ids, past_key_values=cache, use_cache=True, logits_to_keep=1
+                )
+                cache, token_ids = out.past_key_values, out.logits[:, -1:].argmax(-1)
+                found.append(token_ids)
+        return [int(token) for token in torch.cat(found, 1)[0].tolist()]

@@ -1,0 +1,198 @@
+"""What loadtests/gpu counts and writes; and the whole of it, dry, on the CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from blockrank_server.kernels.choose import TORCH
+from blockrank_server.models.engine import Engine
+from blockrank_server.models.packing import pack
+from gpu_bench import rivals, tables
+from gpu_bench.clock import percentiles
+from gpu_bench.engine_rows import kind_of
+from gpu_bench.kernel_rows import relative_difference
+from gpu_bench.work import Ceilings, Work, attention_work, network_flops, read_work
+from gpu_bench.workload import MISTRAL_7B, TINY, TINY_MODEL, document_lengths, request
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+def test_lengths_are_those_the_report_states() -> None:
+    lengths = document_lengths(100_000, np.random.default_rng(0))
+    assert lengths.mean() == pytest.approx(95, abs=0.5)
+    assert 25 <= lengths.min() < 40
+    assert lengths.max() == 160
+
+
+def test_a_request_is_laid_out_as_blockrank_lays_it_out() -> None:
+    made = request(3, vocab_size=7, seed=1)
+    assert made.num_tokens % 16 == 0
+    assert made.block_spans[0, 0] == made.num_prefix_tokens
+    assert made.block_spans[-1, 1] == made.tail_start == made.num_tokens - 70
+    assert (made.block_spans[1:, 0] == made.block_spans[:-1, 1]).all()
+    assert made.signal_span == (made.num_tokens - 2, made.num_tokens)
+    starts = made.position_ids[made.block_spans[:, 0]]
+    assert starts.tolist() == [made.num_prefix_tokens] * 3
+    assert made.position_ids[made.tail_start] == 16384
+    assert not np.array_equal(made.token_ids, request(3, vocab_size=7, seed=2).token_ids)
+
+
+def test_attention_is_counted_by_its_visible_pairs() -> None:
+    one = request(3, vocab_size=7, seed=1)
+    owner_T = rivals.owners(one, CPU)
+    seen = 0
+    for query, mine in enumerate(owner_T.tolist()):
+        before = owner_T[: query + 1]
+        seen += query + 1 if mine == -2 else int(((before == -1) | (before == mine)).sum())
+    work = attention_work(pack([one], TINY_MODEL.card()).segments, TINY, itemsize=2)
+    assert work.flops == 4 * 16 * 4 * seen
+    assert work.bytes == 2 * one.num_tokens * 16 * (4 + 2 + 2 + 4)
+
+
+def test_a_reading_is_counted_by_its_documents_keys() -> None:
+    one = request(3, vocab_size=7, seed=1)
+    keys = one.tail_start - one.num_prefix_tokens
+    work = read_work(pack([one], TINY_MODEL.card()).reads, TINY, itemsize=2)
+    assert work.flops == 2 * 16 * 2 * 4 * keys
+    assert work.bytes == 2 * 16 * (keys * 2 + 2 * 4) + 2 * 4 * 3 * 4
+
+
+def test_linear_layers_are_counted_as_torch_counts_them() -> None:
+    model = TINY_MODEL
+    batch = pack([request(2, 97, seed=3)], model.card())
+    engine = Engine(model.network(CPU, torch.float32), model.card(), CPU, TORCH)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        engine.forward(batch)
+    counted = counter.get_flop_counts()["Global"]
+    flops = network_flops(model.config(), model.last_layer, batch)
+    assert counted[torch.ops.aten.mm] == flops["linear"]
+
+
+def test_mistral_has_the_weights_the_specification_says() -> None:
+    """4.36e9 in the linear layers of 20 whole layers."""
+    batch = pack([request(100, 97, seed=0)], MISTRAL_7B.card())
+    flops = network_flops(MISTRAL_7B.config(), 20, batch)
+    assert flops["linear"] / 2 / batch.num_tokens == pytest.approx(4.36e9, rel=0.005)
+
+
+def test_the_share_is_that_of_the_larger_floor() -> None:
+    ceilings = Ceilings(tflops=800, gbytes=4000)
+    bound_by_arithmetic = Work(flops=8 * 10**11, bytes=10**6).rates(2.0, ceilings)
+    assert bound_by_arithmetic == pytest.approx({"tflops": 400, "gbytes": 0.5, "share": 0.5})
+    bound_by_memory = Work(flops=10**6, bytes=4 * 10**9).rates(4.0, ceilings)
+    assert bound_by_memory == pytest.approx({"tflops": 2.5e-4, "gbytes": 1000, "share": 0.25})
+
+
+def test_percentiles_are_values_that_were_seen() -> None:
+    assert percentiles(list(range(1, 101))) == {"p50": 50, "p95": 95, "p99": 99}
+    assert percentiles([3.0, 1.0]) == {"p50": 1, "p95": 3, "p99": 3}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("attention_kernel", "attention"),
+        ("merge_kernel", "attention"),
+        ("span_lse_kernel", "read"),
+        ("merge_lse_kernel", "read"),
+        ("nvjet_tst_256x128_64x4_1x2_h_bz_coopA_NTN", "products"),
+        ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n", "products"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::silu>", "rest"),
+        ("triton_per_fused__to_copy_add_mean_mul_pow_rsqrt_0", "rest"),
+        ("Memcpy HtoD (Pinned -> Device)", "copies"),
+    ],
+)
+def test_kernels_are_told_apart_by_name(kernel: str, kind: str) -> None:
+    assert kind_of(kernel) == kind
+
+
+def test_a_table_leaves_out_what_no_row_has() -> None:
+    rows: list[tables.Row] = [
+        {"documents": 10, "dense_ms": 7.4, "tokens": 9},
+        {"documents": 20, "tokens": 8},
+    ]
+    assert tables.table(tables.DENSE, rows) == (
+        "| documents | tokens | dense prefill + id, ms |\n"
+        "| --- | --- | --- |\n"
+        "| 10 | 9 | 7 |\n"
+        "| 20 | 8 | - |\n"
+    )
+
+
+def test_results_go_where_a_lent_machine_takes_them_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OUT", raising=False)
+    assert tables.result_folders(tmp_path) == [tmp_path]
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    report = tables.Report("n", "t", {"model": "m"}, tables.result_folders(tmp_path))
+    report.note("left out")
+    for folder in (tmp_path, tmp_path / "out"):
+        assert json.loads((folder / "n.json").read_text())["notes"] == ["left out"]
+        assert (folder / "n.md").read_text().startswith("# t\n\n- model: m\n")
+
+
+def test_a_difference_is_relative_to_the_expected() -> None:
+    expected = torch.tensor([3.0, 4.0])
+    assert relative_difference(expected + torch.tensor([0.0, 0.5]), expected) == 0.1
+
+
+def dry_run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    ours = "PYTHONPATH", "OUT", "TRITON_INTERPRET"
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        [
+            sys.executable,
+            ROOT / "loadtests/gpu/run.py",
+            "--dry-run",
+            "--results",
+            tmp_path,
+            *options,
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_dry_run_writes_every_table_and_the_rivals_agree(tmp_path: Path) -> None:
+    done = dry_run(tmp_path, "--documents", "2", "3", "--variants", "plain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("gpu_dry-run_*.json")
+    found = json.loads(path.read_text())
+    assert found["notes"] == []
+    kernels, engine, kinds, dense = (
+        found["sections"][name]
+        for name in (
+            "Kernels, one layer, one request",
+            "Engine, end to end",
+            "Where the device's time goes",
+            "Plain transformers, all layers",
+        )
+    )
+    assert [row["documents"] for row in engine] == [2, 3]
+    assert [row["documents"] for row in dense] == [2, 3]
+    assert all(row["products"] > 0 for row in kinds)
+    # bfloat16 has 8 bits: results of two kernels are apart by its rounding, no more.
+    for row in kernels:
+        differences = [value for key, value in row.items() if key.endswith("_difference")]
+        assert len(differences) == (2 if row["kernel"] == "block attention" else 1)
+        assert max(differences) < 2**-7
+    assert path.with_suffix(".md").read_text() in done.stdout
+
+
+def test_red_kernel_tests_leave_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing_of_that_name")
+    done = dry_run(tmp_path)
+    assert done.returncode == 5
+    assert "no tables" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,41 @@
+"""Freed memory stays with the process: large activations cause no page faults the second time."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import resource, threading, torch
+from blockrank_server.models.host_memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(64, 1024, 1024)  # 256 MB: 65,536 pages, or 128 huge ones
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def measure():
+    print(faults(), faults(), faults())
+
+if {kept}:
+    assert keep_freed_memory()
+thread = threading.Thread(target=measure)  # the server scores on a thread of its own
+thread.start()
+thread.join()
+"""
+
+
+def faults(*, kept: bool) -> list[int]:
+    program = PROGRAM.replace("{kept}", str(kept))
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_a_large_block_is_mapped_once() -> None:
+    first, *later = faults(kept=True)
+    assert max(later) < first / 20
+
+
+def test_without_it_every_block_is_mapped_again() -> None:
+    first, *later = faults(kept=False)
+    assert min(later) > first / 2
