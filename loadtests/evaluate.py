@@ -21,6 +21,7 @@ import ir_measures
 import torch
 from ir_measures import nDCG
 
+from blockrank_server.models.host_memory import keep_freed_memory
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.models.shortlists import Shortlist, read_qrels, read_shortlists, set_names
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--max-batch-tokens", type=int, default=60_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
+    keep_freed_memory()
     ranker = Ranker.open(args.model, card=args.card, dtype=args.dtype)
     rows = []
     for name in args.sets or set_names(args.data):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from blockrank_server.models.errors import InputTooLongError
+from blockrank_server.models.errors import DeviceMemoryError, InputTooLongError
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.service.batching import BatchPolicy, Job, Scored
 from blockrank_server.service.errors import (
@@ -238,6 +238,7 @@ class Batcher:
 
 
 def _failed(error: BaseException | None = None) -> InferenceError:
-    failure = InferenceError("Inference failed")
+    is_memory = isinstance(error, DeviceMemoryError)  # fit for the caller: it holds no text
+    failure = InferenceError(str(error) if is_memory else "Inference failed")
     failure.__cause__ = error
     return failure

@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.service.batcher import Batcher
 from blockrank_server.service.batching import ArrivalOrder, Scored
@@ -71,6 +73,8 @@ def open_ranker(settings: Settings) -> "Ranker":
         revision=settings.revision,
         offline=settings.offline,
         cache_dir=settings.cache_dir,
+        max_batch_tokens=settings.max_batch_tokens,
+        quantization=settings.quantization,
     )
 
 
@@ -182,6 +186,15 @@ class ModelHost:
             InferenceError: the model failed.
             ModelUnavailableError: its thread has died.
         """
+        fits = self.ranker.info.max_batch_tokens
+        if fits is not None and request.num_tokens > fits:
+            raise InputTooLongError(
+                f"documents and query have {request.num_tokens} tokens, the device's memory holds "
+                f"{fits}",
+                field="documents",
+                limit=fits,
+                value=request.num_tokens,
+            )
         scored = await asyncio.wrap_future(self._batcher.submit(request).future)
         self._metrics.queued(scored.queue_s)
         return scored
@@ -215,6 +228,6 @@ class ModelHost:
             attention=info.attention,
         )
         self._ranker, self._loading = ranker, Phase.READY
-        self._log.info("ready", model=info.name, load_seconds=round(info.load_seconds, 3))
+        self._log.info("ready", **asdict(info))
         with contextlib.suppress(BaseException):  # run has told everybody and logged it
             self._batcher.run(ranker.score)

@@ -111,6 +111,8 @@ def server_info(settings: Settings, host: ModelHost) -> dict[str, Any]:
         "max_score": ranker.max_score,
         "device": found.device,
         "attention": found.attention,
+        "quantization": found.quantization,
+        "weight_bytes": found.weight_bytes,
         "num_layers_kept": found.num_layers_kept,
         "num_layers": found.num_layers,
         "load_seconds": found.load_seconds,

@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from blockrank_server.models.host_memory import keep_freed_memory
 from blockrank_server.service.app import create_app
 from blockrank_server.service.logs import configure_logs
 from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
@@ -55,6 +56,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
     # They double the series with the birth of every other.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     configure_logs(settings.log_level)
+    keep_freed_memory()
     app = create_app(settings, open_ranker)
     host: ModelHost = app.state.host
     config = uvicorn.Config(

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     dtype: str = Field(
         "auto", description="float32 or bfloat16; auto is bfloat16 on CUDA, float32 on the CPU."
     )
+    quantization: Literal["none", "fp8"] = Field(
+        "none", description="fp8 needs CUDA of compute capability 8.9 and bfloat16."
+    )
     cache_dir: Path | None = Field(None, description="Hub files and converted weights.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")

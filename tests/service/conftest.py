@@ -31,6 +31,9 @@ class FakeInfo:
     num_layers_kept: int = 1
     num_layers: int = 2
     load_seconds: float = 0.0
+    weight_bytes: int = 1
+    max_batch_tokens: int | None = None
+    quantization: str = "none"
 
 
 def fake_card(max_documents: int = 1000) -> Card:
