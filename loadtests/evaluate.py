@@ -133,29 +133,36 @@ def main() -> None:
     parser.add_argument("--card", type=Path)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--documents", type=int, default=20, help="first-stage documents a query")
-    parser.add_argument("--max-batch-tokens", type=int, default=60_000)
+    parser.add_argument("--max-batch-tokens", type=int, default=30_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     keep_freed_memory()
     ranker = Ranker.open(args.model, card=args.card, dtype=args.dtype)
-    rows = []
-    for name in args.sets or set_names(args.data):
-        rows.append(evaluate(ranker, args.data, name, args.documents, args.max_batch_tokens))
-        print(rows[-1], flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
-    card = ranker.card.name.replace("/", "--")
     title = (
         f"nDCG@10 of {ranker.card.name} ({ranker.info.revision}), {args.documents} documents, "
         f"{ranker.info.dtype} on {ranker.info.device}, torch {torch.__version__}, "
         f"Python {platform.python_version()}, {date}"
     )
-    args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / f"quality_{card}_{date}"
-    stem.with_suffix(".md").write_text(table(rows, title))
-    stem.with_suffix(".json").write_text(
-        json.dumps({"title": title, "rows": rows}, indent=1) + "\n"
-    )
+    stem = args.out / f"quality_{ranker.card.name.replace('/', '--')}_{date}"
+    rows = _done(stem.with_suffix(".json"), title)
+    for name in args.sets or set_names(args.data):
+        if name in {row["set"] for row in rows}:
+            continue
+        rows.append(evaluate(ranker, args.data, name, args.documents, args.max_batch_tokens))
+        rows.sort(key=lambda row: str(row["set"]))
+        stem.with_suffix(".md").write_text(table(rows, title))
+        content = json.dumps({"title": title, "rows": rows}, indent=1)
+        stem.with_suffix(".json").write_text(content + "\n")
+        print(rows[-1], flush=True)
     print(table(rows, title))
+
+
+def _done(path: Path, title: str) -> list[Row]:
+    """Rows of an interrupted run of the same title."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return list(found["rows"]) if found.get("title") == title else []
 
 
 if __name__ == "__main__":
