@@ -30,6 +30,7 @@ Run = dict[str, dict[str, float]]
 Qrels = dict[str, dict[str, int]]
 Row = dict[str, Any]
 METRIC = nDCG @ 10
+_BYTES_PER_TOKEN = 4  # int32 token ids
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -62,16 +63,25 @@ def chance(lists: list[Shortlist], qrels: Qrels, num_shuffles: int = 20) -> floa
 def batches(
     encoded: list[tuple[int, EncodedRequest]], max_tokens: int
 ) -> Iterator[list[tuple[int, EncodedRequest]]]:
-    """Requests with documents in common together: shared documents are computed once."""
+    """Requests with documents in common together: shared documents are computed once.
+
+    Each batch grows by the request that adds the fewest document tokens, up to max_tokens of them.
+    """
+    left = dict(encoded)
+    blocks = {
+        i: {request.token_ids[a:b].tobytes() for a, b in request.block_spans}
+        for i, request in encoded
+    }
     batch: list[tuple[int, EncodedRequest]] = []
-    blocks: set[bytes] = set()
-    for item in sorted(encoded, key=lambda pair: pair[1].token_ids.tobytes()):
-        new = {item[1].token_ids[a:b].tobytes() for a, b in item[1].block_spans}
-        if batch and sum(map(len, blocks | new)) // 4 > max_tokens:
+    placed: set[bytes] = set()
+    while left:
+        new = {i: sum(map(len, blocks[i] - placed)) for i in left}
+        nearest = min(left, key=new.__getitem__)
+        if batch and (sum(map(len, placed)) + new[nearest]) // _BYTES_PER_TOKEN > max_tokens:
             yield batch
-            batch, blocks = [], set()
-        batch.append(item)
-        blocks |= new
+            batch, placed = [], set()
+        batch.append((nearest, left.pop(nearest)))
+        placed |= blocks[nearest]
     yield batch
 
 
@@ -133,7 +143,7 @@ def main() -> None:
     parser.add_argument("--card", type=Path)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--documents", type=int, default=20, help="first-stage documents a query")
-    parser.add_argument("--max-batch-tokens", type=int, default=30_000)
+    parser.add_argument("--max-batch-tokens", type=int, default=100_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     keep_freed_memory()

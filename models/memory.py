@@ -6,7 +6,9 @@ it against the measured peak on every run (loadtests/gpu), and a test against th
 Axes: C = hidden size, A = query heads x head_dim, B = key/value heads x head_dim, I = the MLP's.
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -66,6 +68,16 @@ def free_bytes(device: torch.device) -> int | None:
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def used_and_total_bytes(device: torch.device) -> tuple[int, int]:
+    """Of the device's memory, whoever uses it; on the CPU, of this process and of the machine."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free, total
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return resident * page, os.sysconf("SC_PHYS_PAGES") * page
 
 
 def check_memory(need: MemoryNeed, free: int | None, max_batch_tokens: int | None) -> int | None:

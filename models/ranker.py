@@ -8,10 +8,10 @@ ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
+import torch
 from transformers import PretrainedConfig
 
 from blockrank_server.models.adapter import merge_adapter
@@ -19,47 +19,21 @@ from blockrank_server.models.card import Card, check_heads
 from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
 from blockrank_server.models.config import load_config
 from blockrank_server.models.engine import Engine
-from blockrank_server.models.memory import MemoryNeed, check_memory, free_bytes
+from blockrank_server.models.memory import (
+    MemoryNeed,
+    check_memory,
+    free_bytes,
+    used_and_total_bytes,
+)
 from blockrank_server.models.pending import Pending
 from blockrank_server.models.placement import Placement
 from blockrank_server.models.prompt import Prompt
-from blockrank_server.models.quantization import Quantization, quantize
+from blockrank_server.models.quantization import quantize
+from blockrank_server.models.ranker_info import RankerInfo
 from blockrank_server.models.request import Document, EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.warm_up import long_request
 from blockrank_server.models.weights import load_network
-
-
-@dataclass(frozen=True, slots=True)
-class RankerInfo:
-    """What was opened, and how it runs.
-
-    Attributes:
-        name: of the card.
-        revision: commit or checksum of the weights; None for a local folder.
-        device: as torch spells it.
-        dtype: of the weights and activations.
-        attention: which implementation runs.
-        num_layers_kept: layers in memory, the last of them in part.
-        num_layers: layers of the checkpoint.
-        load_seconds: from the call of open to a ranker that can score.
-        weight_bytes: on the device, before quantization.
-        max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
-            None on the CPU, which is not checked. A larger request may fail.
-        quantization: of the linear layers.
-    """
-
-    name: str
-    revision: str | None
-    device: str
-    dtype: str
-    attention: Literal["torch", "triton"]
-    num_layers_kept: int
-    num_layers: int
-    load_seconds: float
-    weight_bytes: int
-    max_batch_tokens: int | None
-    quantization: Quantization
 
 
 class Ranker:
@@ -207,6 +181,10 @@ class Ranker:
         self.rank("warm up", ["A short document.", "Another one, of a few more words."])
         if self.info.attention == "triton":
             self.score([long_request(self._prompt, self._max_batch_tokens)])
+
+    def device_memory(self) -> tuple[int, int]:
+        """Used and total bytes of the device's memory; on the CPU, of the process and machine."""
+        return used_and_total_bytes(torch.device(self.info.device))
 
     def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
         """Relevance of each document to the query, in input order; higher is better.

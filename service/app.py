@@ -24,6 +24,7 @@ from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
 from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
 from blockrank_server.service.settings import Settings
+from blockrank_server.service.shapes import SHAPES
 
 RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 
@@ -35,7 +36,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         settings: of the server.
         open_ranker: gives the ranker; called on the thread that will own it.
     """
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(
+        CollectorRegistry(), (shape.name for shape in SHAPES), settings.max_batch_tokens
+    )
     host = ModelHost(settings, open_ranker, metrics)
 
     @asynccontextmanager

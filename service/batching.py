@@ -7,6 +7,13 @@ from typing import NamedTuple, Protocol
 
 from blockrank_server.models.request import EncodedRequest
 
+DOCUMENT_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def document_bucket(num_documents: int) -> str:
+    """Name of a shortlist's length: the edge at or above it."""
+    return next((str(edge) for edge in DOCUMENT_EDGES if num_documents <= edge), "more")
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:

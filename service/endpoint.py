@@ -37,6 +37,7 @@ async def rerank(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     request.state.record.is_rerank = True
     timeout_ms = _timeout_ms(request, settings.request_timeout_ms)
+    request.state.record.deadline_s = time.monotonic() + timeout_ms / 1000
     # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
     # because a client that still sends sees a broken connection instead of the error.
     refusal = request.app.state.host.refusal()
@@ -78,7 +79,7 @@ async def _scores(
     if shortlist.encoded is None:
         return []
     try:
-        scored = await host.score(shortlist.encoded)
+        scored = await host.score(shortlist.encoded, deadline_s=record.deadline_s)
     except InputError as error:
         raise in_callers_words(error, shape, shortlist.kept) from error
     except InferenceError as error:

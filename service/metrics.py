@@ -1,19 +1,23 @@
-"""Every Prometheus series of the service, all of them there from the start."""
+"""Every Prometheus series of the service, all of them there from the start.
 
-from collections.abc import Callable, Iterable
+Label `documents` is the bucket of a shortlist's length: the edge at or above it, or "more".
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
-from blockrank_server.service.batcher import BatchReport
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from blockrank_server.service.batch_metrics import BatchMetrics
+from blockrank_server.service.batching import DOCUMENT_EDGES, document_bucket
 from blockrank_server.service.errors import all_errors
+from blockrank_server.service.series import Series
 
-# Half an octave per bucket: 1 ms .. 32.8 s.
-SECONDS = tuple(round(0.001 * 2 ** (i / 2), 6) for i in range(31))
-TOKENS = tuple(2**i for i in range(6, 21))  # 64 .. 1,048,576
-REQUESTS = tuple(2**i for i in range(9))  # 1 .. 256
-DOCUMENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+BUCKETS = (*map(str, DOCUMENT_EDGES), "more")
 
-SHAPE_LABELS = ("a", "b", "none")  # none: the body did not get as far as a shape
+MODEL_LABELS = ("model", "revision", "dtype", "device", "attention", "quantization")
+MEMORY_KINDS = ("used", "total")
+NO_SHAPE = "none"  # the body did not get as far as a shape
 CLIENT_GONE = 499
 # Fields other servers know and this one does not; any other name is counted as "other".
 KNOWN_IGNORED = (
@@ -22,101 +26,94 @@ KNOWN_IGNORED = (
 )
 
 
-def document_bucket(num_documents: int) -> str:
-    """Label of a shortlist's length: the edge at or above it."""
-    return next((str(edge) for edge in DOCUMENTS if num_documents <= edge), "more")
-
-
 def _statuses() -> Iterable[int]:
     return sorted({200, CLIENT_GONE, *(kind.status for kind in all_errors())})
 
 
 class Metrics:
-    """Every series of the service. One instance per app, so tests never share state."""
+    """Every series of the service. One instance per app, so tests never share state.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def histogram(
-            name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
-        ) -> Histogram:
-            return Histogram(f"rerank_{name}", text, labels, buckets=buckets, registry=registry)
+    Args:
+        registry: of this app alone.
+        shapes: names of the wire shapes.
+        batch_budget: tokens of a full batch.
 
-        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(f"rerank_{name}", text, labels, registry=registry)
+    Attributes:
+        batches: series of the batcher.
+    """
 
+    def __init__(
+        self, registry: CollectorRegistry, shapes: Iterable[str], batch_budget: int
+    ) -> None:
+        series = Series(registry)
         self.registry = registry
-        self._requests = counter("requests", "Rerank requests.", ("shape", "status"))
-        self._duration = histogram(
-            "request_duration_seconds",
-            "From the first byte of a rerank request to the end of its answer, if it was 200.",
-            SECONDS,
-            ("shape", "documents"),
-        )
-        self._tokenize = histogram("tokenize_duration_seconds", "Parse and tokenise.", SECONDS)
-        self._queue = histogram("queue_duration_seconds", "From accepted to batched.", SECONDS)
-        self._infer = histogram("inference_duration_seconds", "One forward pass.", SECONDS)
-        self._batch_requests = histogram("batch_requests", "Requests in a forward pass.", REQUESTS)
-        self._batch_tokens = histogram("batch_tokens", "Tokens in a forward pass.", TOKENS)
-        self._documents = histogram("documents_per_request", "Length of shortlists.", DOCUMENTS)
-        self._truncated = counter("truncated_documents", "Documents that were cut.")
-        self._rejected = counter("rejected", "Rerank requests answered by an error.", ("reason",))
-        self._ignored = counter("ignored_fields", "Fields without a meaning here.", ("field",))
-        self._queue_requests = Gauge("rerank_queue_requests", "Waiting.", registry=registry)
-        self._queue_tokens = Gauge("rerank_queue_tokens", "Tokens waiting.", registry=registry)
-        self._ready = Gauge("rerank_ready", "1 if ready for requests.", registry=registry)
-        self._model = Gauge(
-            "rerank_model_info",
-            "1 for the model that is served.",
-            ("model", "revision", "dtype", "device", "attention"),
-            registry=registry,
-        )
-        self._create_series()
+        self.batches = BatchMetrics(series, batch_budget)
+        self._requests = series.counter("requests", "Rerank requests.", "shape", "status")
+        self._rejected = series.counter("rejected", "Answered by an error.", "reason")
+        self._duration = series.seconds("request", "From first byte to a 200's last.", "documents")
+        self._tokenize = series.seconds("tokenize", "Parse and tokenise.", "documents")
+        self._queue = series.seconds("queue", "From accepted to batched.", "documents")
+        self._infer = series.seconds("inference", "Forward pass of its batch.", "documents")
+        self._documents = series.counter("documents", "Documents scored.", "documents")
+        self._tokens = series.counter("tokens", "Tokens of the requests scored.", "documents")
+        self._lengths = series.histogram("documents_per_request", "Of all.", DOCUMENT_EDGES)
+        self._truncated = series.counter("truncated_documents", "Documents that were cut.")
+        self._ignored = series.counter("ignored_fields", "Without a meaning here.", "field")
+        self._memory = series.gauge("device_memory_bytes", "Of the model's device.", "kind")
+        self._ready = series.gauge("ready", "1 if ready for requests.")
+        self._model = series.gauge("model_info", "1 for the model served.", *MODEL_LABELS)
+        self._create_series(shapes)
         ProcessCollector(registry=registry)
 
-    def _create_series(self) -> None:
-        for shape in SHAPE_LABELS:
+    def _create_series(self, shapes: Iterable[str]) -> None:
+        for shape in (*shapes, NO_SHAPE):
             for status in _statuses():
                 self._requests.labels(shape, status)
-        for shape in SHAPE_LABELS[:2]:
-            for edge in (*DOCUMENTS, "more"):
-                self._duration.labels(shape, edge)
-        for kind in all_errors():
-            self._rejected.labels(kind.reason)
+        for bucket in BUCKETS:
+            for stage in (self._duration, self._tokenize, self._queue, self._infer):
+                stage.labels(bucket)
+            self._documents.labels(bucket)
+            self._tokens.labels(bucket)
+        for error in all_errors():
+            self._rejected.labels(error.reason)
         for name in (*KNOWN_IGNORED, "other"):
             self._ignored.labels(name)
+        for kind in MEMORY_KINDS:
+            self._memory.labels(kind)
 
-    def watch(
-        self,
-        *,
-        num_requests: Callable[[], float],
-        num_tokens: Callable[[], float],
-        is_ready: Callable[[], float],
-    ) -> None:
-        """Read the gauges from these functions whenever they are scraped."""
-        self._queue_requests.set_function(num_requests)
-        self._queue_tokens.set_function(num_tokens)
+    def watch(self, *, is_ready: Callable[[], float]) -> None:
+        """Read readiness from this function whenever it is scraped."""
         self._ready.set_function(is_ready)
 
     def model_loaded(
-        self, *, model: str, revision: str | None, dtype: str, device: str, attention: str
+        self, labels: Mapping[str, str], used_and_total_bytes: Callable[[], tuple[int, int]]
     ) -> None:
-        """Say what is served."""
-        self._model.labels(model, revision or "", dtype, device, attention).set(1)
+        """Say what is served.
 
-    def batch(self, report: BatchReport) -> None:
-        """Count a forward pass."""
-        self._infer.observe(report.infer_s)
-        self._batch_requests.observe(report.num_requests)
-        self._batch_tokens.observe(report.num_tokens)
+        Args:
+            labels: of rerank_model_info.
+            used_and_total_bytes: of the device's memory, read whenever it is scraped.
+        """
+        self._model.labels(**labels).set(1)
+        for place, kind in enumerate(MEMORY_KINDS):
+            read = partial(lambda place: used_and_total_bytes()[place], place)
+            self._memory.labels(kind).set_function(read)
 
     def encoded(self, *, num_documents: int, num_truncated: int, tokenize_s: float) -> None:
         """Count a request that was tokenised."""
-        self._documents.observe(num_documents)
+        self._lengths.observe(num_documents)
         self._truncated.inc(num_truncated)
-        self._tokenize.observe(tokenize_s)
+        self._tokenize.labels(document_bucket(num_documents)).observe(tokenize_s)
 
-    def queued(self, queue_s: float) -> None:
-        """Count the wait of a request that was scored."""
-        self._queue.observe(queue_s)
+    def scored(
+        self, *, num_documents: int, num_tokens: int, queue_s: float, infer_s: float
+    ) -> None:
+        """Count a request that has its scores."""
+        bucket = document_bucket(num_documents)
+        self._queue.labels(bucket).observe(queue_s)
+        self._infer.labels(bucket).observe(infer_s)
+        self._documents.labels(bucket).inc(num_documents)
+        self._tokens.labels(bucket).inc(num_tokens)
 
     def rejected(self, reason: str) -> None:
         """Count an error by ServiceError.reason."""
@@ -131,6 +128,6 @@ class Metrics:
         self, *, shape: str | None, status: int, duration_s: float, num_documents: int
     ) -> None:
         """Count a rerank request that was answered, or whose client has gone."""
-        self._requests.labels(shape or "none", status).inc()
-        if status == 200 and shape is not None:
-            self._duration.labels(shape, document_bucket(num_documents)).observe(duration_s)
+        self._requests.labels(shape or NO_SHAPE, status).inc()
+        if status == 200:
+            self._duration.labels(document_bucket(num_documents)).observe(duration_s)

@@ -5,6 +5,7 @@ One thread opens the ranker and is the only one that scores; a pool of others to
 
 import asyncio
 import contextlib
+import math
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ import structlog
 
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service.batcher import Batcher
+from blockrank_server.service.batcher import Batcher, BatchReport
 from blockrank_server.service.batching import ArrivalOrder, Scored
 from blockrank_server.service.errors import (
     DrainingError,
@@ -95,7 +96,7 @@ class ModelHost:
             ),
             max_queue_requests=settings.max_queue_requests,
             max_queue_tokens=settings.max_queue_tokens,
-            observe=metrics.batch,
+            observe=self._count_batch,
         )
         self._pool = ThreadPoolExecutor(settings.num_tokenize_threads, "tokenize")
         # A daemon, so that a process told to stop does not wait for a load of minutes.
@@ -106,10 +107,11 @@ class ModelHost:
         self._ranker: Ranker | None = None
         self.load_error: BaseException | None = None
         self._log = structlog.get_logger()
-        metrics.watch(
+        metrics.watch(is_ready=lambda: self.phase is Phase.READY)
+        metrics.batches.watch(
             num_requests=lambda: self._batcher.num_requests,
             num_tokens=lambda: self._batcher.num_tokens,
-            is_ready=lambda: self.phase is Phase.READY,
+            predicted_wait_s=lambda: self._batcher.predicted_wait_s,
         )
 
     @property
@@ -178,7 +180,7 @@ class ModelHost:
         finally:
             self._num_preparing -= 1
 
-    async def score(self, request: EncodedRequest) -> Scored:
+    async def score(self, request: EncodedRequest, *, deadline_s: float = math.inf) -> Scored:
         """Scores of one request. Cancelled, it leaves the queue.
 
         Raises:
@@ -196,7 +198,12 @@ class ModelHost:
                 value=request.num_tokens,
             )
         scored = await asyncio.wrap_future(self._batcher.submit(request).future)
-        self._metrics.queued(scored.queue_s)
+        self._metrics.scored(
+            num_documents=request.num_documents,
+            num_tokens=request.num_tokens,
+            queue_s=scored.queue_s,
+            infer_s=scored.infer_s,
+        )
         return scored
 
     def close(self, timeout_s: float) -> bool:
@@ -210,6 +217,13 @@ class ModelHost:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         return self.is_ended
 
+    def _count_batch(self, report: BatchReport) -> None:
+        self._metrics.batches.batch(
+            num_requests=report.num_requests,
+            num_tokens=report.num_tokens,
+            infer_s=report.infer_s,
+        )
+
     def _own_model(self) -> None:
         try:
             ranker = self._open(self._settings)
@@ -220,13 +234,15 @@ class ModelHost:
             self._log.error("the model failed to load", error=str(error), kind=type(error).__name__)
             return
         info = ranker.info
-        self._metrics.model_loaded(
-            model=info.name,
-            revision=info.revision,
-            dtype=info.dtype,
-            device=info.device,
-            attention=info.attention,
-        )
+        labels = {
+            "model": info.name,
+            "revision": info.revision or "",
+            "dtype": info.dtype,
+            "device": info.device,
+            "attention": info.attention,
+            "quantization": info.quantization,
+        }
+        self._metrics.model_loaded(labels, ranker.device_memory)
         self._ranker, self._loading = ranker, Phase.READY
         self._log.info("ready", **asdict(info))
         with contextlib.suppress(BaseException):  # run has told everybody and logged it

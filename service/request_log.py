@@ -1,5 +1,6 @@
 """One log line, one id and one count for every HTTP request."""
 
+import math
 import re
 import time
 import uuid
@@ -30,6 +31,7 @@ class RequestRecord:
         tokenize_s: parsing and tokenising.
         queue_s: from accepted to batched.
         infer_s: the forward pass.
+        deadline_s: on the clock of time.monotonic.
     """
 
     request_id: str
@@ -42,6 +44,7 @@ class RequestRecord:
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
+    deadline_s: float = math.inf
 
     def server_timing(self) -> str:
         """Value of the Server-Timing header, in milliseconds."""

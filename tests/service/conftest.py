@@ -114,6 +114,9 @@ class FakeRanker:
             query_truncated=len(query.split()) > max_query,
         )
 
+    def device_memory(self) -> tuple[int, int]:
+        return 3, 10
+
     def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
         self.batches.append(len(batch))
         self.before_score(batch)

@@ -5,7 +5,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from blockrank_server.service.metrics import SECONDS, document_bucket
+from blockrank_server.service.batching import document_bucket
+from blockrank_server.service.series import SECONDS
 
 if TYPE_CHECKING:
     from tests.service.conftest import FakeRanker, MakeClient
@@ -14,6 +15,15 @@ BODY = {"query": "a b", "texts": ["a", "b", "c " * 60], "foo": 1, "priority": 2}
 NAMES = {
     "rerank_requests": "counter",
     "rerank_request_duration_seconds": "histogram",
+    "rerank_documents": "counter",
+    "rerank_tokens": "counter",
+    "rerank_batch_duration_seconds": "histogram",
+    "rerank_batch_fill_ratio": "histogram",
+    "rerank_batch_incidents": "counter",
+    "rerank_dropped": "counter",
+    "rerank_model_busy_seconds": "counter",
+    "rerank_predicted_wait_seconds": "gauge",
+    "rerank_device_memory_bytes": "gauge",
     "rerank_queue_duration_seconds": "histogram",
     "rerank_tokenize_duration_seconds": "histogram",
     "rerank_inference_duration_seconds": "histogram",
@@ -63,9 +73,14 @@ def test_an_answered_request_is_counted(client: TestClient) -> None:
         return found[name, frozenset(labels.items())]
 
     assert of("rerank_requests_total", shape="b", status="200") == 1
-    assert of("rerank_request_duration_seconds_count", shape="b", documents="5") == 1
+    assert of("rerank_request_duration_seconds_count", documents="5") == 1
     for stage in ("queue", "tokenize", "inference"):
-        assert of(f"rerank_{stage}_duration_seconds_count") == 1
+        assert of(f"rerank_{stage}_duration_seconds_count", documents="5") == 1
+    assert of("rerank_documents_total", documents="5") == 3
+    assert of("rerank_tokens_total", documents="5") == 54
+    assert of("rerank_batch_duration_seconds_count") == 1
+    assert of("rerank_model_busy_seconds_total") == of("rerank_batch_duration_seconds_sum")
+    assert of("rerank_batch_fill_ratio_sum") == 54 / 16_384
     assert of("rerank_batch_requests_sum") == 1
     assert of("rerank_batch_tokens_sum") == 54
     assert of("rerank_documents_per_request_sum") == 3
@@ -80,7 +95,7 @@ def test_a_refused_request_is_counted_with_its_reason(client: TestClient) -> Non
     assert value(client, "rerank_requests_total", shape="none", status="400") == 1
     assert value(client, "rerank_requests_total", shape="b", status="422") == 1
     assert value(client, "rerank_rejected_total", reason="invalid") == 2
-    assert value(client, "rerank_request_duration_seconds_count", shape="b", documents="1") == 0
+    assert value(client, "rerank_request_duration_seconds_count", documents="1") == 0
 
 
 def test_the_queue_is_seen_while_it_stands(
@@ -98,7 +113,10 @@ def test_the_queue_is_seen_while_it_stands(
 
 def test_the_model_is_named(client: TestClient) -> None:
     labels = {"model": "fake", "revision": "", "dtype": "float32", "device": "cpu"}
-    assert value(client, "rerank_model_info", attention="torch", **labels) == 1
+    labels |= {"attention": "torch", "quantization": "none"}
+    assert value(client, "rerank_model_info", **labels) == 1
+    assert value(client, "rerank_device_memory_bytes", kind="used") == 3
+    assert value(client, "rerank_device_memory_bytes", kind="total") == 10
 
 
 def test_two_apps_share_no_state(make_client: "MakeClient") -> None:
