@@ -160,12 +160,13 @@ def main() -> None:
     for name in args.sets or set_names(args.data):
         if name in {row["set"] for row in rows}:
             continue
-        rows.append(evaluate(ranker, args.data, name, args.documents, args.max_batch_tokens))
+        row = evaluate(ranker, args.data, name, args.documents, args.max_batch_tokens)
+        print(row, flush=True)
+        rows.append(row)
         rows.sort(key=lambda row: str(row["set"]))
         stem.with_suffix(".md").write_text(table(rows, title))
         content = json.dumps({"title": title, "rows": rows}, indent=1)
         stem.with_suffix(".json").write_text(content + "\n")
-        print(rows[-1], flush=True)
     print(table(rows, title))
 
 

@@ -1,6 +1,6 @@
 """One forward pass of a batch: encoded requests in, raw scores out. Owned by one thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
 
@@ -10,7 +10,7 @@ import torch
 from blockrank_server.kernels.choose import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.card import Card
-from blockrank_server.models.errors import DeviceMemoryError
+from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.models.network import Network
 from blockrank_server.models.packing import PackedBatch, pack
 from blockrank_server.models.pending import Flight, Pending
@@ -56,22 +56,31 @@ class Engine:
         """
         return self.start(requests).result()
 
-    def start(self, requests: Sequence[EncodedRequest]) -> Pending:
+    def start(
+        self,
+        requests: Sequence[EncodedRequest],
+        between_layers: Callable[[], None] | None = None,
+    ) -> Pending:
         """Pack a batch and launch its forward pass; the result is waited for elsewhere.
 
         On CUDA this returns while the device works, so that the next batch can be packed and
         started meanwhile; batches run in the order they are started. A batch that does not fit the
         device's memory is split once, into halves.
 
+        Args:
+            requests: at least one.
+            between_layers: called on this thread after every layer is launched; may start others.
+
         Raises:
+            DeviceLostError: the device failed, now or in a batch before.
             DeviceMemoryError: neither the batch nor its halves fit the device.
         """
-        if (flight := self._try_launch(requests)) is not None:
+        if (flight := self._try_launch(requests, between_layers)) is not None:
             return Pending([flight])
         flights = []
         for half in _halves(requests):
             torch.cuda.empty_cache()  # the halves need blocks of other sizes
-            if (flight := self._try_launch(half)) is None:
+            if (flight := self._try_launch(half, between_layers)) is None:
                 break
             flights.append(flight)
         else:
@@ -84,7 +93,9 @@ class Engine:
             f"{self._device}"
         )
 
-    def forward(self, batch: PackedBatch) -> Reader:
+    def forward(
+        self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
+    ) -> Reader:
         """What the read points saw of a batch. Differentiable outside inference mode."""
         config, backend = self._network.config, self._backend
         reader = Reader(
@@ -107,10 +118,13 @@ class Engine:
                 q_THD, k_TKD, v_TKD, plan, scale
             ),
             reader,
+            between_layers,
         )
         return reader
 
-    def _try_launch(self, requests: Sequence[EncodedRequest]) -> Flight | None:
+    def _try_launch(
+        self, requests: Sequence[EncodedRequest], between_layers: Callable[[], None] | None
+    ) -> Flight | None:
         """None where the device's memory ran out.
 
         The error is not passed on: its traceback holds the tensors that filled the memory.
@@ -118,9 +132,11 @@ class Engine:
         try:
             batch = pack(requests, self._card)
             with torch.inference_mode(), self._on_device():
-                return Flight(self.forward(batch).scores())
+                return Flight(self.forward(batch, between_layers).scores())
         except torch.OutOfMemoryError:
             return None
+        except torch.AcceleratorError as error:
+            raise DeviceLostError(f"{self._device} failed: {error}") from error
 
     def _on_device(self) -> AbstractContextManager[object]:
         """Triton launches on the current device, wherever the tensors are."""

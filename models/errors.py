@@ -7,6 +7,7 @@ RankerError
 ├── CardError         a card that does not describe a reranker this engine can run
 ├── CheckpointError   a folder, file or tensor that is missing, extra or broken; a device that
 │                     cannot run it
+├── DeviceLostError   the device answers no more
 └── DeviceMemoryError   a batch that does not fit the device's memory
 """
 
@@ -48,6 +49,10 @@ class CardError(RankerError, ValueError):
 
 class CheckpointError(RankerError):
     """Weights or tokenizer that cannot be loaded: the text names the file and what is wrong."""
+
+
+class DeviceLostError(RankerError):
+    """The device failed in a way that no later batch survives; only a new process helps."""
 
 
 class DeviceMemoryError(RankerError):

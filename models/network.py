@@ -106,6 +106,7 @@ class Network(nn.Module):
         position_ids_T: torch.Tensor,
         attention: Attention,
         reader: Reader,
+        between_layers: Callable[[], None] | None = None,
     ) -> None:
         """Run one packed batch.
 
@@ -114,6 +115,7 @@ class Network(nn.Module):
             position_ids_T: [T] rotary positions.
             attention: of the whole layers.
             reader: collects what the read points see.
+            between_layers: called after every whole layer; may run other batches.
         """
         hidden = self.embed_tokens(token_ids_T)[None]
         cos, sin = self.rotary_emb(hidden, position_ids_T[None])
@@ -125,6 +127,8 @@ class Network(nn.Module):
                 attention=attention,
                 reader=reader,
             )
+            if between_layers is not None:
+                between_layers()
         self._read_last(hidden[0], cos[0], sin[0], reader)
 
     def _read_last(

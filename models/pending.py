@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from blockrank_server.models.errors import DeviceLostError
+
 
 class Flight:
     """One forward pass that has been launched, its scores on the way to the CPU.
@@ -27,9 +29,16 @@ class Flight:
             self._joined = joined
 
     def rows(self) -> list[list[float]]:
-        """One row of scores a request. Waits for the device: the one synchronisation of a batch."""
+        """One row of scores a request. Waits for the device: the one synchronisation of a batch.
+
+        Raises:
+            DeviceLostError: the device failed.
+        """
         if self._landed is not None:
-            self._landed.synchronize()
+            try:
+                self._landed.synchronize()
+            except torch.AcceleratorError as error:
+                raise DeviceLostError(f"the device failed: {error}") from error
         values, rows, done = self._joined.tolist(), [], 0
         for length in self._lengths:
             rows.append(values[done : done + length])

@@ -7,7 +7,7 @@ ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -159,15 +159,26 @@ class Ranker:
         """
         return self._engine.score(batch)
 
-    def start(self, batch: Sequence[EncodedRequest]) -> Pending:
+    def start(
+        self,
+        batch: Sequence[EncodedRequest],
+        between_layers: Callable[[], None] | None = None,
+    ) -> Pending:
         """score in two steps: launch the forward pass here, wait for it in Pending.result.
 
-        On CUDA the device works meanwhile, and other batches can be started behind it.
+        On CUDA the device works meanwhile, and other batches can be started behind it. On the CPU
+        the work is done here.
+
+        Args:
+            batch: at least one request.
+            between_layers: called on this thread after every layer; may start other batches, so
+                that a short one does not wait for the end of a long one.
 
         Raises:
+            DeviceLostError: the device failed, now or in a batch before.
             DeviceMemoryError: neither the batch nor its halves fit the device.
         """
-        return self._engine.start(batch)
+        return self._engine.start(batch, between_layers)
 
     def warm_up(self) -> None:
         """Score made-up requests, so that the first caller does not pay for first-time set-up.

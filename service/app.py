@@ -21,7 +21,8 @@ from blockrank_server.service.errors import (
     UnknownPathError,
 )
 from blockrank_server.service.metrics import Metrics
-from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
+from blockrank_server.service.model_host import ModelHost
+from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shapes import SHAPES

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 
+from blockrank_server.service.flight import BatchReport, Drop
 from blockrank_server.service.series import Series
 
 TOKENS = tuple(2**i for i in range(6, 21))  # 64 .. 1,048,576
@@ -16,13 +17,6 @@ class Incident(StrEnum):
     FAILED = "failed"
     SPLIT = "split"
     INTERLEAVED = "interleaved"
-
-
-class Drop(StrEnum):
-    """Why an accepted request was never run, as label `reason` of rerank_dropped_total."""
-
-    CLIENT_GONE = "client_gone"
-    DEADLINE = "deadline"
 
 
 class BatchMetrics:
@@ -41,6 +35,7 @@ class BatchMetrics:
         self._fill = series.histogram("batch_fill_ratio", "Tokens of the token budget.", RATIOS)
         self._incidents = series.counter("batch_incidents", "Batches with an incident.", "kind")
         self._dropped = series.counter("dropped", "Accepted requests that were not run.", "reason")
+        self._coalesced = series.counter("coalesced_requests", "Shared another's forward pass.")
         self._busy = series.counter("model_busy_seconds", "Time in forward passes.")
         self._queue_requests = series.gauge("queue_requests", "Waiting.")
         self._queue_tokens = series.gauge("queue_tokens", "Tokens waiting.")
@@ -62,13 +57,25 @@ class BatchMetrics:
         self._queue_tokens.set_function(num_tokens)
         self._wait.set_function(predicted_wait_s)
 
-    def batch(self, *, num_requests: int, num_tokens: int, infer_s: float) -> None:
-        """Count a forward pass that gave scores."""
-        self._duration.observe(infer_s)
-        self._busy.inc(infer_s)
-        self._requests.observe(num_requests)
-        self._tokens.observe(num_tokens)
-        self._fill.observe(num_tokens / self._budget)
+    def landed(self, report: BatchReport) -> None:
+        """Count a batch that gave its scores."""
+        self._duration.observe(report.infer_s)
+        self._busy.inc(report.infer_s)
+        self._requests.observe(report.num_requests)
+        self._tokens.observe(report.num_tokens)
+        self._fill.observe(report.num_tokens / self._budget)
+        if report.was_split:
+            self.incident(Incident.SPLIT)
+        if report.is_interleaved:
+            self.incident(Incident.INTERLEAVED)
+
+    def failed(self) -> None:
+        """Count a batch that raised."""
+        self.incident(Incident.FAILED)
+
+    def coalesced(self) -> None:
+        """Count a request that shares the computation of an identical one."""
+        self._coalesced.inc()
 
     def incident(self, kind: Incident) -> None:
         """Count a batch that failed, was split for memory, or ran between another's layers."""

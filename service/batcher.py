@@ -1,47 +1,36 @@
 """A bounded queue in front of the one thread that owns the model.
 
-Every accepted job gets exactly one result or one error: also if its batch fails, if the thread
-dies and at shutdown.
+Two threads: run, on the model's, forms batches and launches them; settle waits for their scores and
+answers, so that on CUDA the next batch is packed and launched while one runs. Every accepted job
+gets exactly one result or one error: also if its batch fails, if a thread dies and at shutdown.
 """
 
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
 
 import structlog
 
-from blockrank_server.models.errors import DeviceMemoryError, InputTooLongError
+from blockrank_server.models.errors import DeviceLostError
 from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service.batching import BatchPolicy, Job, Scored
+from blockrank_server.service.batching import Job, LengthBuckets, Pick
 from blockrank_server.service.errors import (
+    DeadlineError,
     DrainingError,
-    InferenceError,
     ModelUnavailableError,
-    OverloadedError,
     ServiceError,
 )
+from blockrank_server.service.flight import Drop, Flight, Start
+from blockrank_server.service.settler import Observer, Settler
+from blockrank_server.service.throughput import Throughput
+from blockrank_server.service.waiting_line import WaitingLine
 
-Score = Callable[[Sequence[EncodedRequest]], list[list[float]]]
-
-# Weight of the newest batch in the running mean of seconds per token.
-_NEWEST = 0.2
+# One runs on the device and one waits behind it; more would only be committed too early.
+_MAX_IN_FLIGHT = 2
 _DEAD = "The model's thread has died"
-
-
-class BatchReport(NamedTuple):
-    """One forward pass that gave scores.
-
-    Attributes:
-        num_requests: in the batch.
-        num_tokens: in the batch.
-        infer_s: its duration.
-    """
-
-    num_requests: int
-    num_tokens: int
-    infer_s: float
 
 
 class Batcher:
@@ -49,42 +38,42 @@ class Batcher:
 
     Args:
         policy: which jobs form a batch.
+        observer: is told what happens.
         max_queue_requests: jobs waiting; one more is refused.
         max_queue_tokens: tokens of the jobs waiting.
-        observe: called after every forward pass, on the model's thread.
-        clock: seconds; for tests.
+        clock: seconds; that of the jobs' deadlines.
     """
 
     def __init__(
         self,
-        policy: BatchPolicy,
+        policy: LengthBuckets,
+        observer: Observer,
         *,
         max_queue_requests: int,
         max_queue_tokens: int,
-        observe: Callable[[BatchReport], None] = lambda report: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._policy = policy
-        self._max_requests, self._max_tokens = max_queue_requests, max_queue_tokens
-        self._observe, self._clock = observe, clock
+        self._policy, self._observer, self._clock = policy, observer, clock
+        self._throughput = Throughput()
+        self._line = WaitingLine(max_queue_requests, max_queue_tokens, self._throughput)
         self._changed = threading.Condition()
-        self._waiting: dict[Job, None] = {}  # a queue from which a job can leave at any place
-        self._running: Sequence[Job] = ()
-        self._waiting_tokens = 0
-        self._seconds_per_token = 0.0
+        self._flying: list[Flight] = []  # launched or about to be, not settled
+        self._retries: deque[Sequence[Job]] = deque()  # parts of batches that failed
         self._is_closing = self._is_dead = False
+        self._settler_death: BaseException | None = None
         self._ended = threading.Event()
+        self._settler = Settler(observer, self._throughput, clock, self._end, self._settler_died)
         self._log = structlog.get_logger()
 
     @property
     def num_requests(self) -> int:
         """Jobs waiting."""
-        return len(self._waiting)
+        return len(self._line)
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the jobs waiting."""
-        return self._waiting_tokens
+        return self._line.num_tokens
 
     @property
     def is_dead(self) -> bool:
@@ -93,46 +82,52 @@ class Batcher:
 
     @property
     def predicted_wait_s(self) -> float:
-        """Seconds until the jobs waiting now are done, at the speed of late."""
-        return self._waiting_tokens * self._seconds_per_token
+        """Seconds until the jobs accepted by now are done, at the speed of late."""
+        with self._changed:
+            return (self._ahead_s() or 0.0) + self._throughput.seconds(self._line.num_tokens)
 
-    def submit(self, request: EncodedRequest) -> Job:
+    def submit(self, request: EncodedRequest, deadline_s: float = math.inf) -> Job:
         """Accept a request. Cancel the job's future to take it back.
 
+        Args:
+            request: what the model takes.
+            deadline_s: on the batcher's clock; after it nobody waits for the answer.
+
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full, or the deadline would be missed.
             InputTooLongError: an empty queue could not take the request either.
-            DrainingError, ModelUnavailableError: after close, after the death of the thread.
+            DrainingError, ModelUnavailableError: after close, after the death of a thread.
         """
-        job = Job(request, self._clock())
+        now_s = self._clock()
+        predicted_s = self._throughput.seconds(request.num_tokens)
+        job = Job(request, now_s, deadline_s, self._policy.due_s(now_s, deadline_s, predicted_s))
         with self._changed:
-            if refusal := self._refusal(request.num_tokens):
-                raise refusal
-            self._waiting[job] = None
-            self._waiting_tokens += request.num_tokens
-            self._changed.notify()
+            if self._is_dead:
+                raise ModelUnavailableError(_DEAD)
+            if self._is_closing:
+                raise DrainingError()
+            self._line.admit(job, now_s, self._ahead_s(job))
+            self._changed.notify_all()
         job.future.add_done_callback(lambda _: self._leave(job))
         return job
 
-    def run(self, score: Score) -> None:
+    def run(self, start: Start) -> None:
         """Answer jobs until closed and empty. Call it once, on the thread that owns the model.
 
         Args:
-            score: one forward pass over many requests.
+            start: launches one forward pass over many requests.
         """
+        self._settler.start()
         try:
             while jobs := self._next_batch():
-                self._running = jobs
-                self._run_batch(jobs, score)
+                self._launch(Flight(jobs, self._clock()), start)
         except BaseException:
             self._is_dead = True
             self._log.critical("the model's thread died", exc_info=True)
             raise
         finally:
-            self._abandon(ModelUnavailableError(_DEAD))
-            for job in self._running:
-                if not job.future.done():
-                    job.future.set_exception(ModelUnavailableError(_DEAD))
+            self._settler.stop()
+            self._abandon(ModelUnavailableError(_DEAD), also_running=True)
             self._ended.set()
 
     def close(self, timeout_s: float) -> bool:
@@ -143,102 +138,113 @@ class Batcher:
         """
         with self._changed:
             self._is_closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         is_ended = self._ended.wait(timeout_s)
         self._abandon(DrainingError())
         return is_ended
 
-    def _refusal(self, num_tokens: int) -> Exception | None:
-        if self._is_dead:
-            return ModelUnavailableError(_DEAD)
-        if self._is_closing:
-            return DrainingError()
-        if num_tokens > self._max_tokens:
-            return InputTooLongError(
-                f"documents and query have {num_tokens} tokens, the limit is {self._max_tokens}",
-                field="documents",
-                limit=self._max_tokens,
-                value=num_tokens,
-            )
-        is_full = len(self._waiting) >= self._max_requests
-        if is_full or self._waiting_tokens + num_tokens > self._max_tokens:
-            return OverloadedError(self.predicted_wait_s)
-        return None
-
     def _leave(self, job: Job) -> None:
+        """A job is answered; or its caller has gone, and it may still wait."""
+        if not job.future.cancelled():
+            return
         with self._changed:
-            if job in self._waiting:
-                self._take(job)
+            if job in self._line:
+                self._line.remove(job)
+                self._changed.notify_all()
+        is_late = self._clock() >= job.deadline_s
+        self._observer.dropped(Drop.DEADLINE if is_late else Drop.CLIENT_GONE)
 
-    def _take(self, job: Job) -> None:
-        """Off the queue; the lock is held."""
-        del self._waiting[job]
-        self._waiting_tokens -= job.request.num_tokens
+    def _ahead_s(self, job: Job | None = None) -> float | None:
+        """Seconds until the device is free for the job; None if it is idle."""
+        if not self._flying:
+            return None
+        first, last = self._flying[0], self._flying[-1]
+        if job and self._policy.pick_urgent([job], last.jobs, last.num_tokens_lent):
+            return 0.0
+        predicted_s = self._throughput.seconds(sum(f.num_tokens for f in self._flying))
+        return max(0.0, predicted_s - (self._clock() - first.started_s))
 
-    def _next_batch(self) -> list[Job]:
+    def _next_batch(self) -> Sequence[Job]:
         """The next batch, none of its callers gone; empty when closed and done."""
         with self._changed:
-            while self._waiting or not self._is_closing:
-                if not self._waiting:
-                    self._changed.wait()
-                    continue
-                picked, wait_s = self._policy.pick(
-                    tuple(self._waiting), self._clock(), is_closing=self._is_closing
-                )
-                for job in picked:
-                    self._take(job)
-                if jobs := [job for job in picked if job.future.set_running_or_notify_cancel()]:
-                    return jobs
-                if not picked:
-                    self._changed.wait(wait_s)
-            return []
+            while True:
+                if self._settler_death is not None:
+                    raise RuntimeError("the settling thread died") from self._settler_death
+                wait_s: float | None = None
+                if self._retries:
+                    return self._retries.popleft()
+                if self._line and len(self._flying) < _MAX_IN_FLIGHT:
+                    self._drop_late()
+                    jobs, wait_s = self._pick()
+                    if jobs:
+                        return jobs
+                    if not self._line:
+                        continue
+                elif self._is_closing and not self._line and not self._flying:
+                    return ()
+                self._changed.wait(wait_s)
 
-    def _run_batch(self, jobs: Sequence[Job], score: Score) -> None:
-        started_s = self._clock()
-        try:
-            rows = score([job.request for job in jobs])
-            if len(rows) != len(jobs):
-                raise RuntimeError(f"{len(jobs)} requests gave {len(rows)} rows of scores")
-        except Exception as error:
-            self._log.exception("a batch failed", num_requests=len(jobs))
-            failure = _failed(error)
-        else:
-            self._settle(jobs, rows, started_s)
-            return
-        if len(jobs) == 1:
-            jobs[0].future.set_exception(failure)
-            return
-        for job in jobs:  # alone, so that the mates of the job at fault get their scores
-            self._run_batch([job], score)
+    def _pick(self) -> Pick:
+        """The lock is held."""
+        while self._line:
+            pick = self._policy.pick(self._line, self._clock(), is_idle=not self._flying)
+            if not pick.jobs:
+                return pick
+            if jobs := self._line.claim(pick.jobs):
+                return Pick(jobs)
+        return Pick(())
 
-    def _settle(self, jobs: Sequence[Job], rows: Sequence[list[float]], started_s: float) -> None:
-        infer_s = self._clock() - started_s
-        for job, row in zip(jobs, rows, strict=True):
-            if len(row) == job.request.num_documents and all(map(math.isfinite, row)):
-                job.future.set_result(Scored(row, started_s - job.accepted_s, infer_s))
-            else:
-                self._log.error("not one finite score a document", num_scores=len(row))
-                job.future.set_exception(_failed())
-        self._record(BatchReport(len(jobs), sum(j.request.num_tokens for j in jobs), infer_s))
+    def _drop_late(self) -> None:
+        """Refuse what would end too late; the lock is held."""
+        if not self._flying and len(self._line) == 1:
+            return  # an idle device tries it: only batches correct the prediction
+        for job in self._line.claim(self._line.late(self._clock())):
+            job.fail(DeadlineError("The deadline cannot be met"))
+            self._observer.dropped(Drop.DEADLINE)
 
-    def _record(self, report: BatchReport) -> None:
-        latest = report.infer_s / max(1, report.num_tokens)
-        before = self._seconds_per_token or latest
-        self._seconds_per_token = (1 - _NEWEST) * before + _NEWEST * latest
-        self._observe(report)
-
-    def _abandon(self, error: ServiceError) -> None:
-        """Give an error to the jobs waiting, which nobody will run."""
+    def _launch(self, flight: Flight, start: Start) -> None:
         with self._changed:
-            jobs = [job for job in self._waiting if job.future.set_running_or_notify_cancel()]
-            self._waiting.clear()
-            self._waiting_tokens = 0
+            self._flying.append(flight)
+        hook = None if flight.is_interleaved else partial(self._interleave, flight, start)
+        try:
+            flight.landing = start([job.request for job in flight.jobs], hook)
+        except DeviceLostError:
+            raise
+        except Exception as error:
+            self._settler.retry(flight, error)
+        else:
+            self._settler.put(flight)
+
+    def _interleave(self, outer: Flight, start: Start) -> None:
+        """Run what is urgent; called between the layers of the outer batch, on its thread."""
+        if not self._line:
+            return
+        with self._changed:
+            picked = self._policy.pick_urgent(self._line, outer.jobs, outer.num_tokens_lent)
+            jobs = self._line.claim(picked)
+        if jobs:
+            started_s = self._clock()
+            outer.num_tokens_lent += sum(job.num_tokens for job in jobs)
+            self._launch(Flight(jobs, started_s, is_interleaved=True), start)
+            outer.lent_s += self._clock() - started_s
+
+    def _end(self, flight: Flight, retries: Sequence[Sequence[Job]]) -> None:
+        with self._changed:
+            self._flying.remove(flight)
+            self._retries.extendleft(reversed(retries))
+            self._changed.notify_all()
+
+    def _settler_died(self, error: BaseException) -> None:
+        with self._changed:
+            self._settler_death = error
+            self._changed.notify_all()
+
+    def _abandon(self, error: ServiceError, *, also_running: bool = False) -> None:
+        """Give an error to the jobs that nobody will run."""
+        with self._changed:
+            jobs = self._line.claim(list(self._line))
+            if also_running:
+                jobs += [job for part in self._retries for job in part]
+                jobs += [job for flight in self._flying for job in flight.jobs]
         for job in jobs:
-            job.future.set_exception(error)
-
-
-def _failed(error: BaseException | None = None) -> InferenceError:
-    is_memory = isinstance(error, DeviceMemoryError)  # fit for the caller: it holds no text
-    failure = InferenceError(str(error) if is_memory else "Inference failed")
-    failure.__cause__ = error
-    return failure
+            job.fail(error)

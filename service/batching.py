@@ -1,13 +1,17 @@
 """Which waiting jobs form the next batch, and when. No thread, no clock, no model."""
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from blockrank_server.models.request import EncodedRequest
 
 DOCUMENT_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+# A job may run between the layers of a batch of at least this many times its tokens.
+_URGENT_RATIO = 4
 
 
 def document_bucket(num_documents: int) -> str:
@@ -37,56 +41,116 @@ class Job:
     Attributes:
         request: what the model takes.
         accepted_s: on the batcher's clock.
+        deadline_s: on the same clock; after it nobody waits for the answer.
+        due_s: jobs run in this order; at or before the deadline.
         future: settled exactly once; cancelled by a caller who has gone.
     """
 
     request: EncodedRequest
     accepted_s: float
+    deadline_s: float
+    due_s: float
     future: Future[Scored] = field(default_factory=Future)
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the request."""
+        return self.request.num_tokens
+
+    def give(self, scored: Scored) -> None:
+        """Answer, unless it has been."""
+        with suppress(InvalidStateError):
+            self.future.set_result(scored)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless it has been answered."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+    @property
+    def bucket(self) -> str:
+        """Of the shortlist's length."""
+        return document_bucket(self.request.num_documents)
 
 
 class Pick(NamedTuple):
     """Jobs to run now; or none, and the seconds after which to ask again at the latest."""
 
     jobs: Sequence[Job]
-    wait_s: float = 0.0
+    wait_s: float | None = None
 
 
-class BatchPolicy(Protocol):
-    """Chooses batches."""
+class LengthBuckets:
+    """Batches of shortlists of similar length, so that a short one never waits for a long mate.
 
-    def pick(self, waiting: Sequence[Job], now_s: float, *, is_closing: bool) -> Pick:
-        """The next batch.
-
-        Args:
-            waiting: at least one job, in order of arrival.
-            now_s: on the clock of Job.accepted_s.
-            is_closing: no more jobs will come, so waiting for mates is pointless.
-        """
-
-
-class ArrivalOrder:
-    """First come, first served, up to a token budget.
+    The job that is due first chooses the bucket; batches do not mix buckets. Due dates are finite
+    and grow with a job's length, so short lists overtake long ones and no bucket starves.
 
     Args:
         max_batch_tokens: of one batch; a larger job runs alone.
-        max_wait_s: longest wait for mates, from the arrival of the oldest job.
+        max_wait_s: longest wait for mates while the device is busy with another batch.
+        patience: a job is due this many times its own duration after it was accepted.
     """
 
-    def __init__(self, *, max_batch_tokens: int, max_wait_s: float) -> None:
+    def __init__(self, *, max_batch_tokens: int, max_wait_s: float, patience: float = 4.0) -> None:
         self._max_batch_tokens = max_batch_tokens
         self._max_wait_s = max_wait_s
+        self._patience = patience
 
-    def pick(self, waiting: Sequence[Job], now_s: float, *, is_closing: bool) -> Pick:
-        """See BatchPolicy.pick."""
+    def due_s(self, accepted_s: float, deadline_s: float, predicted_s: float) -> float:
+        """When a job is due.
+
+        Args:
+            accepted_s: now.
+            deadline_s: of the job.
+            predicted_s: duration of its forward pass if it ran alone.
+        """
+        return min(deadline_s, accepted_s + self._patience * predicted_s)
+
+    def pick(self, waiting: Iterable[Job], now_s: float, *, is_idle: bool) -> Pick:
+        """The next batch.
+
+        Args:
+            waiting: at least one job.
+            now_s: on the clock of Job.accepted_s.
+            is_idle: nothing runs on the device, so that waiting for mates would waste it.
+        """
+        by_due = sorted(waiting, key=_due)
+        jobs, is_full = self._fill(by_due, self._max_batch_tokens)
+        wait_s = min(job.accepted_s for job in jobs) + self._max_wait_s - now_s
+        return Pick(jobs) if is_full or is_idle or wait_s <= 0 else Pick((), wait_s)
+
+    def pick_urgent(
+        self, waiting: Iterable[Job], running: Sequence[Job], num_tokens_lent: int
+    ) -> Sequence[Job]:
+        """Jobs so much shorter than a running batch that they should run between its layers.
+
+        Args:
+            waiting: any number of jobs.
+            running: the batch.
+            num_tokens_lent: tokens that ran between its layers before. Together they stay below
+                the batch's own, so that its time at most doubles.
+        """
+        num_running = sum(job.num_tokens for job in running)
+        room = min(num_running - num_tokens_lent, self._max_batch_tokens)
+        limit = min(num_running // _URGENT_RATIO, room)
+        due_s = min(job.due_s for job in running)
+        urgent = [job for job in waiting if job.num_tokens <= limit and job.due_s < due_s]
+        return self._fill(sorted(urgent, key=_due), room)[0] if urgent else ()
+
+    def _fill(self, by_due: Sequence[Job], room: int) -> tuple[list[Job], bool]:
+        """The first job and its mates within the room, and whether there are more of them."""
+        bucket = by_due[0].bucket
         jobs: list[Job] = []
-        room = self._max_batch_tokens
-        for job in waiting:
-            if jobs and job.request.num_tokens > room:
-                return Pick(jobs)
+        for job in by_due:
+            if job.bucket != bucket:
+                continue
+            if jobs and job.num_tokens > room:
+                return jobs, True
             jobs.append(job)
-            room -= job.request.num_tokens
-        wait_s = waiting[0].accepted_s + self._max_wait_s - now_s
-        if room <= 0 or is_closing or wait_s <= 0:
-            return Pick(jobs)
-        return Pick((), wait_s)
+            room -= job.num_tokens
+        return jobs, room <= 0
+
+
+def _due(job: Job) -> float:
+    return job.due_s

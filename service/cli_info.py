@@ -8,7 +8,7 @@ import orjson
 
 from blockrank_server.models.card import CARD_FILE, Card, built_in_cards, load_card
 from blockrank_server.service.cli import OK
-from blockrank_server.service.model_host import OpenRanker, open_ranker
+from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 
 

@@ -12,7 +12,7 @@ from blockrank_server.models.request import Document
 from blockrank_server.service.cli import OK, UsageError
 from blockrank_server.service.documents import as_document
 from blockrank_server.service.errors import InvalidFieldError
-from blockrank_server.service.model_host import OpenRanker, open_ranker
+from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.rerank import Ranked, is_blank, rank, text_of
 from blockrank_server.service.settings import Settings
 

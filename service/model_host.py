@@ -6,7 +6,6 @@ One thread opens the ranker and is the only one that scores; a pool of others to
 import asyncio
 import contextlib
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +18,8 @@ import structlog
 
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service.batcher import Batcher, BatchReport
-from blockrank_server.service.batching import ArrivalOrder, Scored
+from blockrank_server.service.batcher import Batcher
+from blockrank_server.service.batching import LengthBuckets, Scored
 from blockrank_server.service.errors import (
     DrainingError,
     LoadingError,
@@ -29,12 +28,13 @@ from blockrank_server.service.errors import (
     ServiceError,
 )
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.open_ranker import OpenRanker
 from blockrank_server.service.settings import Settings
+from blockrank_server.service.shared_scores import SharedScores
 
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
 
-OpenRanker = Callable[[Settings], "Ranker"]
 T = TypeVar("T")
 
 
@@ -49,36 +49,6 @@ class Phase(StrEnum):
     DEAD = "dead"
 
 
-def open_ranker(settings: Settings) -> "Ranker":
-    """Open the ranker the settings name.
-
-    Raises:
-        CardError, CheckpointError: it cannot be opened.
-    """
-    # OpenMP reads it when torch is loaded. Its default, to spin at barriers, starves the event loop
-    # and the tokenisers: measured 4x slower with a busy neighbour (loadtests/results/LOG.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Here and not on top: torch takes seconds to import, and the server answers probes meanwhile.
-    import torch  # noqa: PLC0415
-
-    from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
-
-    if settings.num_torch_threads is not None:
-        torch.set_num_threads(settings.num_torch_threads)
-    return Ranker.open(
-        settings.model,
-        card=settings.card,
-        adapter=settings.adapter,
-        device=settings.device,
-        dtype=settings.dtype,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-        max_batch_tokens=settings.max_batch_tokens,
-        quantization=settings.quantization,
-    )
-
-
 class ModelHost:
     """Owns the ranker, its thread, its queue and the tokenising pool.
 
@@ -91,13 +61,14 @@ class ModelHost:
     def __init__(self, settings: Settings, open_ranker: OpenRanker, metrics: Metrics) -> None:
         self._settings, self._open, self._metrics = settings, open_ranker, metrics
         self._batcher = Batcher(
-            ArrivalOrder(
+            LengthBuckets(
                 max_batch_tokens=settings.max_batch_tokens, max_wait_s=settings.max_wait_ms / 1000
             ),
+            metrics.batches,
             max_queue_requests=settings.max_queue_requests,
             max_queue_tokens=settings.max_queue_tokens,
-            observe=self._count_batch,
         )
+        self._shared = SharedScores(metrics.batches.coalesced)
         self._pool = ThreadPoolExecutor(settings.num_tokenize_threads, "tokenize")
         # A daemon, so that a process told to stop does not wait for a load of minutes.
         self._thread = threading.Thread(target=self._own_model, name="model", daemon=True)
@@ -183,7 +154,12 @@ class ModelHost:
     async def score(self, request: EncodedRequest, *, deadline_s: float = math.inf) -> Scored:
         """Scores of one request. Cancelled, it leaves the queue.
 
+        Args:
+            request: what ranker.encode gave.
+            deadline_s: on the clock of time.monotonic; after it nobody waits for the answer.
+
         Raises:
+            DeadlineError: the deadline cannot be met any more.
             OverloadedError, InputTooLongError, DrainingError: it was not accepted.
             InferenceError: the model failed.
             ModelUnavailableError: its thread has died.
@@ -197,7 +173,11 @@ class ModelHost:
                 limit=fits,
                 value=request.num_tokens,
             )
-        scored = await asyncio.wrap_future(self._batcher.submit(request).future)
+
+        async def compute() -> Scored:
+            return await asyncio.wrap_future(self._batcher.submit(request, deadline_s).future)
+
+        scored = await self._shared.get(request, compute)
         self._metrics.scored(
             num_documents=request.num_documents,
             num_tokens=request.num_tokens,
@@ -216,13 +196,6 @@ class ModelHost:
         if self.has_loaded:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         return self.is_ended
-
-    def _count_batch(self, report: BatchReport) -> None:
-        self._metrics.batches.batch(
-            num_requests=report.num_requests,
-            num_tokens=report.num_tokens,
-            infer_s=report.infer_s,
-        )
 
     def _own_model(self) -> None:
         try:
@@ -246,4 +219,4 @@ class ModelHost:
         self._ranker, self._loading = ranker, Phase.READY
         self._log.info("ready", **asdict(info))
         with contextlib.suppress(BaseException):  # run has told everybody and logged it
-            self._batcher.run(ranker.score)
+            self._batcher.run(ranker.start)

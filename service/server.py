@@ -13,7 +13,8 @@ from prometheus_client import disable_created_metrics
 from blockrank_server.models.host_memory import keep_freed_memory
 from blockrank_server.service.app import create_app
 from blockrank_server.service.logs import configure_logs
-from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
+from blockrank_server.service.model_host import ModelHost
+from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

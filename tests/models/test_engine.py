@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from blockrank_server.models.errors import DeviceMemoryError
+from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
+from blockrank_server.models.network import Network
 from blockrank_server.models.packing import PackedBatch
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.reading import Reader
@@ -26,14 +27,16 @@ class SmallDevice:
         self.left_behind: list[weakref.ref[torch.Tensor]] = []
         self._engine.forward = self  # type: ignore[method-assign]
 
-    def __call__(self, batch: PackedBatch) -> Reader:
+    def __call__(
+        self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
+    ) -> Reader:
         assert all(ref() is None for ref in self.left_behind), "a failed pass still holds memory"
         self.seen.append(batch.num_tokens)
         activations = torch.ones(batch.num_tokens)
         if batch.num_tokens > self._max_tokens:
             self.left_behind.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return self._forward(batch)
+        return self._forward(batch, between_layers)
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def test_one_request_that_does_not_fit_is_an_error(
 def test_another_error_is_not_taken_for_a_lack_of_memory(
     ranker: Ranker, batch: list[EncodedRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: PackedBatch) -> Reader:
+    def broken(*_: object) -> Reader:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(ranker._engine, "forward", broken)
@@ -104,3 +107,25 @@ def test_batches_started_before_a_result_is_read(
     assert first.result() == ranker.score(batch[:2])
     assert not first.was_split
     assert [len(row) for row in first.result()] == [16, 2]
+
+
+def test_a_batch_between_the_layers_of_another_changes_neither(
+    ranker: Ranker, batch: list[EncodedRequest]
+) -> None:
+    expected = ranker.score(batch[:2]), ranker.score(batch[2:])
+    inner: list[list[list[float]]] = []
+    outer = ranker.start(batch[:2], lambda: inner.append(ranker.score(batch[2:]))).result()
+    assert len(inner) == ranker.info.num_layers_kept - 1
+    assert outer == expected[0]
+    assert all(rows == expected[1] for rows in inner)
+
+
+def test_a_device_that_fails_is_told_from_a_batch_that_fails(
+    ranker: Ranker, batch: list[EncodedRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Network, "forward", fail)
+    with pytest.raises(DeviceLostError, match="cpu failed: CUDA error"):
+        ranker.start(batch)

@@ -117,10 +117,26 @@ class FakeRanker:
     def device_memory(self) -> tuple[int, int]:
         return 3, 10
 
-    def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
+    def start(
+        self, batch: Sequence[EncodedRequest], between_layers: Callable[[], None] | None = None
+    ) -> "FakeLanding":
         self.batches.append(len(batch))
         self.before_score(batch)
-        return [[self.max_score * share for share in shares(request)] for request in batch]
+        return FakeLanding(
+            [[self.max_score * share for share in shares(request)] for request in batch]
+        )
+
+    def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
+        return self.start(batch).result()
+
+
+@dataclass
+class FakeLanding:
+    rows: list[list[float]]
+    was_split: bool = False
+
+    def result(self) -> list[list[float]]:
+        return self.rows
 
 
 def encoded(

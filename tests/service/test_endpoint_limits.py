@@ -22,6 +22,7 @@ QUERY = "capital of France"
 DOCUMENTS = ["Berlin in Germany", "Paris capital of France", "of course"]
 A = {"query": QUERY, "documents": DOCUMENTS}
 B = {"query": QUERY, "texts": DOCUMENTS}
+OTHER = A | {"query": "another"}  # identical requests share one place in the queue
 BODIES = pytest.mark.parametrize("body", [A, B], ids=["a", "b"])
 
 
@@ -58,7 +59,7 @@ def test_a_request_past_its_deadline_leaves(make_client: "MakeClient", gate: "Ga
     with make_client(ranker) as client, ThreadPoolExecutor() as pool:
         first = pool.submit(client.post, "/rerank", json=A)
         assert gate.entered.wait(60)
-        assert client.post("/rerank", json=A, headers=late).status_code == 504
+        assert client.post("/rerank", json=OTHER, headers=late).status_code == 504
         assert "rerank_queue_requests 0.0" in client.get("/metrics").text
         gate.opened.set()
         assert first.result(60).status_code == 200
@@ -69,7 +70,7 @@ def test_a_full_queue_answers_429_at_once(make_client: "MakeClient", gate: "Gate
     with make_client(gate.ranker(), max_queue_requests=1) as client, ThreadPoolExecutor() as pool:
         first = pool.submit(client.post, "/rerank", json=A)
         assert gate.entered.wait(60)
-        second = pool.submit(client.post, "/rerank", json=A)
+        second = pool.submit(client.post, "/rerank", json=OTHER)
         while "rerank_queue_requests 1.0" not in client.get("/metrics").text:
             pass
         third = client.post("/rerank", json=B | {"texts": "not even a list"})
@@ -120,10 +121,10 @@ def test_a_fault_of_ours_keeps_the_form_of_errors(
 class Caller:
     """A client of the bare ASGI application, which can go at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: Any) -> None:
         self.has_left = asyncio.Event()
         self.status = 0
-        self._body = [orjson.dumps(A)]
+        self._body = [orjson.dumps(body)]
 
     async def call(self, app: FastAPI) -> None:
         scope = {
@@ -159,7 +160,7 @@ def test_a_client_that_goes_takes_its_request_back(settings: Settings, gate: "Ga
     ranker = gate.ranker()
     app = create_app(settings, open_ranker=lambda _: cast("Ranker", ranker))
     host: ModelHost = app.state.host
-    stays, leaves = Caller(), Caller()
+    stays, leaves = Caller(A), Caller(OTHER)
 
     async def main() -> None:
         async with app.router.lifespan_context(app):

@@ -5,7 +5,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from blockrank_server.service.batching import document_bucket
 from blockrank_server.service.series import SECONDS
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ NAMES = {
     "rerank_batch_fill_ratio": "histogram",
     "rerank_batch_incidents": "counter",
     "rerank_dropped": "counter",
+    "rerank_coalesced_requests": "counter",
     "rerank_model_busy_seconds": "counter",
     "rerank_predicted_wait_seconds": "gauge",
     "rerank_device_memory_bytes": "gauge",
@@ -129,10 +129,3 @@ def test_seconds_are_half_octaves_from_a_millisecond_past_thirty_seconds() -> No
     assert SECONDS[0] == 0.001
     assert SECONDS[-2] < 30 < SECONDS[-1]
     assert all(b / a == pytest.approx(2**0.5, rel=1e-2) for a, b in itertools.pairwise(SECONDS))
-
-
-@pytest.mark.parametrize(
-    ("count", "label"), [(0, "1"), (1, "1"), (2, "2"), (3, "5"), (1000, "1000"), (1001, "more")]
-)
-def test_document_bucket(count: int, label: str) -> None:
-    assert document_bucket(count) == label

@@ -2,24 +2,39 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from blockrank_server.models.errors import DeviceLostError
 from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service.batcher import Batcher, Score
-from blockrank_server.service.batching import ArrivalOrder
+from blockrank_server.service.batcher import Batcher
+from blockrank_server.service.batching import LengthBuckets
+from blockrank_server.service.flight import BatchReport, Drop, Start
 
 BUDGET = 10
-POISON, DEADLY, WRONG_LENGTH, NOT_FINITE = 901, 902, 903, 904
+POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, BAD_LANDING = range(901, 907)
 
 
-def make_request(num_tokens: int = 5, name: int = 0) -> EncodedRequest:
-    """One document; the name is its first token."""
+def make_request(num_tokens: int = 5, name: int = 0, num_documents: int = 1) -> EncodedRequest:
+    """The name is the first token."""
     ids = np.full(num_tokens, name, np.int32)
-    span = np.array([[0, num_tokens]], np.int32)
-    return EncodedRequest(ids, ids, 0, num_tokens, span, span, (0, 1))
+    spans = np.array([[0, num_tokens]] * num_documents, np.int32)
+    return EncodedRequest(ids, ids, 0, num_tokens, spans, spans, (0, 1))
+
+
+@dataclass
+class Landing:
+    rows: list[list[float]]
+    error: BaseException | None = None
+    was_split: bool = False
+
+    def result(self) -> list[list[float]]:
+        if self.error is not None:
+            raise self.error
+        return self.rows
 
 
 class Model:
@@ -31,7 +46,9 @@ class Model:
         self.gate = threading.Event()
         self.gate.set()
 
-    def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
+    def start(
+        self, batch: Sequence[EncodedRequest], between_layers: Callable[[], None] | None
+    ) -> Landing:
         names = [int(r.token_ids[0]) for r in batch]
         self.batches.append(names)
         self.entered.release()
@@ -40,44 +57,49 @@ class Model:
             raise ValueError("poison")
         if DEADLY in names:
             raise SystemExit
-        special = {WRONG_LENGTH: [1.0, 2.0], NOT_FINITE: [float("nan")]}
-        return [special.get(name, [float(name)]) for name in names]
+        if LOST in names:
+            raise DeviceLostError("the device failed")
+        if between_layers is not None:
+            between_layers()
+        special = {WRONG_LENGTH: [1.0, 2.0, 3.0], NOT_FINITE: [float("nan")]}
+        rows = [
+            special.get(name, [float(name)] * request.num_documents)
+            for name, request in zip(names, batch, strict=True)
+        ]
+        return Landing(rows, ValueError("late") if BAD_LANDING in names else None)
 
 
-def make_batcher(
-    *,
-    max_wait_s: float = 0.0,
-    max_queue_requests: int = 100,
-    max_queue_tokens: int = 1000,
-) -> Batcher:
-    return Batcher(
-        ArrivalOrder(max_batch_tokens=BUDGET, max_wait_s=max_wait_s),
-        max_queue_requests=max_queue_requests,
-        max_queue_tokens=max_queue_tokens,
-    )
+class Observer:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.reports: list[BatchReport] = []
+        self.num_failed = 0
+        self.drops: list[Drop] = []
+
+    def landed(self, report: BatchReport) -> None:
+        self.reports.append(report)
+
+    def failed(self) -> None:
+        self.num_failed += 1
+
+    def dropped(self, reason: Drop) -> None:
+        self.drops.append(reason)
 
 
-@contextmanager
-def running(batcher: Batcher, score: Score) -> Iterator[None]:
-    def run() -> None:
-        try:
-            batcher.run(score)
-        except SystemExit:
-            return
+class Clock:
+    """Stands still until it is set."""
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        batcher.close(60)
-        thread.join(60)
-        assert not thread.is_alive()
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 MakeRequest = Callable[..., EncodedRequest]
 MakeBatcher = Callable[..., Batcher]
-Running = Callable[[Batcher, Score], AbstractContextManager[None]]
+Running = Callable[[Batcher, Start], AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -85,16 +107,54 @@ def model() -> Model:
     return Model()
 
 
+@pytest.fixture
+def observer() -> Observer:
+    return Observer()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(name="make_request")
 def make_request_fixture() -> MakeRequest:
     return make_request
 
 
-@pytest.fixture(name="make_batcher")
-def make_batcher_fixture() -> MakeBatcher:
-    return make_batcher
+@pytest.fixture
+def make_batcher(observer: Observer, clock: Clock) -> MakeBatcher:
+    """A batcher on a clock that stands still."""
+
+    def make(
+        *, max_wait_s: float = 0.0, max_queue_requests: int = 100, max_queue_tokens: int = 1000
+    ) -> Batcher:
+        return Batcher(
+            LengthBuckets(max_batch_tokens=BUDGET, max_wait_s=max_wait_s),
+            observer,
+            max_queue_requests=max_queue_requests,
+            max_queue_tokens=max_queue_tokens,
+            clock=clock,
+        )
+
+    return make
 
 
-@pytest.fixture(name="running")
-def running_fixture() -> Running:
-    return running
+@pytest.fixture
+def running() -> Running:
+    @contextmanager
+    def run(batcher: Batcher, start: Start) -> Iterator[None]:
+        def work() -> None:
+            with suppress(SystemExit, DeviceLostError, RuntimeError):
+                batcher.run(start)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            batcher.close(60)
+            thread.join(60)
+            assert not thread.is_alive()
+
+    return run

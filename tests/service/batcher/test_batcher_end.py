@@ -1,23 +1,27 @@
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
-from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service.batcher import Batcher, BatchReport
-from blockrank_server.service.batching import ArrivalOrder
 from blockrank_server.service.errors import (
     DrainingError,
+    InferenceError,
     ModelUnavailableError,
-    OverloadedError,
 )
+from blockrank_server.service.flight import BatchReport
 
 if TYPE_CHECKING:
-    from tests.service.batcher.conftest import MakeBatcher, MakeRequest, Model, Running
+    from tests.service.batcher.conftest import (
+        Clock,
+        MakeBatcher,
+        MakeRequest,
+        Model,
+        Observer,
+        Running,
+    )
 
 BUDGET = 10  # tokens of a batch
-POISON, DEADLY, WRONG_LENGTH, NOT_FINITE = 901, 902, 903, 904  # names Model reacts to
+POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, BAD_LANDING = range(901, 907)  # names of Model
 
 
 def test_close_answers_what_was_accepted_then_refuses(
@@ -26,7 +30,7 @@ def test_close_answers_what_was_accepted_then_refuses(
     batcher = make_batcher(max_wait_s=10_000)
     model.gate.clear()
     closed: list[bool] = []
-    with running(batcher, model.score):
+    with running(batcher, model.start):
         jobs = [batcher.submit(make_request(5, name)) for name in range(7)]
         assert model.entered.acquire(timeout=60)
         closer = threading.Thread(target=lambda: closed.append(batcher.close(60)))
@@ -44,7 +48,7 @@ def test_close_gives_up_in_time_with_an_error_for_the_jobs_waiting(
 ) -> None:
     batcher = make_batcher()
     model.gate.clear()
-    with running(batcher, model.score):
+    with running(batcher, model.start):
         in_model = batcher.submit(make_request(10, 1))
         assert model.entered.acquire(timeout=60)
         waiting = batcher.submit(make_request(10, 2))
@@ -64,7 +68,7 @@ def test_close_before_run_gives_everybody_an_error(
     assert batcher.close(0) is False
     with pytest.raises(DrainingError):
         job.future.result(0)
-    batcher.run(model.score)  # ends at once
+    batcher.run(model.start)  # ends at once
 
 
 def test_the_death_of_the_thread_fails_everybody_and_refuses_from_then_on(
@@ -72,7 +76,7 @@ def test_the_death_of_the_thread_fails_everybody_and_refuses_from_then_on(
 ) -> None:
     batcher = make_batcher()
     model.gate.clear()
-    with running(batcher, model.score):
+    with running(batcher, model.start):
         jobs = [batcher.submit(make_request(5, n)) for n in (1, DEADLY, 3, 4)]
         assert model.entered.acquire(timeout=60)
         model.gate.set()
@@ -86,58 +90,87 @@ def test_the_death_of_the_thread_fails_everybody_and_refuses_from_then_on(
             batcher.submit(make_request())
 
 
-def test_death_while_trying_job_by_job_fails_the_rest_of_the_batch(
-    make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
+def test_death_while_trying_halves_fails_the_rest_of_the_batch(
+    model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
 ) -> None:
     batcher = make_batcher()
-    calls: list[int] = []
+    jobs = [batcher.submit(make_request(3, n)) for n in (POISON, DEADLY, 3)]
+    with running(batcher, model.start):
+        with pytest.raises(InferenceError):
+            jobs[0].future.result(60)
+        for job in jobs[1:]:
+            with pytest.raises(ModelUnavailableError):
+                job.future.result(60)
+    assert model.batches == [[POISON, DEADLY, 3], [POISON], [DEADLY, 3]]
 
-    def score(batch: Sequence[EncodedRequest]) -> list[list[float]]:
-        calls.append(len(batch))
-        if len(batch) == 2:
-            raise ValueError("both")
-        raise SystemExit
 
-    jobs = [batcher.submit(make_request(5, n)) for n in (1, 2)]
-    with running(batcher, score):
+def test_a_lost_device_ends_the_thread_with_an_answer_for_everybody(
+    model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
+) -> None:
+    batcher = make_batcher()
+    jobs = [batcher.submit(make_request(5, n)) for n in (1, LOST, 3)]
+    with running(batcher, model.start):
         for job in jobs:
             with pytest.raises(ModelUnavailableError):
                 job.future.result(60)
-    assert calls == [2, 1]
+        assert batcher.close(60)
+        assert batcher.is_dead
+    assert model.batches == [[1, LOST]]
 
 
-def test_reports_and_the_predicted_wait(
-    model: "Model", make_request: "MakeRequest", running: "Running"
+def test_the_death_of_the_settling_thread_ends_the_other(
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+    model: "Model",
+    observer: "Observer",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reports: list[BatchReport] = []
-    times = iter(float(t) for t in range(100))
-    batcher = Batcher(
-        ArrivalOrder(max_batch_tokens=BUDGET, max_wait_s=0),
-        max_queue_requests=9,
-        max_queue_tokens=99,
-        observe=reports.append,
-        clock=lambda: next(times),
-    )
-    job = batcher.submit(make_request(10, 1))  # at 0; picked at 1, run from 2 to 3
-    assert batcher.predicted_wait_s == 0
-    with running(batcher, model.score):
-        scored = job.future.result(60)
-    assert (scored.queue_s, scored.infer_s) == (2.0, 1.0)
-    assert reports == [BatchReport(1, 10, 1.0)]
+    def landed(report: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(observer, "landed", landed)
+    batcher = make_batcher()
+    jobs = [batcher.submit(make_request(10, n)) for n in (1, 2)]
+    with running(batcher, model.start):
+        for job in jobs:
+            with pytest.raises(ModelUnavailableError):
+                job.future.result(60)
+        assert batcher.close(60)
+        assert batcher.is_dead
 
 
-def test_retry_after_follows_the_speed_of_late(
+def test_the_last_caller_who_goes_ends_a_closed_batcher(
     model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
 ) -> None:
-    batcher = make_batcher(max_queue_requests=1)
-    with running(batcher, model.score):
-        batcher.submit(make_request(10, 1)).future.result(60)
-        model.gate.clear()
+    batcher = make_batcher()
+    model.gate.clear()
+    with running(batcher, model.start):
+        first = batcher.submit(make_request(10, 1))
         assert model.entered.acquire(timeout=60)
-        batcher.submit(make_request(10, 2))
-        assert model.entered.acquire(timeout=60)
-        batcher.submit(make_request(10, 3))
-        with pytest.raises(OverloadedError) as caught:
-            batcher.submit(make_request(10, 4))
-        assert caught.value.retry_after_s == batcher.predicted_wait_s > 0
+        second = batcher.submit(make_request(10, 2))
+        assert batcher.close(0) is False
+        assert second.future.done()
         model.gate.set()
+        assert first.future.result(60).scores == [1]
+        assert batcher.close(60)
+
+
+def test_reports_and_durations(
+    model: "Model",
+    clock: "Clock",
+    observer: "Observer",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+) -> None:
+    batcher = make_batcher()
+    model.gate.clear()
+    with running(batcher, model.start):
+        job = batcher.submit(make_request(10, 1))
+        assert model.entered.acquire(timeout=60)
+        clock.now_s = 3.0
+        model.gate.set()
+        scored = job.future.result(60)
+    assert (scored.queue_s, scored.infer_s) == (0.0, 3.0)
+    assert observer.reports == [BatchReport(1, 10, 3.0)]

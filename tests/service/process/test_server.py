@@ -33,7 +33,8 @@ def test_sigterm_answers_every_accepted_request_and_exits_with_0(server: "Proces
         wait_for(client, "/readyz", '"ready"')
         held = pool.submit(client.post, "/rerank", json=HOLD)
         server.read_until("holding")
-        queued = [pool.submit(client.post, "/rerank", json=BODY) for _ in range(3)]
+        bodies = [BODY | {"query": query} for query in ("b", "b b", "b b b")]
+        queued = [pool.submit(client.post, "/rerank", json=body) for body in bodies]
         wait_for(client, "/metrics", "rerank_queue_requests 3.0")
         server.process.send_signal(signal.SIGTERM)
         server.read_until("Waiting for connections to close")

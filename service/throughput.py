@@ -1,0 +1,21 @@
+"""How fast the model has been of late."""
+
+# Weight that a batch keeps with every batch after it; ten batches make most of the figure.
+_KEPT = 0.9
+
+
+class Throughput:
+    """Predicts the duration of a batch from its tokens: the cost is linear in them."""
+
+    def __init__(self) -> None:
+        self._seen = 0.0, 0.0  # tokens, seconds; one object, since two threads share it
+
+    def record(self, num_tokens: int, seconds: float) -> None:
+        """Learn from a batch. Large batches count for more: they tell more about the device."""
+        num_before, seconds_before = self._seen
+        self._seen = _KEPT * num_before + num_tokens, _KEPT * seconds_before + seconds
+
+    def seconds(self, num_tokens: float) -> float:
+        """Predicted duration; 0 before the first batch."""
+        num_seen, seconds = self._seen
+        return num_tokens * seconds / num_seen if num_seen else 0.0
