@@ -1,9 +1,12 @@
 """Server processes that end with their module of tests."""
 
+import contextlib
 import os
+import queue
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,12 +30,21 @@ class Process:
             env=clean | {"BLOCKRANK_PORT": "0", "BLOCKRANK_MAX_WAIT_MS": "0"} | environment,
         )
         self.lines: list[str] = []
+        self._unread: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        # Always read, so that a full pipe never holds the server up.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
-    def read_until(self, text: str) -> str:
-        """The first line on standard output that holds text."""
+    def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
+            self._unread.put(line)
+        self._unread.put(None)
+
+    def read_until(self, text: str) -> str:
+        """The next line on standard output that holds text."""
+        while (line := self._unread.get(timeout=60)) is not None:
             if text in line:
                 return line
         raise AssertionError(f"no {text!r} in {self.lines} {self.process.stderr}")
@@ -51,10 +63,21 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Exit code and standard error."""
-        self.process.wait(60)  # first: communicate closes stdin, which releases the model
-        out, err = self.process.communicate(timeout=60)
-        self.lines += out.splitlines()
-        return self.process.returncode, err
+        assert self.process.stderr is not None
+        self.process.wait(60)
+        self._reader.join(60)
+        return self.process.returncode, self.process.stderr.read()
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(60)
+        self._reader.join(60)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 StartServer = Callable[..., Process]
@@ -71,6 +94,4 @@ def start_server() -> Iterator[StartServer]:
 
     yield start
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.communicate()
+        each.close()

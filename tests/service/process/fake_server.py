@@ -1,22 +1,31 @@
-"""A server process on the fake ranker; holds the model's thread until a line comes on stdin."""
+"""A server process on the fake ranker, which does as the words of a request say.
+
+hold: the model waits for a line on stdin. poison, memory, die: it fails, lacks memory, ends.
+"""
 
 import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
-from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.errors import CheckpointError, DeviceMemoryError
 from blockrank_server.service.server import serve
 from blockrank_server.service.settings import Settings
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
-HOLD = FAKE["token"]("hold")
 
 
-def hold(batch: Any) -> None:
-    if any(HOLD in request.token_ids for request in batch):
+def obey(batch: Any) -> None:
+    said = {int(token) for request in batch for token in request.token_ids}
+    if FAKE["token"]("hold") in said:
         print("holding", flush=True)
         sys.stdin.readline()
+    if FAKE["token"]("poison") in said:
+        raise ValueError("poison")
+    if FAKE["token"]("memory") in said:
+        raise DeviceMemoryError("the batch does not fit the memory")
+    if FAKE["token"]("die") in said:
+        raise SystemExit
 
 
 def open_fake(settings: Settings) -> Any:
@@ -25,7 +34,7 @@ def open_fake(settings: Settings) -> Any:
     if settings.model == "slow":
         print("loading", flush=True)
         sys.stdin.readline()
-    return FAKE["FakeRanker"](before_score=hold)
+    return FAKE["FakeRanker"](before_score=obey)
 
 
 if __name__ == "__main__":
