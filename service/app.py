@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI, Request
@@ -27,6 +28,9 @@ from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shapes import SHAPES
 
+if TYPE_CHECKING:
+    from blockrank_server.service.tracing import SpanTracer
+
 RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 
 
@@ -37,6 +41,7 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         settings: of the server.
         open_ranker: gives the ranker; called on the thread that will own it.
     """
+    tracer = _tracer(settings)
     metrics = Metrics(
         CollectorRegistry(), (shape.name for shape in SHAPES), settings.max_batch_tokens
     )
@@ -48,6 +53,8 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         host.start()
         yield
         await asyncio.to_thread(host.close, settings.drain_timeout_s)
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     # The usual docs page loads its scripts from a CDN; this one serves them itself.
     app = FastAPIOffline(
@@ -58,13 +65,22 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         lifespan=lifespan,
     )
     app.state.settings, app.state.metrics, app.state.host = settings, metrics, host
-    app.add_middleware(RequestLog, metrics=metrics)
+    app.add_middleware(RequestLog, metrics=metrics, tracer=tracer)
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _unexpected)
     _add_rerank(app)
     app.include_router(probes.router)
     return app
+
+
+def _tracer(settings: Settings) -> "SpanTracer | None":
+    if not settings.tracing:
+        return None
+    # Here and not on top: its packages are an extra.
+    from blockrank_server.service.tracing import SpanTracer, exporting_provider  # noqa: PLC0415
+
+    return SpanTracer(exporting_provider())
 
 
 def _add_rerank(app: FastAPI) -> None:

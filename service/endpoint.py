@@ -65,7 +65,8 @@ async def _answer(request: Request, raw: bytes) -> Response:
     shortlist = await host.prepare(
         lambda: make_shortlist(shape, body, ranker, strict_model=settings.strict_model)
     )
-    record.tokenize_s = time.perf_counter() - started_s
+    record.tokenized_s = time.perf_counter()
+    record.tokenize_s = record.tokenized_s - started_s
     _count(shortlist, record, request.app.state.metrics)
     result = shortlist.result(await _scores(host, shape, shortlist, record), ranker)
     content = orjson.dumps(shape.render(result))
@@ -85,6 +86,7 @@ async def _scores(
     except InferenceError as error:
         raise shape.inference_failed(str(error)) from error
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
+    record.scored_s = time.perf_counter()
     return scored.scores
 
 

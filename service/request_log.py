@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -32,6 +33,8 @@ class RequestRecord:
         queue_s: from accepted to batched.
         infer_s: the forward pass.
         deadline_s: on the clock of time.monotonic.
+        tokenized_s: when tokenising ended; 0 if it did not. On the clock of started_s.
+        scored_s: when the scores came; 0 if they did not. On the clock of started_s.
     """
 
     request_id: str
@@ -45,6 +48,19 @@ class RequestRecord:
     queue_s: float = 0.0
     infer_s: float = 0.0
     deadline_s: float = math.inf
+    tokenized_s: float = 0.0
+    scored_s: float = 0.0
+
+    def stages(self) -> list[tuple[str, float, float]]:
+        """Name, start and end of the stages it went through, on the clock of started_s."""
+        found = []
+        if self.tokenized_s:
+            found.append(("tokenize", self.tokenized_s - self.tokenize_s, self.tokenized_s))
+        if self.scored_s:
+            batched_s = self.tokenized_s + self.queue_s
+            found.append(("queue", self.tokenized_s, batched_s))
+            found.append(("batch", batched_s, self.scored_s))
+        return found
 
     def server_timing(self) -> str:
         """Value of the Server-Timing header, in milliseconds."""
@@ -57,12 +73,20 @@ class RequestRecord:
         return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in parts.items())
 
 
+class Tracer(Protocol):
+    """Makes traces of requests."""
+
+    def report(self, headers: Headers, record: RequestRecord, status: int) -> None:
+        """Called once for every rerank request that is over."""
+
+
 class RequestLog:
     """ASGI middleware: gives every request its record, and reports it when it has ended."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
         self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,6 +138,8 @@ class RequestLog:
         )
         if record.reason is not None:
             self._metrics.rejected(record.reason)
+        if self._tracer is not None:
+            self._tracer.report(Headers(scope=scope), record, status)
 
 
 def _request_id(headers: Headers) -> str:

@@ -1,6 +1,7 @@
 """Everything an operator can set. The only reader of the environment."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Self
 
@@ -60,6 +61,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written; probes are logged at debug."
     )
+    tracing: bool = Field(
+        False, description="Export OpenTelemetry traces, as OTEL_* say; needs the extra tracing."
+    )
     strict_model: bool = Field(
         False, description="Answer 404 to a request that names another model than the one served."
     )
@@ -71,6 +75,12 @@ class Settings(BaseSettings):
         if unknown := found - fields:
             known = ", ".join(sorted(fields))
             raise ValueError(f"unknown {', '.join(sorted(unknown))}; there are {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_packages(self) -> Self:
+        if self.tracing and find_spec("opentelemetry") is None:
+            raise ValueError("tracing needs packages: pip install 'blockrank-server[tracing]'")
         return self
 
     def effective(self) -> dict[str, object]:
