@@ -118,7 +118,7 @@ class FakeRanker:
         return 3, 10
 
     def start(
-        self, batch: Sequence[EncodedRequest], between_layers: Callable[[], None] | None = None
+        self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
     ) -> "FakeLanding":
         self.batches.append(len(batch))
         self.before_score(batch)

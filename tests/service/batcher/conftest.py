@@ -47,7 +47,7 @@ class Model:
         self.gate.set()
 
     def start(
-        self, batch: Sequence[EncodedRequest], between_layers: Callable[[], None] | None
+        self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
     ) -> Landing:
         names = [int(r.token_ids[0]) for r in batch]
         self.batches.append(names)
@@ -59,8 +59,8 @@ class Model:
             raise SystemExit
         if LOST in names:
             raise DeviceLostError("the device failed")
-        if between_layers is not None:
-            between_layers()
+        if between_steps is not None:
+            between_steps()
         special = {WRONG_LENGTH: [1.0, 2.0, 3.0], NOT_FINITE: [float("nan")]}
         rows = [
             special.get(name, [float(name)] * request.num_documents)
