@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 import structlog
@@ -15,14 +16,13 @@ from starlette.responses import Response
 from blockrank_server.service import openapi, probes
 from blockrank_server.service.endpoint import rerank
 from blockrank_server.service.errors import (
-    InternalError,
     MethodNotAllowedError,
     ServiceError,
     UnknownPathError,
 )
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.middleware import add_middleware
 from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
-from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shapes import SHAPES
 
@@ -35,6 +35,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     Args:
         settings: of the server.
         open_ranker: gives the ranker; called on the thread that will own it.
+
+    Raises:
+        ApiKeysError: the API keys cannot be used.
     """
     metrics = Metrics(
         CollectorRegistry(), (shape.name for shape in SHAPES), settings.max_batch_tokens
@@ -48,8 +51,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         yield
         await asyncio.to_thread(host.close, settings.drain_timeout_s)
 
-    # The usual docs page loads its scripts from a CDN; this one serves them itself.
-    app = FastAPIOffline(
+    # The usual docs page loads its scripts from a CDN; FastAPIOffline serves them itself.
+    make = FastAPIOffline if settings.docs else partial(FastAPI, openapi_url=None)
+    app = make(
         redoc_url=None,
         title="blockrank-server",
         summary="Online listwise reranking",
@@ -57,10 +61,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         lifespan=lifespan,
     )
     app.state.settings, app.state.metrics, app.state.host = settings, metrics, host
-    app.add_middleware(RequestLog, metrics=metrics)
+    add_middleware(app, settings, metrics)
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(Exception, _unexpected)
     _add_rerank(app)
     app.include_router(probes.router)
     return app
@@ -97,11 +100,4 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     )
     response = await _problem(request, kind(str(error.detail)))
     response.headers.update(error.headers or {})
-    return response
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """A bug of ours; the server logs its traceback."""
-    response = await _problem(request, InternalError("Internal error"))
-    response.headers[REQUEST_ID_HEADER] = request.state.record.request_id
     return response
