@@ -14,6 +14,7 @@ from blockrank_server.models.host_memory import keep_freed_memory
 from blockrank_server.service.api_keys import ApiKeysError
 from blockrank_server.service.app import create_app
 from blockrank_server.service.cli import USAGE
+from blockrank_server.service.connection import connection_with
 from blockrank_server.service.logs import configure_logs
 from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
@@ -72,6 +73,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=connection_with(settings.connection_timeout_s),
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     try:
