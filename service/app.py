@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,14 @@ from starlette.responses import Response
 from blockrank_server.service import openapi, probes
 from blockrank_server.service.endpoint import rerank
 from blockrank_server.service.errors import (
-    InternalError,
     MethodNotAllowedError,
     ServiceError,
     UnknownPathError,
 )
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.middleware import add_middleware
 from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
-from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shapes import SHAPES
 
@@ -40,6 +40,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     Args:
         settings: of the server.
         open_ranker: gives the ranker; called on the thread that will own it.
+
+    Raises:
+        ApiKeysError: the API keys cannot be used.
     """
     tracer = _tracer(settings)
     metrics = Metrics(
@@ -56,8 +59,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
 
-    # The usual docs page loads its scripts from a CDN; this one serves them itself.
-    app = FastAPIOffline(
+    # The usual docs page loads its scripts from a CDN; FastAPIOffline serves them itself.
+    make = FastAPIOffline if settings.docs else partial(FastAPI, openapi_url=None)
+    app = make(
         redoc_url=None,
         title="blockrank-server",
         summary="Online listwise reranking",
@@ -65,10 +69,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         lifespan=lifespan,
     )
     app.state.settings, app.state.metrics, app.state.host = settings, metrics, host
-    app.add_middleware(RequestLog, metrics=metrics, tracer=tracer)
+    add_middleware(app, settings, metrics, tracer)
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(Exception, _unexpected)
     _add_rerank(app)
     app.include_router(probes.router)
     return app
@@ -114,11 +117,4 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     )
     response = await _problem(request, kind(str(error.detail)))
     response.headers.update(error.headers or {})
-    return response
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """A bug of ours; the server logs its traceback."""
-    response = await _problem(request, InternalError("Internal error"))
-    response.headers[REQUEST_ID_HEADER] = request.state.record.request_id
     return response

@@ -10,9 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
+from blockrank_server.service.body import read_body
 from blockrank_server.service.errors import (
     BadJsonError,
-    BodyTooLargeError,
     DeadlineError,
     InferenceError,
     InvalidFieldError,
@@ -43,7 +43,7 @@ async def rerank(request: Request) -> Response:
     refusal = request.app.state.host.refusal()
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            raw = await _read_body(request, settings.max_body_bytes)
+            raw = await read_body(request, settings.max_body_bytes)
             if refusal is not None:
                 raise refusal
             return await _unless_gone(request, _answer(request, raw))
@@ -111,22 +111,6 @@ def _timeout_ms(request: Request, limit: int) -> int:
             f"{TIMEOUT_HEADER} is not a whole number above 0", field=TIMEOUT_HEADER
         )
     return min(limit, int(given))
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
-    too_large = BodyTooLargeError(f"body has more than {limit} bytes, the limit (max_body_bytes)")
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:18]) > limit:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _read_json(raw: bytes) -> dict[str, Any]:

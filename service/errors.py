@@ -2,9 +2,11 @@
 
 ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
+├── BadGzipError 400           UnauthorizedError 401     UnsupportedEncodingError 415
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
-├── BodyTooLargeError 413      OverloadedError 429       DeadlineError 504
+├── BodyTooLargeError 413      OverloadedError 429       KeyLimitError 429
 ├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
+├── DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (shape B)
 
 Texts are shown to callers and written to logs: no paths, no tensors, no text of a document.
@@ -91,6 +93,23 @@ class BadJsonError(_RequestError):
     status = 400
 
 
+class BadGzipError(_RequestError):
+    """The body is not the gzip that Content-Encoding says it is."""
+
+    status = 400
+
+
+class UnauthorizedError(ServiceError):
+    """No API key was sent, or one that is not in force."""
+
+    status, error_type = 401, "Unauthorized"
+    openai_type, reason = "authentication_error", "unauthorized"
+
+    def headers(self) -> dict[str, str]:
+        """With what to send."""
+        return super().headers() | {"WWW-Authenticate": "Bearer"}
+
+
 class EmptyFieldError(_RequestError):
     """An empty query, or no documents."""
 
@@ -123,6 +142,16 @@ class BodyTooLargeError(_RequestError):
     status, reason = 413, "too_large"
 
 
+class UnsupportedEncodingError(_RequestError):
+    """A Content-Encoding other than gzip and identity."""
+
+    status = 415
+
+    def headers(self) -> dict[str, str]:
+        """With what is accepted (RFC 9110, 15.5.16)."""
+        return super().headers() | {"Accept-Encoding": "gzip"}
+
+
 class OverloadedError(ServiceError):
     """The queue is full. 429 and not 503, which some clients do not retry and others wait on."""
 
@@ -130,6 +159,12 @@ class OverloadedError(ServiceError):
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__("Model is overloaded", retry_after_s=retry_after_s)
+
+
+class KeyLimitError(ServiceError):
+    """The API key has max_concurrent_requests_per_key requests in flight."""
+
+    status, error_type, openai_type, reason = 429, "Overloaded", "rate_limit_error", "key_limit"
 
 
 class _UnavailableError(ServiceError):
