@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         1_000_000, gt=0, description="Tokens waiting; more get 429, a larger request 422."
     )
-    max_wait_ms: float = Field(2.0, ge=0, le=1_000, description="Longest wait for batch mates.")
+    max_wait_ms: float = Field(
+        2.0, ge=0, le=1_000, description="Longest wait for batch mates behind a running batch."
+    )
     request_timeout_ms: int = Field(
         8_000, gt=0, description="A request's deadline; X-Request-Timeout-Ms can lower it."
     )

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,3 +101,18 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match="port") as caught:
         Settings()
     assert "secret" not in str(caught.value)
+
+
+def shown(value: object) -> str:
+    if value is None or value == ():
+        return "unset"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    expected = [
+        f"| `BLOCKRANK_{name.upper()}` | {shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    assert [line for line in readme.splitlines() if line.startswith("| `BLOCKRANK_")] == expected
