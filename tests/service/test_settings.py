@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,4 +116,5 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
         f"| `BLOCKRANK_{name.upper()}` | {shown(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
-    assert [line for line in readme.splitlines() if line.startswith("| `BLOCKRANK_")] == expected
+    found = [line for line in readme.splitlines() if re.match(r"\| `BLOCKRANK_[A-Z]", line)]
+    assert found == expected
