@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from blockrank_server.service import openapi, probes
-from blockrank_server.service.endpoint import rerank
+from blockrank_server.service.endpoint import rerank_as
 from blockrank_server.service.errors import (
     InternalError,
     MethodNotAllowedError,
@@ -24,7 +24,7 @@ from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
 from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
 from blockrank_server.service.settings import Settings
-from blockrank_server.service.shapes import SHAPES
+from blockrank_server.service.shapes import BY_BODY, SHAPES
 
 RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 
@@ -70,7 +70,7 @@ def _add_rerank(app: FastAPI) -> None:
     for path in RERANK_PATHS:
         app.add_api_route(
             path,
-            rerank,
+            rerank_as(BY_BODY),
             methods=["POST"],
             summary="Rank documents for a query",
             description="The body's keys choose the shape: `texts` is TEI's, else it is Cohere's.",

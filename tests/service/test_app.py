@@ -54,14 +54,8 @@ def test_every_error_is_documented(client: TestClient) -> None:
         assert kind.__doc__.split("\n")[0] in responses[str(kind.status)]["description"]  # type: ignore[union-attr]
 
 
-def test_the_documented_answer_is_the_one_given(client: TestClient) -> None:
+def test_the_documented_error_is_the_one_given(client: TestClient) -> None:
     responses = client.get("/openapi.json").json()["paths"]["/rerank"]["post"]["responses"]
-    cohere, tei = responses["200"]["content"]["application/json"]["schema"]["oneOf"]
-    answer = client.post("/rerank", json=REQUEST_EXAMPLES["cohere-objects"]["value"]).json()
-    assert list(answer) == cohere["required"] == list(cohere["properties"])
-    assert set(answer["results"][0]) == set(cohere["properties"]["results"]["items"]["properties"])
-    scores = client.post("/rerank", json=REQUEST_EXAMPLES["tei"]["value"]).json()
-    assert list(scores[0]) == tei["items"]["required"]
     error = client.post("/rerank", content=b"{}").json()
     documented = responses["422"]["content"]["application/json"]["schema"]["properties"]
     assert list(error) == list(documented)

@@ -104,10 +104,23 @@ def test_what_is_cut_is_told_in_the_caller_s_count(client: TestClient, body: Any
     texts = ["", "a b c", "a", "a b c d"]
     response = client.post("/rerank", json=body | {field: texts, "max_tokens_per_doc": 2})
     expected = f"2 of 4 {field} truncated: 1, 3"
-    if field == "texts":
-        assert response.headers["x-rerank-warning"] == expected
-    else:
+    assert response.headers["x-rerank-warning"] == expected
+    if field == "documents":
         assert response.json()["meta"]["warnings"] == [expected]
+
+
+def test_a_long_list_of_what_is_cut_is_not_told_in_full(client: TestClient) -> None:
+    body = {"query": "a " * 21, "texts": ["a b"] * 30, "max_tokens_per_doc": 1}
+    response = client.post("/rerank", json=body)
+    listed = ", ".join(map(str, range(20)))
+    expected = f"query was truncated; 30 of 30 texts truncated: {listed}, ..."
+    assert response.headers["x-rerank-warning"] == expected
+
+
+def test_nothing_cut_is_no_warning(client: TestClient) -> None:
+    response = client.post("/rerank", json=A)
+    assert "x-rerank-warning" not in response.headers
+    assert "warnings" not in response.json()["meta"]
 
 
 def test_the_tokens_are_counted(client: TestClient) -> None:
