@@ -1,9 +1,11 @@
 """The HTTP application."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from itertools import product
 
 import structlog
 from fastapi import FastAPI, Request
@@ -23,10 +25,10 @@ from blockrank_server.service.errors import (
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.model_host import ModelHost, OpenRanker, open_ranker
 from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
+from blockrank_server.service.routes import ROUTES
 from blockrank_server.service.settings import Settings
-from blockrank_server.service.shapes import BY_BODY, SHAPES
-
-RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
+from blockrank_server.service.shapes import SHAPES
+from blockrank_server.service.tokens import tokenize
 
 
 def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> FastAPI:
@@ -53,6 +55,8 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         redoc_url=None,
         title="blockrank-server",
         summary="Online listwise reranking",
+        description=openapi.overview(),
+        openapi_tags=openapi.TAGS,
         version=probes.VERSION,
         lifespan=lifespan,
     )
@@ -62,23 +66,30 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _unexpected)
     _add_rerank(app)
+    app.add_api_route(
+        "/tokenize",
+        tokenize,
+        methods=["POST"],
+        response_class=Response,
+        **openapi.tokenize_operation(),
+    )
     app.include_router(probes.router)
+    openapi.add_components(app)
     return app
 
 
 def _add_rerank(app: FastAPI) -> None:
-    for path in RERANK_PATHS:
-        app.add_api_route(
-            path,
-            rerank_as(BY_BODY),
-            methods=["POST"],
-            summary="Rank documents for a query",
-            description="The body's keys choose the shape: `texts` is TEI's, else it is Cohere's.",
-            operation_id=path.strip("/").replace("/", "_"),
-            response_class=Response,
-            responses=openapi.rerank_responses(),
-            openapi_extra=openapi.rerank_request(),
-        )
+    for route in ROUTES:
+        handler = rerank_as(route.shapes)
+        for path, method in product((route.path, *route.aliases), route.methods):
+            app.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                operation_id=re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
+                response_class=Response,
+                **openapi.rerank_operation(route, path),
+            )
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -41,8 +41,7 @@ def as_document(value: object, field: str, rank_fields: Sequence[str] = ()) -> D
         return value
     if not isinstance(value, dict):
         raise InvalidFieldError(f"{field} is neither a string nor an object", field=field)
-    if _is_deeper(value, _MAX_LEVELS):
-        raise InvalidFieldError(f"{field} is nested deeper than {_MAX_LEVELS} levels", field=field)
+    check_depth(value, field)
     if rank_fields:
         return _joined(value, field, rank_fields)
     if "text" not in value:
@@ -51,6 +50,16 @@ def as_document(value: object, field: str, rank_fields: Sequence[str] = ()) -> D
     if not isinstance(text, str):
         raise InvalidFieldError(f"{field}.text is not a string", field=f"{field}.text")
     return {"title": title, "text": text} if isinstance(title, str) else {"text": text}
+
+
+def check_depth(value: object, field: str) -> None:
+    """Refuse what could not be written into an answer.
+
+    Raises:
+        InvalidFieldError: more than 64 objects or lists inside one another.
+    """
+    if _is_deeper(value, _MAX_LEVELS):
+        raise InvalidFieldError(f"{field} is nested deeper than {_MAX_LEVELS} levels", field=field)
 
 
 def _joined(value: dict[str, object], field: str, rank_fields: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
+from blockrank_server.service.answer_headers import answer_headers
 from blockrank_server.service.errors import (
     BadJsonError,
     BodyTooLargeError,
@@ -26,7 +27,6 @@ from blockrank_server.service.shapes import shape_of
 from blockrank_server.service.shortlist import Shortlist, in_callers_words, make_shortlist
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-WARNING_HEADER = "X-Rerank-Warning"
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Answer = Callable[[Request, Mapping[str, Any]], Coroutine[Any, Any, Response]]
 T = TypeVar("T")
@@ -84,9 +84,7 @@ async def _rank(request: Request, body: Mapping[str, Any], shape: type[Shape]) -
     scores = await _scores(host, shortlist, record)
     result = shortlist.result(scores, ranker, request_id=record.request_id)
     content = orjson.dumps(shortlist.shape.render(result))
-    headers = {"Server-Timing": record.server_timing()}
-    if result.warnings:
-        headers[WARNING_HEADER] = "; ".join(result.warnings)
+    headers = answer_headers(result, record, ranker.info)
     return Response(content, headers=headers, media_type="application/json")
 
 

@@ -46,15 +46,14 @@ class RequestRecord:
     infer_s: float = 0.0
     deadline_s: float = math.inf
 
-    def server_timing(self) -> str:
-        """Value of the Server-Timing header, in milliseconds."""
-        parts = {
+    def stages(self) -> dict[str, float]:
+        """Seconds spent so far, by stage."""
+        return {
             "tokenize": self.tokenize_s,
             "queue": self.queue_s,
             "infer": self.infer_s,
             "total": time.perf_counter() - self.started_s,
         }
-        return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in parts.items())
 
 
 class RequestLog:

@@ -41,6 +41,12 @@ class RerankRequest:
     ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def num_characters(self) -> int:
+        """Characters of query, titles and texts."""
+        documents = ((d,) if isinstance(d, str) else d.values() for d in self.documents)
+        return len(self.query) + sum(len(part) for parts in documents for part in parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Ranked:

@@ -1,35 +1,33 @@
 """A wire shape: what a request body of it looks like, and how it is answered."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from blockrank_server.models.request import Document
-from blockrank_server.service.errors import InferenceError, InvalidFieldError, ServiceError
+from blockrank_server.service.errors import InferenceError, ServiceError
 from blockrank_server.service.rerank import RerankRequest, RerankResult
-from blockrank_server.service.wire import Count, Flag, Side, TopN, Truncate
+from blockrank_server.service.wire import Count, Flag, Side, TopN, Truncate, WireBody
 
 # Of the examples in the documentation.
 QUERY = "capital of France"
 DOCUMENTS = ("Berlin is the capital of Germany.", "Paris is the capital of France.")
 
-_MAX_FAULTS = 20
 _LOWERS = "Lowers the server's limit."
 _SYNONYM = "Synonym of truncate."
 _ONLY_RIGHT = "left is ignored with a warning: only the end is ever cut."
 _NO_PLACE = "Ignored with a warning: no model served so far has a place for it in its prompt."
 
 
-class Shape(BaseModel):
-    """One request body, read once. These fields mean the same in every shape.
-
-    Unknown fields are kept, to be counted and otherwise ignored.
+class Shape(WireBody):
+    """One request body. These fields mean the same in every shape.
 
     Attributes:
         name: label of the metrics.
         peers: whose shape it is.
+        mark: what tells its bodies from others, for the documentation.
         query_fields: how the query may be spelled; the first one is used in errors.
         documents_fields: how the list of documents may be spelled; likewise.
         is_complete: whether an answer must hold every document, so that top_n has no meaning.
@@ -38,10 +36,9 @@ class Shape(BaseModel):
         example: a body, for the documentation.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
     name: ClassVar[str]
     peers: ClassVar[str]
+    mark: ClassVar[str]
     query_fields: ClassVar[tuple[str, ...]] = ("query",)
     documents_fields: ClassVar[tuple[str, ...]] = ("documents",)
     is_complete: ClassVar[bool] = False
@@ -70,24 +67,6 @@ class Shape(BaseModel):
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
         """Whether a body is of this shape, judged by its keys; not of a shape without a mark."""
         return False
-
-    @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Self:
-        """Validate a body.
-
-        Raises:
-            InvalidFieldError: naming every field at fault; never quoting a value.
-        """
-        try:
-            return cls.model_validate(dict(body))
-        except ValidationError as error:
-            faults = [
-                {"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]}
-                for e in error.errors(include_url=False, include_context=False, include_input=False)
-            ][:_MAX_FAULTS]
-        fields = [_spelled(fault["loc"]) for fault in faults]
-        message = "; ".join(f"{at}: {e['msg']}" for at, e in zip(fields, faults, strict=True))
-        raise InvalidFieldError(message, field=fields[0], errors=faults)
 
     @classmethod
     def spelling(cls, body: Mapping[str, Any]) -> dict[str, str]:
@@ -119,7 +98,7 @@ class Shape(BaseModel):
         """The request with the fields that every shape has."""
         top_n = (self.top_n if self.top_n is not None else self.top_k) or None
         per_prompt = self.truncate_prompt_tokens or -1
-        unused = dict(self._without_effect())
+        unused = tuple(self._without_effect())
         return RerankRequest(
             query=query,
             documents=tuple(documents),
@@ -130,26 +109,20 @@ class Shape(BaseModel):
             max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
             max_query_tokens=self.max_tokens_per_query,
             model=self.model,
-            ignored_fields=(*(self.model_extra or ()), *unused),
-            warnings=tuple(f"{field} is ignored: {why}" for field, why in unused.items()),
+            ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
+            warnings=tuple(sentence for _, sentence in unused),
         )
 
-    def _without_effect(self) -> Iterable[tuple[str, str]]:
-        """Known fields that were given and change nothing, and why."""
+    def _without_effect(self) -> Iterator[tuple[str, str]]:
+        """Known fields that were given and change nothing, each with a sentence."""
         for field in ("instruction", "instruct"):
             if getattr(self, field):
-                yield field, "the model's prompt has no place for it"
+                yield field, f"{field} is ignored: the model's prompt has no place for it"
         for field in ("top_n", "top_k"):
             if self.is_complete and getattr(self, field):
-                yield field, "an answer of this shape holds every document"
+                yield field, f"{field} is ignored: an answer of this shape holds every document"
         sides = {"truncate": "START", "truncation": "START"}
         sides |= {"truncation_direction": "left", "truncation_side": "left"}
-        for field, left in sides.items():
-            if getattr(self, field) == left:
-                yield f"{field} {left}", "only the end of a text is ever cut"
-
-
-def _spelled(location: object) -> str:
-    assert isinstance(location, list)
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".")
+        for field, side in sides.items():
+            if getattr(self, field) == side:
+                yield field, f"{field} {side} is ignored: only the end of a text is ever cut"

@@ -71,6 +71,7 @@ class Cohere(Shape):
 
     name = "a"
     peers = "Cohere, Jina, vLLM, llama.cpp, LocalAI, OpenSearch, Elasticsearch, LangChain, ..."
+    mark = "none of the other marks"
     answer: ClassVar[Any] = CohereAnswer
     example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}
 

@@ -25,6 +25,7 @@ class Tei(Shape):
 
     name = "b"
     peers = "text-embeddings-inference, Elasticsearch hugging_face, Milvus"
+    mark = "`texts` without `documents`"
     documents_fields = ("texts",)
     inference_failed = BackendError
     answer = list[TeiRank]
@@ -36,7 +37,7 @@ class Tei(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """By its list of texts."""
+        """See Shape.matches."""
         return "texts" in body and "documents" not in body
 
     def request(self) -> RerankRequest:

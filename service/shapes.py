@@ -5,11 +5,31 @@ from typing import Any
 
 from blockrank_server.service.shape import Shape
 from blockrank_server.service.shape_cohere import Cohere
+from blockrank_server.service.shape_infinity import Infinity
+from blockrank_server.service.shape_mixedbread import Mixedbread
+from blockrank_server.service.shape_nvidia import Nvidia
+from blockrank_server.service.shape_pinecone import Pinecone
+from blockrank_server.service.shape_rank_llm import RankLlm
+from blockrank_server.service.shape_sglang import Sglang
 from blockrank_server.service.shape_tei import Tei
+from blockrank_server.service.shape_vllm_score import VllmScore
+from blockrank_server.service.shape_voyage import Voyage
+from blockrank_server.service.shape_weaviate import Weaviate
 
 # In the order in which a body is asked whether it matches (protocols 1.5).
-BY_BODY: tuple[type[Shape], ...] = (Tei, Cohere)
-SHAPES: tuple[type[Shape], ...] = BY_BODY
+BY_BODY: tuple[type[Shape], ...] = (
+    Nvidia,
+    Mixedbread,
+    RankLlm,
+    Tei,
+    Weaviate,
+    Voyage,
+    Infinity,
+    Pinecone,
+    VllmScore,
+    Cohere,
+)
+SHAPES: tuple[type[Shape], ...] = (*BY_BODY, Sglang)
 
 
 def shape_of(

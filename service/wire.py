@@ -1,13 +1,24 @@
-"""What the wire shapes share: lax field types, score numbers, parts of answers."""
+"""What request bodies share: validation errors, lax field types, score numbers."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BeforeValidator, Field, InstanceOf, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    WithJsonSchema,
+)
 from typing_extensions import TypedDict
 
+from blockrank_server.service.errors import InvalidFieldError
 from blockrank_server.service.rerank import Ranked, RerankResult
 
+_MAX_FAULTS = 20
 _TRUNCATE = {True: "END", False: "NONE", None: "END", "TRUE": "END", "FALSE": "NONE"}
 
 
@@ -49,6 +60,36 @@ Truncate = Annotated[
 Score = Annotated[
     orjson.Fragment, InstanceOf(), WithJsonSchema({"type": "number", "format": "double"})
 ]
+
+
+class WireBody(BaseModel):
+    """A request body, read once. Unknown fields are kept, to be counted and otherwise ignored."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Self:
+        """Validate a body.
+
+        Raises:
+            InvalidFieldError: naming every field at fault; never quoting a value.
+        """
+        try:
+            return cls.model_validate(dict(body))
+        except ValidationError as error:
+            faults = [
+                {"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]}
+                for e in error.errors(include_url=False, include_context=False, include_input=False)
+            ][:_MAX_FAULTS]
+        fields = [_spelled(fault["loc"]) for fault in faults]
+        message = "; ".join(f"{at}: {e['msg']}" for at, e in zip(fields, faults, strict=True))
+        raise InvalidFieldError(message, field=fields[0], errors=faults)
+
+
+def _spelled(location: object) -> str:
+    assert isinstance(location, list)
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).removeprefix(".")
 
 
 def number(ranked: Ranked) -> Score:
