@@ -1,10 +1,12 @@
 """The HTTP application."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from itertools import product
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from blockrank_server.service import openapi, probes
-from blockrank_server.service.endpoint import rerank
+from blockrank_server.service.endpoint import rerank_as
 from blockrank_server.service.errors import (
     MethodNotAllowedError,
     ServiceError,
@@ -25,13 +27,13 @@ from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware import add_middleware
 from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
+from blockrank_server.service.routes import ROUTES
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shapes import SHAPES
+from blockrank_server.service.tokens import tokenize
 
 if TYPE_CHECKING:
     from blockrank_server.service.tracing import SpanTracer
-
-RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 
 
 def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> FastAPI:
@@ -65,6 +67,8 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         redoc_url=None,
         title="blockrank-server",
         summary="Online listwise reranking",
+        description=openapi.overview(),
+        openapi_tags=openapi.TAGS,
         version=probes.VERSION,
         lifespan=lifespan,
     )
@@ -73,7 +77,15 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
     _add_rerank(app)
+    app.add_api_route(
+        "/tokenize",
+        tokenize,
+        methods=["POST"],
+        response_class=Response,
+        **openapi.tokenize_operation(),
+    )
     app.include_router(probes.router)
+    openapi.add_components(app)
     return app
 
 
@@ -87,18 +99,17 @@ def _tracer(settings: Settings) -> "SpanTracer | None":
 
 
 def _add_rerank(app: FastAPI) -> None:
-    for path in RERANK_PATHS:
-        app.add_api_route(
-            path,
-            rerank,
-            methods=["POST"],
-            summary="Rank documents for a query",
-            description="The body's keys choose the shape: `texts` is TEI's, else it is Cohere's.",
-            operation_id=path.strip("/").replace("/", "_"),
-            response_class=Response,
-            responses=openapi.rerank_responses(),
-            openapi_extra=openapi.rerank_request(),
-        )
+    for route in ROUTES:
+        handler = rerank_as(route.shapes)
+        for path, method in product((route.path, *route.aliases), route.methods):
+            app.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                operation_id=re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
+                response_class=Response,
+                **openapi.rerank_operation(route, path),
+            )
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -14,10 +14,27 @@ Texts are shown to callers and written to logs: no paths, no tensors, no text of
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, NotRequired
 
 import orjson
+from pydantic import Field
 from starlette.responses import Response
+from typing_extensions import TypedDict
+
+
+class ErrorBody(TypedDict):
+    """One flat body for every shape: each client finds the field it looks for."""
+
+    error: str
+    error_type: Annotated[str, Field(description="TEI's name for the kind of error.")]
+    message: str
+    detail: str
+    object: str
+    type: Annotated[str, Field(description="OpenAI's name for the kind of error.")]
+    param: Annotated[str | None, Field(description="The field at fault.")]
+    code: Annotated[int, Field(description="The status.")]
+    request_id: str
+    errors: NotRequired[list[dict[str, Any]]]
 
 
 class ServiceError(Exception):
@@ -60,10 +77,10 @@ class ServiceError(Exception):
             return {}
         return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
-    def body(self, request_id: str) -> dict[str, object]:
+    def body(self, request_id: str) -> ErrorBody:
         """The response body, with the field every known client looks for."""
         message = str(self)
-        body: dict[str, object] = {
+        body: ErrorBody = {
             "error": message,
             "error_type": self.error_type,
             "message": message,
@@ -74,7 +91,9 @@ class ServiceError(Exception):
             "code": self.status,
             "request_id": request_id,
         }
-        return body | ({"errors": list(self.errors)} if self.errors else {})
+        if self.errors:
+            body["errors"] = [dict(fault) for fault in self.errors]
+        return body
 
     def response(self, request_id: str) -> Response:
         """The error on the wire."""
@@ -209,7 +228,7 @@ class InferenceError(ServiceError):
 
 
 class BackendError(InferenceError):
-    """InferenceError, with the status TEI gives it."""
+    """InferenceError in shape b, with the status TEI gives it."""
 
     status = 424
 

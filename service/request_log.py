@@ -66,15 +66,14 @@ class RequestRecord:
             found.append(("batch", batched_s, self.scored_s))
         return found
 
-    def server_timing(self) -> str:
-        """Value of the Server-Timing header, in milliseconds."""
-        parts = {
+    def stages(self) -> dict[str, float]:
+        """Seconds spent so far, by stage."""
+        return {
             "tokenize": self.tokenize_s,
             "queue": self.queue_s,
             "infer": self.infer_s,
             "total": time.perf_counter() - self.started_s,
         }
-        return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in parts.items())
 
 
 class Tracer(Protocol):

@@ -1,5 +1,6 @@
 """A deterministic ranker without a model, and the app on top of it."""
 
+import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from blockrank_server.models.card import Card
 from blockrank_server.models.errors import InputTooLongError
+from blockrank_server.models.ranker import Token
 from blockrank_server.models.request import EncodedRequest, check_query, titles_and_texts
 from blockrank_server.service.app import create_app
 from blockrank_server.service.settings import Settings
@@ -113,6 +115,9 @@ class FakeRanker:
             truncated=cut,
             query_truncated=len(query.split()) > max_query,
         )
+
+    def tokenize(self, text: str) -> list[Token]:
+        return [Token(token(m[0]), *m.span()) for m in re.finditer(r"\S+", text)]
 
     def device_memory(self) -> tuple[int, int]:
         return 3, 10
