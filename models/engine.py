@@ -17,6 +17,9 @@ from blockrank_server.models.pending import Flight, Pending
 from blockrank_server.models.reading import Reader
 from blockrank_server.models.request import EncodedRequest
 
+# Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
+_MLP_SLICE = 2048
+
 
 class Engine:
     """Scores batches on one device.
@@ -35,6 +38,8 @@ class Engine:
         self._card = card
         self._device = device
         self._backend = backend
+        if device.type == "cpu":
+            network.slice_mlps(_MLP_SLICE)
 
     @property
     def num_layers(self) -> int:

@@ -9,7 +9,7 @@ ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from transformers import PretrainedConfig
@@ -34,17 +34,6 @@ from blockrank_server.models.request import Document, EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.warm_up import long_request
 from blockrank_server.models.weights import load_network
-
-# Tokens. A tenth of a second of a small model on two cores, and large enough to cost nothing.
-_MLP_SLICE = 2048
-
-
-class Token(NamedTuple):
-    """A token's id, and the characters start .. stop of the text that it stands for."""
-
-    id: int
-    start: int
-    stop: int
 
 
 class Ranker:
@@ -239,8 +228,6 @@ def _load(
     check_heads(found.card, config.num_attention_heads)
     last = found.card.last_layer
     network = load_network(found.folder, config, last, placement.device, placement.dtype)
-    if placement.device.type == "cpu":
-        network.slice_mlps(_MLP_SLICE)
     if adapter is not None:
         merge_adapter(network, adapter, last)
     quantize(network, placement.quantization)

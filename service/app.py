@@ -76,16 +76,7 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     add_middleware(app, settings, metrics, tracer)
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    _add_rerank(app)
-    app.add_api_route(
-        "/tokenize",
-        tokenize,
-        methods=["POST"],
-        response_class=Response,
-        **openapi.tokenize_operation(),
-    )
-    app.include_router(probes.router)
-    openapi.add_components(app)
+    _add_routes(app)
     return app
 
 
@@ -98,7 +89,7 @@ def _tracer(settings: Settings) -> "SpanTracer | None":
     return SpanTracer(exporting_provider())
 
 
-def _add_rerank(app: FastAPI) -> None:
+def _add_routes(app: FastAPI) -> None:
     for route in ROUTES:
         handler = rerank_as(route.shapes)
         for path, method in product((route.path, *route.aliases), route.methods):
@@ -110,6 +101,15 @@ def _add_rerank(app: FastAPI) -> None:
                 response_class=Response,
                 **openapi.rerank_operation(route, path),
             )
+    app.add_api_route(
+        "/tokenize",
+        tokenize,
+        methods=["POST"],
+        response_class=Response,
+        **openapi.tokenize_operation(),
+    )
+    app.include_router(probes.router)
+    openapi.add_components(app)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

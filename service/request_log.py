@@ -55,7 +55,7 @@ class RequestRecord:
     tokenized_s: float = 0.0
     scored_s: float = 0.0
 
-    def stages(self) -> list[tuple[str, float, float]]:
+    def periods(self) -> list[tuple[str, float, float]]:
         """Name, start and end of the stages it went through, on the clock of started_s."""
         found = []
         if self.tokenized_s:
