@@ -31,7 +31,7 @@ from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.quantization import quantize
 from blockrank_server.models.ranker_info import RankerInfo
 from blockrank_server.models.request import Document, EncodedRequest
-from blockrank_server.models.text_tokenizer import TextTokenizer
+from blockrank_server.models.text_tokenizer import TextTokenizer, Token
 from blockrank_server.models.warm_up import long_request
 from blockrank_server.models.weights import load_network
 

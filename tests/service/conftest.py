@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from blockrank_server.models.card import Card
 from blockrank_server.models.errors import InputTooLongError
-from blockrank_server.models.ranker import Token
 from blockrank_server.models.request import EncodedRequest, check_query, titles_and_texts
+from blockrank_server.models.text_tokenizer import Token
 from blockrank_server.service.app import create_app
 from blockrank_server.service.settings import Settings
 
