@@ -49,7 +49,9 @@ def scores_in(value: object) -> list[object]:
 
 
 @hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=400
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=400,
 )
 @given(
     path=st.sampled_from(PATHS),

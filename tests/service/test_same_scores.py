@@ -81,7 +81,9 @@ def test_there_is_a_dialect_for_every_shape() -> None:
 
 
 @hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=40,
 )
 @given(query=TEXT.filter(str.strip), documents=st.lists(TEXT, min_size=1, max_size=8))
 def test_every_shape_gives_the_same_ranking(

@@ -4,7 +4,8 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from blockrank_server.service.errors import InvalidFieldError
@@ -209,6 +210,7 @@ JSON = st.recursive(
 NAMES = sorted({name for shape in SHAPES for name in shape.model_json_schema()["properties"]})
 
 
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
 def test_any_json_object_is_parsed_or_refused(body: dict[str, Any]) -> None:
     parsed: RerankRequest | None = None
