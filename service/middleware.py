@@ -58,7 +58,7 @@ def add_middleware(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=("GET", "POST", "PUT"),
             allow_headers=("*",),
             expose_headers=("*",),
         )
