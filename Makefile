@@ -14,7 +14,7 @@ GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-ex
   typing-inspection
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.ready ## virtual environment, editable install, development tools
 
@@ -35,10 +35,23 @@ serve: setup ## start the server on the embedded default model (port 8000)
 check: setup ## format, lint, types; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(TREE) tests loadtests
+	$(BIN)/mypy $(TREE) tests loadtests deploy
 
-test: setup ## every test that needs no GPU
-	$(BIN)/pytest -m 'not gpu'
+test: setup ## every test that needs neither a GPU nor Prometheus
+	$(BIN)/pytest -m 'not gpu and not prometheus'
+
+.prometheus/bin/promtool:
+	deploy/prometheus/fetch .prometheus
+
+test-deploy: setup .prometheus/bin/promtool ## rules, alerts and dashboard on a real Prometheus
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m prometheus
+
+dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
+	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
+
+dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.png, in 6 minutes
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH PYTHONPATH=deploy:tests/deploy \
+	  $(BIN)/python -m deploy_kit
 
 load: setup ## latency of engine and server on this machine; writes loadtests/results/
 	$(BIN)/python loadtests/bench_ranker.py
@@ -59,4 +72,4 @@ gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test load load-test gpu gpu-carry
+.PHONY: help setup serve check test test-deploy dashboard dashboard-picture load load-test gpu gpu-carry

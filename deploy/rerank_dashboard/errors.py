@@ -1,0 +1,98 @@
+"""Row: what was refused, failed or cut."""
+
+from rerank_dashboard.panels import (
+    ORANGE,
+    RATE,
+    RED,
+    REQUESTS,
+    SHARE,
+    Panels,
+    Query,
+    Row,
+    Text,
+    lines,
+)
+from rerank_dashboard.queries import of, per_second, share
+
+_VALID = of("rerank_requests_total", 'status=~"200|424|429|5.."')
+_DOCUMENTS = of("rerank_documents_total")
+
+
+def row() -> Row:
+    """Errors first, then what clients should hear of."""
+    return Row("Errors", [*_errors(), *_clients()])
+
+
+def _errors() -> Panels:
+    return [
+        lines(
+            Text(
+                "Errors by reason",
+                "Requests answered by an error, a second. invalid, too_large and not_found are the "
+                "caller's; loading, draining and unavailable are the server's state.",
+                "overloaded: add servers. deadline: the queue is too long. inference, internal: "
+                "read the log. unavailable: restart the server.",
+            ),
+            REQUESTS,
+            Query(per_second(of("rerank_rejected_total"), "reason"), "{{reason}}"),
+        ),
+        lines(
+            Text(
+                "Server errors by status",
+                "500 and 424: the model failed (424 in shape b). 503: loading, draining or lost. "
+                "504: too late.",
+                "Any for longer than a roll-out: 'Errors by reason' names the cause.",
+            ),
+            REQUESTS,
+            Query(
+                per_second(of("rerank_requests_total", 'status=~"424|5.."'), "status"),
+                "{{status}}",
+            ),
+            is_stacked=True,
+        ),
+        lines(
+            Text(
+                "Share of valid requests that fail",
+                "424, 429 and 5xx over what a correct client sent: what the availability objective "
+                "counts; and 504 alone.",
+                "Above 0.1 % the budget shrinks. 504 over 1 %: RerankDeadlineMisses.",
+            ),
+            SHARE,
+            Query(share(of("rerank_requests_total", 'status=~"424|429|5.."'), _VALID), "bad"),
+            Query(share(of("rerank_requests_total", 'status="504"'), _VALID), "504"),
+            colors={"bad": RED, "504": ORANGE},
+        ),
+    ]
+
+
+def _clients() -> Panels:
+    return [
+        lines(
+            Text(
+                "Documents cut",
+                "Share of the documents scored that were longer than the card's limit, and cut.",
+                "More than a few %: shorten or split documents, or raise max_document_tokens in "
+                "the card; what is cut is not ranked by.",
+            ),
+            SHARE,
+            Query(share(of("rerank_truncated_documents_total"), _DOCUMENTS), "cut"),
+        ),
+        lines(
+            Text(
+                "Fields ignored",
+                "Fields a second that other servers know and this one does not.",
+                "A caller relies on 'instruction' or the like: tell it that nothing happens.",
+            ),
+            RATE,
+            Query(f"{per_second(of('rerank_ignored_fields_total'), 'field')} > 0", "{{field}}"),
+        ),
+        lines(
+            Text(
+                "Clients gone",
+                "Requests a second whose client closed the connection before the answer (499).",
+                "With long latencies: callers' time-outs are shorter than what is promised.",
+            ),
+            REQUESTS,
+            Query(per_second(of("rerank_requests_total", 'status="499"')), "499"),
+        ),
+    ]
