@@ -14,7 +14,8 @@ from unittest.mock import patch
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.service import server
 from blockrank_server.service.app import create_app
-from blockrank_server.service.batch_metrics import Drop, Incident
+from blockrank_server.service.batch_metrics import Incident
+from blockrank_server.service.flight import Drop
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.settings import Settings
 
