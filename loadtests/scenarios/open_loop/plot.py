@@ -1,5 +1,6 @@
 """Rate, latency and memory over time, as one picture."""
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from open_loop.report import Run
 from open_loop.samples import Sample
 
 # Points in time of a curve; a bin holds at least a second.
 _MAX_BINS = 60
+_NUM_COLOURS = 64
 
 
 def plot(run: Run, path: Path, title: str) -> None:
     """Write a PNG of under 200 KB: curves have a fixed number of points, whatever the run."""
-    picture = Figure(figsize=(9, 8), layout="constrained")
+    picture = Figure(figsize=(9, 8), dpi=90, layout="constrained")
     FigureCanvasAgg(picture)
     rate, latency, memory = picture.subplots(3, 1, sharex=True, height_ratios=(2, 3, 1))
     width_s = max(1.0, run.plan.duration_s / _MAX_BINS)
@@ -29,7 +32,11 @@ def plot(run: Run, path: Path, title: str) -> None:
     for axes in (rate, latency, memory):
         _mark_stages(axes, run)
     picture.suptitle(title, fontsize=10)
-    picture.savefig(path, dpi=90)
+    drawn = io.BytesIO()
+    picture.savefig(drawn, format="png")
+    # A palette takes a half of the bytes that full colour does, or less.
+    with Image.open(drawn) as full:
+        full.convert("RGB").quantize(_NUM_COLOURS).save(path, optimize=True)
 
 
 def _bins(samples: Sequence[Sample], width_s: float, duration_s: float) -> list[list[Sample]]:
