@@ -19,7 +19,7 @@ from deploy_kit.rules import DEPLOY
 FAKE_SERVER = Path(__file__).with_name("fake_server.py")
 SETTINGS = {
     "BLOCKRANK_PORT": "0",
-    "BLOCKRANK_MAX_QUEUE_REQUESTS": "8",
+    "BLOCKRANK_MAX_QUEUE_REQUESTS": "3",
     "BLOCKRANK_MAX_BODY_BYTES": "1000000",
     "BLOCKRANK_STRICT_MODEL": "true",
 }
