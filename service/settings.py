@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(
         16_384, gt=0, description="Tokens in one forward pass; a larger request runs alone."
     )
+    max_batch_ms: float = Field(
+        500, gt=0, description="Predicted time of one forward pass; a longer request runs alone."
+    )
     max_queue_requests: int = Field(256, gt=0, description="Requests waiting; one more gets 429.")
     max_queue_tokens: int = Field(
         1_000_000, gt=0, description="Tokens waiting; more get 429, a larger request 422."

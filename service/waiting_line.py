@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.service.batching import Job
 from blockrank_server.service.errors import OverloadedError
+from blockrank_server.service.limits import Limits
 from blockrank_server.service.throughput import Throughput
 
 # Predictions are held against deadlines with this much to spare: work that ends too late is wasted.
@@ -15,13 +16,14 @@ class WaitingLine:
     """Jobs waiting, from which one can leave at any place. The batcher's lock guards it.
 
     Args:
-        max_requests: jobs; one more is refused.
-        max_tokens: of all jobs together.
+        limits: of the queue.
         throughput: predicts how long they take.
     """
 
-    def __init__(self, max_requests: int, max_tokens: int, throughput: Throughput) -> None:
-        self._max_requests, self._max_tokens = max_requests, max_tokens
+    def __init__(self, limits: Limits, throughput: Throughput) -> None:
+        self._max_requests = limits.max_queue_requests
+        self._max_tokens = limits.max_queue_tokens
+        self._max_batch_s = limits.max_batch_s
         self._throughput = throughput
         self._jobs: dict[Job, None] = {}
         self.num_tokens = 0
@@ -93,7 +95,8 @@ class WaitingLine:
     def _makes_late(self, new: Job, start_s: float) -> bool:
         """Whether the job, or one behind it that was not late without it, misses its deadline."""
         added_s = _MARGIN * self._predicted_s(new)
-        before_s = start_s
+        # A job has to wait for the end of its mates too.
+        before_s = start_s + (self._max_batch_s if self._jobs else 0.0)
         behind: list[Job] = []
         for job in sorted(self._jobs, key=lambda job: job.due_s):
             if job.due_s <= new.due_s:
