@@ -12,9 +12,11 @@ class Limits:
         max_batch_s: predicted duration of one batch; likewise.
         max_queue_requests: jobs waiting; one more is refused.
         max_queue_tokens: tokens of the jobs waiting.
+        max_queue_share: of the time until a job's deadline, for which it may be predicted to wait.
     """
 
     max_batch_tokens: int
     max_batch_s: float
     max_queue_requests: int
     max_queue_tokens: int
+    max_queue_share: float

@@ -71,6 +71,7 @@ class ModelHost:
                 max_batch_s=settings.max_batch_ms / 1000,
                 max_queue_requests=settings.max_queue_requests,
                 max_queue_tokens=settings.max_queue_tokens,
+                max_queue_share=settings.max_queue_share,
             ),
         )
         self._shared = SharedScores(metrics.batches.coalesced)

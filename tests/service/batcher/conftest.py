@@ -134,6 +134,7 @@ def make_batcher(observer: Observer, clock: Clock) -> MakeBatcher:
         max_batch_s: float = 20.0,
         max_queue_requests: int = 100,
         max_queue_tokens: int = 1000,
+        max_queue_share: float = 1.0,
         is_speed_known: bool = True,
     ) -> Batcher:
         throughput = Throughput()
@@ -143,7 +144,7 @@ def make_batcher(observer: Observer, clock: Clock) -> MakeBatcher:
             LengthBuckets(max_wait_s=max_wait_s),
             observer,
             throughput,
-            Limits(BUDGET, max_batch_s, max_queue_requests, max_queue_tokens),
+            Limits(BUDGET, max_batch_s, max_queue_requests, max_queue_tokens, max_queue_share),
             clock,
         )
 

@@ -203,3 +203,28 @@ def test_the_first_job_runs_alone_to_tell_how_fast_batches_are(
         for job in jobs:
             job.future.result(60)
     assert model.batches[0] == [1]
+
+
+def test_a_job_that_would_wait_for_most_of_its_time_is_refused(
+    model: "Model",
+    clock: "Clock",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+) -> None:
+    batcher = make_batcher(max_queue_share=0.25)
+    model.gate.clear()
+    with running(batcher, model.start):
+        learnt = batcher.submit(make_request(40, 1))
+        assert model.entered.acquire(timeout=60)
+        clock.now_s = 40.0
+        model.gate.set()
+        learnt.future.result(60)
+        model.gate.clear()
+        batcher.submit(make_request(40, 2))
+        assert model.entered.acquire(timeout=60)
+        with pytest.raises(OverloadedError):
+            batcher.submit(make_request(20, 3), 40 + 150)
+        patient = batcher.submit(make_request(20, 4), 40 + 170)
+        model.gate.set()
+        assert patient.future.result(60).scores == [4]
