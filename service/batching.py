@@ -119,19 +119,20 @@ class LengthBuckets:
         return Pick(jobs) if is_full or is_idle or wait_s <= 0 else Pick((), wait_s)
 
     def pick_urgent(
-        self, waiting: Iterable[Job], running: Sequence[Job], room: float
+        self, waiting: Iterable[Job], running: Sequence[Job], *, room: float, limit: float
     ) -> Sequence[Job]:
         """Jobs so much shorter than those of a running batch that they should run amid it.
 
         Args:
             waiting: any number of jobs.
             running: the batch.
-            room: tokens that may run amid it.
+            room: tokens of a batch; a larger job runs alone.
+            limit: tokens that may run amid this one.
         """
-        limit = min(room, min(job.num_tokens for job in running) / _URGENT_RATIO)
+        largest = min(limit, min(job.num_tokens for job in running) / _URGENT_RATIO)
         due_s = min(job.due_s for job in running)
-        urgent = [job for job in waiting if job.num_tokens <= limit and job.due_s < due_s]
-        return self._fill(sorted(urgent, key=_due), room)[0] if urgent else ()
+        urgent = [job for job in waiting if job.num_tokens <= largest and job.due_s < due_s]
+        return self._fill(sorted(urgent, key=_due), min(room, limit))[0] if urgent else ()
 
     def _fill(self, by_due: Sequence[Job], room: float) -> tuple[list[Job], bool]:
         """The first job and its mates within the room, and whether there are more of them."""

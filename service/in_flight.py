@@ -75,5 +75,5 @@ class InFlight:
         end_s = outer.started_s + self._throughput.seconds(num_tokens)
         slack_s = max(0.0, min(job.deadline_s for job in outer.jobs) - end_s)
         own = outer.num_tokens - outer.num_tokens_lent
-        room = min(self.room, own, self._throughput.tokens(slack_s))
-        return self._policy.pick_urgent(waiting, outer.jobs, room)
+        limit = min(own, self._throughput.tokens(slack_s))
+        return self._policy.pick_urgent(waiting, outer.jobs, room=self.room, limit=limit)

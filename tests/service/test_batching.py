@@ -100,13 +100,16 @@ LONG = [job(40, documents=60, due_s=30), job(60, documents=60, due_s=30)]
 
 def test_a_job_of_a_quarter_of_the_shortest_running_one_is_urgent() -> None:
     fits, too_long, later = job(10), job(11), job(5, due_s=31)
-    assert POLICY.pick_urgent([too_long, later, fits], LONG, 1000) == [fits]
-    assert POLICY.pick_urgent([too_long, later], LONG, 1000) == ()
+    assert POLICY.pick_urgent([too_long, later, fits], LONG, room=1000, limit=1000) == [fits]
+    assert POLICY.pick_urgent([too_long, later], LONG, room=1000, limit=1000) == ()
 
 
 def test_no_more_runs_amid_a_batch_than_there_is_room() -> None:
-    assert len(POLICY.pick_urgent(jobs(10, 10, 10, 10, 10), LONG, 40)) == 4
-    assert POLICY.pick_urgent(jobs(10), LONG, 9) == ()
+    waiting = jobs(10, 10, 10, 10, 10)
+    assert len(POLICY.pick_urgent(waiting, LONG, room=1000, limit=40)) == 4
+    assert len(POLICY.pick_urgent(waiting, LONG, room=20, limit=40)) == 2
+    assert len(POLICY.pick_urgent(waiting, LONG, room=5, limit=40)) == 1  # alone
+    assert POLICY.pick_urgent(waiting, LONG, room=1000, limit=9) == ()
 
 
 @pytest.mark.parametrize(
