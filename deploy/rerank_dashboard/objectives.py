@@ -81,7 +81,7 @@ def _budgets() -> Panels:
         number(
             Text(
                 "Availability, 30 days",
-                "Share of valid requests not answered by 424, 429 or 5xx.",
+                "Share of valid requests answered by 200, not by 424, 5xx or 429 for overload.",
                 "Below the objective: no risky changes until the budget is back.",
             ),
             SHARE,

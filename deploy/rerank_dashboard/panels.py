@@ -34,7 +34,7 @@ _BUCKET_COLORS = (
 BY_BUCKET = dict(zip(BUCKETS, _BUCKET_COLORS, strict=True))
 BY_STATUS = {
     "200": GREEN,
-    "400|404|405|413|422": YELLOW,
+    "40.|41.|422": YELLOW,
     "429": ORANGE,
     "424|5..": RED,
     "499": GRAY,

@@ -44,11 +44,11 @@ def _shapes() -> Panel:
         Text(
             "Requests by shape",
             "Rerank requests a second, by shape of the body: a is Cohere's and Jina's, b is "
-            "text-embeddings-inference's, none could not be read as either.",
+            "text-embeddings-inference's, none was refused before its shape was known.",
             "Much 'none': a client sends what is not JSON, or too much, or while nothing is ready.",
         ),
         REQUESTS,
-        Query(per_second(_ALL, "shape"), "{{shape}}"),
+        Query(f"{per_second(_ALL, 'shape')} > 0", "{{shape}}"),
         is_stacked=True,
     )
 
@@ -57,13 +57,13 @@ def _refused() -> Panel:
     return lines(
         Text(
             "Share refused",
-            "Share of all rerank requests answered by an error, and by 429 (the queue was full).",
-            "429 over 5 %: RerankOverloaded; add servers or lower the load. Others: 'Errors'.",
+            "Share of all rerank requests answered by an error, and by 429 for overload.",
+            "Overload over 5 %: RerankOverloaded; add servers, lower the load. Others: 'Errors'.",
         ),
         SHARE,
         Query(share(of("rerank_rejected_total"), _ALL), "any error"),
-        Query(share(of("rerank_requests_total", 'status="429"'), _ALL), "429"),
-        colors={"any error": RED, "429": ORANGE},
+        Query(share(of("rerank_rejected_total", 'reason="overloaded"'), _ALL), "overload"),
+        colors={"any error": RED, "overload": ORANGE},
     )
 
 
