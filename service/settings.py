@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from blockrank_server.models.quantization_names import Quantization
+
 _PREFIX = "BLOCKRANK_"
 # An empty one is no way to say "none": it would open a server that was meant to be closed.
 _NEVER_EMPTY = ("api_keys", "api_keys_file")
@@ -47,8 +49,9 @@ class Settings(BaseSettings):
     dtype: str = Field(
         "auto", description="float32 or bfloat16; auto is bfloat16 on CUDA, float32 on the CPU."
     )
-    quantization: Literal["none", "fp8"] = Field(
-        "none", description="fp8 needs CUDA of compute capability 8.9 and bfloat16."
+    quantization: Quantization = Field(
+        "none",
+        description="Most weights in fp8 (CUDA of compute capability 8.9, bfloat16), int8 or int4.",
     )
     cache_dir: Path | None = Field(None, description="Hub files and converted weights.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
