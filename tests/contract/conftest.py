@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("contract")
+pytest.register_assert_rewrite("contract", "replica")  # before anything imports them
 
-from live_server import KEY, LiveServer
+from live_server import KEY, LiveServer  # noqa: E402
 
 # Packages that report their use, or fetch a price list, when they are imported.
 os.environ |= {
