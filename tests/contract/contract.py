@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import pytest
+
 from live_server import KEY, LiveServer
 
 Ranking = list[tuple[int, float]]  # index and score, best first

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from client_page import PRELUDE, Block, blocks
 from live_server import LiveServer
 

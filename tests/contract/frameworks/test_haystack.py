@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from contract import DOCUMENTS, QUERY, TOO_LONG, Contract, Ranking, RetryingContract
 from haystack import Document
 from haystack.utils import Secret
 from haystack_integrations.components.rankers.cohere import CohereRanker
@@ -11,6 +10,8 @@ from haystack_integrations.components.rankers.huggingface_api import HuggingFace
 from haystack_integrations.components.rankers.jina import JinaRanker
 from haystack_integrations.components.rankers.nvidia import NvidiaRanker
 from haystack_integrations.components.rankers.vllm import VLLMRanker
+
+from contract import DOCUMENTS, QUERY, TOO_LONG, Contract, Ranking, RetryingContract
 from live_server import KEY, LiveServer
 
 

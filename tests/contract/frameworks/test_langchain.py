@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from contract import DOCUMENTS, QUERY, TOO_LONG, Contract, Ranking, RetryingContract
 from langchain_cohere import CohereRerank
 from langchain_community.document_compressors import JinaRerank, jina_rerank
 from langchain_core.documents import Document
 from langchain_nvidia_ai_endpoints import NVIDIARerank
+
+from contract import DOCUMENTS, QUERY, TOO_LONG, Contract, Ranking, RetryingContract
 from live_server import KEY, LiveServer
 
 

@@ -2,8 +2,6 @@
 
 import httpx
 import pytest
-from contract import TOO_LONG, Contract, Ranking, RetryingContract
-from live_server import LiveServer
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.postprocessor.cohere_rerank import CohereRerank
@@ -11,6 +9,9 @@ from llama_index.postprocessor.jinaai_rerank import JinaRerank
 from llama_index.postprocessor.mixedbreadai_rerank import MixedbreadAIRerank
 from llama_index.postprocessor.nvidia_rerank import NVIDIARerank
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
+
+from contract import TOO_LONG, Contract, Ranking, RetryingContract
+from live_server import LiveServer
 
 
 def ranking(reranker: BaseNodePostprocessor, query: str, documents: list[str]) -> Ranking:

@@ -1,6 +1,7 @@
 """The section "Frameworks" of deploy/clients.md."""
 
 import pytest
+
 from client_page import Block
 from live_server import LiveServer
 from snippets import of_section, run_python

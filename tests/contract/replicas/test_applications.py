@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
+
 from client_page import Block, blocks
 from contract import DOCUMENTS, ORDER, QUERY
 from live_server import KEY, LiveServer

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from client_page import blocks
 from contract import DOCUMENTS, ORDER, QUERY, TOO_MANY
 from live_server import LiveServer

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+
 from client_page import ADDRESS, blocks
 from contract import DOCUMENTS, ORDER, QUERY
 from live_server import LiveServer

@@ -5,6 +5,7 @@ from typing import Any
 
 import cohere
 import pytest
+
 from contract import DOCUMENTS, QUERY, Ranking, RetryingContract
 from live_server import KEY, LiveServer
 

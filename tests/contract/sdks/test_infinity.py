@@ -2,11 +2,12 @@
 
 from typing import Any, ClassVar
 
-from contract import DOCUMENTS, QUERY, Contract, Ranking
 from infinity_client import AuthenticatedClient, Client
 from infinity_client.api.default import rerank
 from infinity_client.models import RerankInput
 from langchain_community.document_compressors import InfinityRerank
+
+from contract import DOCUMENTS, QUERY, Contract, Ranking
 from live_server import KEY, LiveServer
 
 

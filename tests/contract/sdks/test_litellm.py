@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import litellm
+
 from contract import DOCUMENTS, QUERY, Contract, Ranking
 from live_server import KEY, LiveServer
 

@@ -1,6 +1,7 @@
 """The mixedbread package."""
 
 import mixedbread
+
 from contract import DOCUMENTS, QUERY, Ranking, RetryingContract
 from live_server import KEY, LiveServer
 

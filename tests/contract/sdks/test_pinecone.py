@@ -1,8 +1,9 @@
 """The pinecone package."""
 
+from pinecone import Pinecone
+
 from contract import DOCUMENTS, QUERY, Ranking, RetryingContract
 from live_server import KEY, LiveServer
-from pinecone import Pinecone
 
 
 class TestInference(RetryingContract):

@@ -5,8 +5,9 @@ It does not look at the status, so an error ends in the lookup of a key, without
 
 from typing import ClassVar
 
-from contract import Contract, Ranking
 from rerankers.models.api_rankers import APIRanker
+
+from contract import Contract, Ranking
 
 
 class RerankersContract(Contract):

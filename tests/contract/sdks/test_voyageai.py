@@ -2,9 +2,10 @@
 
 import pytest
 import voyageai
+from voyageai.error import AuthenticationError, MalformedRequestError, RateLimitError
+
 from contract import DOCUMENTS, QUERY, Contract, Ranking, RetryingContract
 from live_server import KEY, LiveServer
-from voyageai.error import AuthenticationError, MalformedRequestError, RateLimitError
 
 
 def client(url: str, key: str, **options: int) -> voyageai.Client:
