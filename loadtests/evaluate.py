@@ -154,10 +154,12 @@ def main() -> None:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
-    bits = [args.quantization] if args.quantization != "none" else []
+    numbers = ranker.info.dtype
+    if args.quantization != "none":
+        numbers += f" {args.quantization}"
     title = (
         f"nDCG@10 of {ranker.card.name} ({ranker.info.revision}), {args.documents} documents, "
-        f"{' '.join([ranker.info.dtype, *bits])} on {ranker.info.device}, torch {torch.__version__}, "
+        f"{numbers} on {ranker.info.device}, torch {torch.__version__}, "
         f"Python {platform.python_version()}, {date}"
     )
     name = ranker.card.name.replace("/", "--")
