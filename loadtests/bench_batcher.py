@@ -17,8 +17,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
-from bench_http import server
 
+from bench_http import server
 from blockrank_server.models.host_memory import keep_freed_memory
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.shortlists import Shortlist, read_shortlists

@@ -154,9 +154,8 @@ def main() -> None:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
-    numbers = ranker.info.dtype
-    if args.quantization != "none":
-        numbers += f" {args.quantization}"
+    bits = [args.quantization] if args.quantization != "none" else []
+    numbers = " ".join([ranker.info.dtype, *bits])
     title = (
         f"nDCG@10 of {ranker.card.name} ({ranker.info.revision}), {args.documents} documents, "
         f"{numbers} on {ranker.info.device}, torch {torch.__version__}, "
