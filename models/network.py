@@ -7,7 +7,7 @@ Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -21,7 +21,30 @@ from blockrank_server.models.reading import Reader
 # (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-_ATTENTION = "blockrank"
+# The name of our attention in transformers' attention interface.
+ATTENTION = "blockrank"
+
+
+class Decoder(Protocol):
+    """What the engine runs: a cut network, or in training a whole decoder.
+
+    Attributes:
+        config: of the family.
+        num_layers: of the whole checkpoint.
+    """
+
+    config: PretrainedConfig
+    num_layers: int
+
+    def __call__(
+        self,
+        token_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        attention: Attention,
+        reader: Reader,
+        between_layers: Callable[[], None] | None = None,
+    ) -> torch.Tensor | None:
+        """Run one packed batch; a whole decoder returns its last hidden states [T, C]."""
 
 
 def _attend(
@@ -45,7 +68,7 @@ def _attend(
     return attention(q_THD, k_TKD, v_TKD, scaling).unsqueeze(0), None
 
 
-AttentionInterface.register(_ATTENTION, _attend)
+AttentionInterface.register(ATTENTION, _attend)
 
 
 class Network(nn.Module):
@@ -61,14 +84,14 @@ class Network(nn.Module):
 
     def __init__(self, config: PretrainedConfig, last_layer: int) -> None:
         super().__init__()
-        _check_config(config, last_layer)
+        check_config(config, last_layer)
         self.num_layers: int = config.num_hidden_layers
         config.num_hidden_layers = last_layer + 1
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: last_layer + 1]
         self.config = config
         model = AutoModel.from_config(
-            config, attn_implementation=_ATTENTION, trust_remote_code=False
+            config, attn_implementation=ATTENTION, trust_remote_code=False
         )
         self.embed_tokens = model.embed_tokens
         self.layers = model.layers
@@ -150,7 +173,12 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     return x * cos[:, None] + half * sin[:, None]
 
 
-def _check_config(config: PretrainedConfig, last_layer: int) -> None:
+def check_config(config: PretrainedConfig, last_layer: int) -> None:
+    """Refuse a config that our attention cannot run.
+
+    Raises:
+        CheckpointError: too few layers, or sliding-window attention.
+    """
     if last_layer >= config.num_hidden_layers:
         raise CheckpointError(
             f"the card reads layer {last_layer}, the checkpoint has {config.num_hidden_layers}"
