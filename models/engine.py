@@ -11,7 +11,7 @@ from blockrank_server.kernels.choose import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.card import Card
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
-from blockrank_server.models.network import Decoder
+from blockrank_server.models.network import Network
 from blockrank_server.models.packing import PackedBatch, pack
 from blockrank_server.models.pending import Flight, Pending
 from blockrank_server.models.reading import Reader
@@ -22,14 +22,14 @@ class Engine:
     """Scores batches on one device.
 
     Args:
-        network: with its weights on the device; cut, or a whole decoder called alike.
+        network: with its weights on the device; in training perhaps a whole decoder, called alike.
         card: of the same checkpoint.
         device: of the network.
         backend: computes attention and scores.
     """
 
     def __init__(
-        self, network: Decoder, card: Card, device: torch.device, backend: Backend
+        self, network: Network, card: Card, device: torch.device, backend: Backend
     ) -> None:
         self._network = network
         self._card = card

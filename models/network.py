@@ -7,7 +7,7 @@ Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,28 +23,6 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Te
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 # The name of our attention in transformers' attention interface.
 ATTENTION = "blockrank"
-
-
-class Decoder(Protocol):
-    """What the engine runs: a cut network, or in training a whole decoder.
-
-    Attributes:
-        config: of the family.
-        num_layers: of the whole checkpoint.
-    """
-
-    config: PretrainedConfig
-    num_layers: int
-
-    def __call__(
-        self,
-        token_ids_T: torch.Tensor,
-        position_ids_T: torch.Tensor,
-        attention: Attention,
-        reader: Reader,
-        between_layers: Callable[[], None] | None = None,
-    ) -> torch.Tensor | None:
-        """Run one packed batch; a whole decoder returns its last hidden states [T, C]."""
 
 
 def _attend(

@@ -53,7 +53,10 @@ class ListTable(Sequence[TrainingList]):
 
     def __getitem__(self, index: Any) -> Any:
         row: dict[str, Any] = self._rows[index]
-        return TrainingList(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+        }
+        return TrainingList(**fields)
 
     def check(self, *, min_relevance: int, needs_teacher: bool) -> None:
         """Refuse lists without a positive, or without the teacher's scores where those are needed.

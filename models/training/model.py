@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import nn
@@ -55,7 +55,8 @@ class TrainableRanker(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self._engine = Engine(network, card, device, BACKEND)
+        # A whole decoder is called as the cut network is.
+        self._engine = Engine(cast(Network, network), card, device, BACKEND)
         self._device = device
         self._loss = loss
 
