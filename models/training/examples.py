@@ -8,11 +8,13 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from blockrank_server.models.card import Card
+from blockrank_server.models.errors import InputError
 from blockrank_server.models.packing import PackedBatch, pack
 from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer, TokenIds
 from blockrank_server.models.training.config import Data
+from blockrank_server.models.training.errors import DataError
 from blockrank_server.models.training.list_table import ListTable
 from blockrank_server.models.training.lists import TrainingList
 from blockrank_server.models.training.sampling import ListOrder, choose_documents
@@ -97,16 +99,19 @@ class ExampleMaker:
         """Choose, shuffle and encode.
 
         Raises:
-            InputError: the card's limits leave no room for the list.
+            DataError: the checkpoint has too few positions for the list.
         """
         chosen = choose_documents(found, self.data, rng)
         documents = [{"title": found.titles[i], "text": found.texts[i]} for i in chosen]
-        request = self.prompt.encode(
-            found.query,
-            documents,
-            max_document_tokens=self.data.max_document_tokens,
-            max_query_tokens=self.data.max_query_tokens,
-        )
+        try:
+            request = self.prompt.encode(
+                found.query,
+                documents,
+                max_document_tokens=self.data.max_document_tokens,
+                max_query_tokens=self.data.max_query_tokens,
+            )
+        except InputError as error:
+            raise DataError([f"{found.where}: {error}"]) from error
         positive = tuple(found.relevance[i] >= self.data.min_relevance for i in chosen)
         answer = self.answer.token_ids(positive) if self.answer else np.empty(0, np.int32)
         return Example(

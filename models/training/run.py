@@ -7,7 +7,6 @@ import platformdirs
 import torch
 from transformers import TrainingArguments
 
-from blockrank_server.models.host_memory import keep_freed_memory
 from blockrank_server.models.training.base_model import BaseModel
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
@@ -47,7 +46,6 @@ def train(
         CardError, CheckpointError: the checkpoint cannot be opened.
         TrainingError: there is nothing to resume; the loss or gradient is no number.
     """
-    keep_freed_memory()
     config = _settled(config)
     folder = RunFolder(config)
     resume_from = None
