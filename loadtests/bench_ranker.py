@@ -86,9 +86,9 @@ def outside_forward(ranker: Ranker, shortlist: Shortlist, repeats: int) -> float
     spent: list[float] = []
     whole = ranker._engine.forward
 
-    def timed(batch: PackedBatch, between_layers: Callable[[], None] | None = None) -> Reader:
+    def timed(batch: PackedBatch, between_steps: Callable[[], None] | None = None) -> Reader:
         started = time.perf_counter()
-        reader = whole(batch, between_layers)
+        reader = whole(batch, between_steps)
         spent.append(time.perf_counter() - started)
         return reader
 

@@ -59,7 +59,7 @@ class Engine:
     def start(
         self,
         requests: Sequence[EncodedRequest],
-        between_layers: Callable[[], None] | None = None,
+        between_steps: Callable[[], None] | None = None,
     ) -> Pending:
         """Pack a batch and launch its forward pass; the result is waited for elsewhere.
 
@@ -69,18 +69,18 @@ class Engine:
 
         Args:
             requests: at least one.
-            between_layers: called on this thread after every layer is launched; may start others.
+            between_steps: called on this thread after every layer is launched; may start others.
 
         Raises:
             DeviceLostError: the device failed, now or in a batch before.
             DeviceMemoryError: neither the batch nor its halves fit the device.
         """
-        if (flight := self._try_launch(requests, between_layers)) is not None:
+        if (flight := self._try_launch(requests, between_steps)) is not None:
             return Pending([flight])
         flights = []
         for half in _halves(requests):
             torch.cuda.empty_cache()  # the halves need blocks of other sizes
-            if (flight := self._try_launch(half, between_layers)) is None:
+            if (flight := self._try_launch(half, between_steps)) is None:
                 break
             flights.append(flight)
         else:
@@ -94,13 +94,13 @@ class Engine:
         )
 
     def forward(
-        self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
+        self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
     ) -> Reader:
         """What the read points saw of a batch. Differentiable outside inference mode."""
-        return self.run(batch, between_layers)[0]
+        return self.run(batch, between_steps)[0]
 
     def run(
-        self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
+        self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
     ) -> tuple[Reader, torch.Tensor | None]:
         """forward, and what the network returns besides: of a whole decoder its last hidden
         states, of one cut at the last read layer nothing.
@@ -126,12 +126,12 @@ class Engine:
                 q_THD, k_TKD, v_TKD, plan, scale
             ),
             reader,
-            between_layers,
+            between_steps,
         )
         return reader, hidden_TC
 
     def _try_launch(
-        self, requests: Sequence[EncodedRequest], between_layers: Callable[[], None] | None
+        self, requests: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
     ) -> Flight | None:
         """None where the device's memory ran out.
 
@@ -140,7 +140,7 @@ class Engine:
         try:
             batch = pack(requests, self._card)
             with torch.inference_mode(), self._on_device():
-                return Flight(self.forward(batch, between_layers).scores())
+                return Flight(self.forward(batch, between_steps).scores())
         except torch.OutOfMemoryError:
             return None
         except torch.AcceleratorError as error:

@@ -7,6 +7,7 @@ Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,12 +18,15 @@ from transformers.models.llama.modeling_llama import rotate_half
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.fp8 import Fp8Linear
 from blockrank_server.models.reading import Reader
+from blockrank_server.models.weight_only import WeightOnlyLinear
 
 # (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 # The name of our attention in transformers' attention interface.
 ATTENTION = "blockrank"
+# Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
+_MLP_SLICE = 2048
 
 
 def _attend(
@@ -75,6 +79,7 @@ class Network(nn.Module):
         self.layers = model.layers
         self.rotary_emb = model.rotary_emb
         last = self.layers[-1]
+        self._pause: Callable[[], None] = _no_pause
         del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
 
     def restore_rotary(self, device: torch.device) -> None:
@@ -83,7 +88,7 @@ class Network(nn.Module):
 
     def fuse_elementwise(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Let torch.compile fuse what stands between the matrix products: norms, the MLP's gate,
-        the rounding to float8.
+        what quantized layers do before theirs.
 
         Compiles in the first forward pass, once for every length. Scores change by rounding. Not
         the default: loadtests/gpu measures whether it pays.
@@ -92,7 +97,9 @@ class Network(nn.Module):
             backend: of torch.compile.
         """
         for layer in self.layers[:-1]:
-            projections = [m for m in layer.self_attn.modules() if isinstance(m, Fp8Linear)]
+            projections = [
+                m for m in layer.self_attn.children() if isinstance(m, Fp8Linear | WeightOnlyLinear)
+            ]
             for part in (
                 layer.input_layernorm,
                 layer.post_attention_layernorm,
@@ -101,13 +108,30 @@ class Network(nn.Module):
             ):
                 part.compile(dynamic=True, backend=backend)
 
+    def slice_mlps(self, num_tokens: int = _MLP_SLICE) -> None:
+        """Run the MLPs over so many tokens at a time, with a pause after each part.
+
+        For the CPU, where a layer of a long batch takes most of a second.
+        """
+        for layer in self.layers[:-1]:
+            layer.mlp.forward = partial(self._sliced, layer.mlp.forward, num_tokens)
+
+    def _sliced(
+        self, mlp: Callable[[torch.Tensor], torch.Tensor], num_tokens: int, hidden_1TC: torch.Tensor
+    ) -> torch.Tensor:
+        parts = []
+        for part in torch.split(hidden_1TC, num_tokens, dim=1):
+            parts.append(mlp(part))
+            self._pause()
+        return torch.cat(parts, dim=1)
+
     def forward(
         self,
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
         reader: Reader,
-        between_layers: Callable[[], None] | None = None,
+        between_steps: Callable[[], None] | None = None,
     ) -> None:
         """Run one packed batch.
 
@@ -116,8 +140,28 @@ class Network(nn.Module):
             position_ids_T: [T] rotary positions.
             attention: of the whole layers.
             reader: collects what the read points see.
-            between_layers: called after every whole layer; may run other batches.
+            between_steps: called a few times in every layer; may run other batches.
         """
+        outer, self._pause = self._pause, between_steps or _no_pause
+        try:
+            self._forward(token_ids_T, position_ids_T, attention, reader)
+        finally:
+            self._pause = outer
+
+    def _forward(
+        self,
+        token_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        attention: Attention,
+        reader: Reader,
+    ) -> None:
+        def attention_and_pause(
+            q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, scale: float
+        ) -> torch.Tensor:
+            heads_THD = attention(q_THD, k_TKD, v_TKD, scale)
+            self._pause()
+            return heads_THD
+
         hidden = self.embed_tokens(token_ids_T)[None]
         cos, sin = self.rotary_emb(hidden, position_ids_T[None])
         for layer in self.layers[:-1]:
@@ -125,11 +169,10 @@ class Network(nn.Module):
                 hidden,
                 attention_mask=None,
                 position_embeddings=(cos, sin),
-                attention=attention,
+                attention=attention_and_pause,
                 reader=reader,
             )
-            if between_layers is not None:
-                between_layers()
+            self._pause()
         self._read_last(hidden[0], cos[0], sin[0], reader)
 
     def _read_last(
@@ -144,6 +187,10 @@ class Network(nn.Module):
             q_RHD, k_TKD = attention.q_norm(q_RHD), attention.k_norm(k_TKD)
         q_RHD = _rotate(q_RHD, cos_TD[signal_R], sin_TD[signal_R])
         reader.read(len(self.layers) - 1, q_RHD, _rotate(k_TKD, cos_TD, sin_TD), attention.scaling)
+
+
+def _no_pause() -> None:
+    """Of a batch between whose steps nothing else may run."""
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

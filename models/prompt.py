@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tokenizers import Encoding
+
 from blockrank_server.models.card import Card, Control, Piece, Text
 from blockrank_server.models.errors import CardError, InputError, InputTooLongError
 from blockrank_server.models.prompt_blocks import BlockPrompt
@@ -94,6 +96,10 @@ class Prompt:
                 value=end,
             )
         return replace(encoded, query_truncated=num_query_tokens > max_query)
+
+    def tokenize(self, text: str) -> Encoding:
+        """Ids and character offsets of text alone, as it would stand in a document."""
+        return self._tokenizer.encode(text)
 
     def _check_limits(self) -> None:
         """Room for the longest query and document, wherever the card says both start."""

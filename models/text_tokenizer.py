@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ TokenIds = NDArray[np.int32]
 _CHARACTERS_PER_TOKEN = 16
 # Tokens near a cut may differ from those of the uncut text; this many are thrown away.
 _UNSETTLED_TOKENS = 32
+
+
+class Token(NamedTuple):
+    """A token's id, and the characters start .. stop of the text that it stands for."""
+
+    id: int
+    start: int
+    stop: int
 
 
 class TextTokenizer:

@@ -1,9 +1,12 @@
 """The HTTP application."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
+from itertools import product
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,24 +17,23 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from blockrank_server.service import openapi, probes
-from blockrank_server.service.endpoint import rerank
+from blockrank_server.service.endpoint import rerank_as
 from blockrank_server.service.errors import (
-    InternalError,
     MethodNotAllowedError,
     ServiceError,
     UnknownPathError,
 )
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.middleware import add_middleware
 from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
-from blockrank_server.service.request_log import REQUEST_ID_HEADER, RequestLog
+from blockrank_server.service.routes import ROUTES
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shapes import SHAPES
+from blockrank_server.service.tokens import tokenize
 
 if TYPE_CHECKING:
     from blockrank_server.service.tracing import SpanTracer
-
-RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 
 
 def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> FastAPI:
@@ -40,6 +42,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     Args:
         settings: of the server.
         open_ranker: gives the ranker; called on the thread that will own it.
+
+    Raises:
+        ApiKeysError: the API keys cannot be used.
     """
     tracer = _tracer(settings)
     metrics = Metrics(
@@ -56,21 +61,22 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
 
-    # The usual docs page loads its scripts from a CDN; this one serves them itself.
-    app = FastAPIOffline(
+    # The usual docs page loads its scripts from a CDN; FastAPIOffline serves them itself.
+    make = FastAPIOffline if settings.docs else partial(FastAPI, openapi_url=None)
+    app = make(
         redoc_url=None,
         title="blockrank-server",
         summary="Online listwise reranking",
+        description=openapi.overview(),
+        openapi_tags=openapi.TAGS,
         version=probes.VERSION,
         lifespan=lifespan,
     )
     app.state.settings, app.state.metrics, app.state.host = settings, metrics, host
-    app.add_middleware(RequestLog, metrics=metrics, tracer=tracer)
+    add_middleware(app, settings, metrics, tracer)
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(Exception, _unexpected)
-    _add_rerank(app)
-    app.include_router(probes.router)
+    _add_routes(app)
     return app
 
 
@@ -83,19 +89,27 @@ def _tracer(settings: Settings) -> "SpanTracer | None":
     return SpanTracer(exporting_provider())
 
 
-def _add_rerank(app: FastAPI) -> None:
-    for path in RERANK_PATHS:
-        app.add_api_route(
-            path,
-            rerank,
-            methods=["POST"],
-            summary="Rank documents for a query",
-            description="The body's keys choose the shape: `texts` is TEI's, else it is Cohere's.",
-            operation_id=path.strip("/").replace("/", "_"),
-            response_class=Response,
-            responses=openapi.rerank_responses(),
-            openapi_extra=openapi.rerank_request(),
-        )
+def _add_routes(app: FastAPI) -> None:
+    for route in ROUTES:
+        handler = rerank_as(route.shapes)
+        for path, method in product((route.path, *route.aliases), route.methods):
+            app.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                operation_id=re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
+                response_class=Response,
+                **openapi.rerank_operation(route, path),
+            )
+    app.add_api_route(
+        "/tokenize",
+        tokenize,
+        methods=["POST"],
+        response_class=Response,
+        **openapi.tokenize_operation(),
+    )
+    app.include_router(probes.router)
+    openapi.add_components(app)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -114,11 +128,4 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     )
     response = await _problem(request, kind(str(error.detail)))
     response.headers.update(error.headers or {})
-    return response
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """A bug of ours; the server logs its traceback."""
-    response = await _problem(request, InternalError("Internal error"))
-    response.headers[REQUEST_ID_HEADER] = request.state.record.request_id
     return response

@@ -1,8 +1,8 @@
-"""POST /rerank: reads the body, keeps the deadline, notices when the client has gone."""
+"""Rerank requests: reads the body, keeps the deadline, notices when the client has gone."""
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -10,9 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
+from blockrank_server.service.answer_headers import answer_headers
+from blockrank_server.service.body import read_body
 from blockrank_server.service.errors import (
     BadJsonError,
-    BodyTooLargeError,
     DeadlineError,
     InferenceError,
     InvalidFieldError,
@@ -21,21 +22,36 @@ from blockrank_server.service.metrics import CLIENT_GONE, Metrics
 from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.request_log import RequestRecord
 from blockrank_server.service.settings import Settings
-from blockrank_server.service.shapes import Shape, shape_of
+from blockrank_server.service.shape import Shape
+from blockrank_server.service.shapes import shape_of
 from blockrank_server.service.shortlist import Shortlist, in_callers_words, make_shortlist
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Answer = Callable[[Request, Mapping[str, Any]], Coroutine[Any, Any, Response]]
 T = TypeVar("T")
 
 
-async def rerank(request: Request) -> Response:
-    """Rank the documents of a body of any shape.
+def rerank_as(shapes: Sequence[type[Shape]]) -> Handler:
+    """The handler of a path that takes bodies of these shapes."""
+
+    async def rank(request: Request, body: Mapping[str, Any]) -> Response:
+        return await _rank(request, body, shape_of(body, request.headers, shapes))
+
+    async def rerank(request: Request) -> Response:
+        request.state.record.is_rerank = True
+        return await respond(request, rank)
+
+    return rerank
+
+
+async def respond(request: Request, answer: Answer) -> Response:
+    """The answer to a body, before its deadline and while its client waits.
 
     Raises:
         ServiceError: of any kind.
     """
     settings: Settings = request.app.state.settings
-    request.state.record.is_rerank = True
     timeout_ms = _timeout_ms(request, settings.request_timeout_ms)
     request.state.record.deadline_s = time.monotonic() + timeout_ms / 1000
     # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
@@ -43,24 +59,22 @@ async def rerank(request: Request) -> Response:
     refusal = request.app.state.host.refusal()
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            raw = await _read_body(request, settings.max_body_bytes)
+            raw = await read_body(request, settings.max_body_bytes)
             if refusal is not None:
                 raise refusal
-            return await _unless_gone(request, _answer(request, raw))
+            return await _unless_gone(request, answer(request, _read_json(raw)))
     except TimeoutError:
         raise DeadlineError(f"No answer within {timeout_ms} ms") from None
     except ClientDisconnect:
         return Response(status_code=CLIENT_GONE)
 
 
-async def _answer(request: Request, raw: bytes) -> Response:
+async def _rank(request: Request, body: Mapping[str, Any], shape: type[Shape]) -> Response:
     host: ModelHost = request.app.state.host
     settings: Settings = request.app.state.settings
     record: RequestRecord = request.state.record
-    ranker = host.ranker
-    body = _read_json(raw)
-    shape = shape_of(body)
     record.shape = shape.name
+    ranker = host.ranker
     started_s = time.perf_counter()
     shortlist = await host.prepare(
         lambda: make_shortlist(shape, body, ranker, strict_model=settings.strict_model)
@@ -68,23 +82,22 @@ async def _answer(request: Request, raw: bytes) -> Response:
     record.tokenized_s = time.perf_counter()
     record.tokenize_s = record.tokenized_s - started_s
     _count(shortlist, record, request.app.state.metrics)
-    result = shortlist.result(await _scores(host, shape, shortlist, record), ranker)
-    content = orjson.dumps(shape.render(result))
-    headers = shape.headers(result) | {"Server-Timing": record.server_timing()}
+    scores = await _scores(host, shortlist, record)
+    result = shortlist.result(scores, ranker, request_id=record.request_id)
+    content = orjson.dumps(shortlist.shape.render(result))
+    headers = answer_headers(result, record, ranker.info)
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _scores(
-    host: ModelHost, shape: Shape, shortlist: Shortlist, record: RequestRecord
-) -> list[float]:
+async def _scores(host: ModelHost, shortlist: Shortlist, record: RequestRecord) -> list[float]:
     if shortlist.encoded is None:
         return []
     try:
         scored = await host.score(shortlist.encoded, deadline_s=record.deadline_s)
     except InputError as error:
-        raise in_callers_words(error, shape, shortlist.kept) from error
+        raise in_callers_words(error, shortlist.spelling, shortlist.kept) from error
     except InferenceError as error:
-        raise shape.inference_failed(str(error)) from error
+        raise shortlist.shape.inference_failed(str(error)) from error
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()
     return scored.scores
@@ -111,22 +124,6 @@ def _timeout_ms(request: Request, limit: int) -> int:
             f"{TIMEOUT_HEADER} is not a whole number above 0", field=TIMEOUT_HEADER
         )
     return min(limit, int(given))
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
-    too_large = BodyTooLargeError(f"body has more than {limit} bytes, the limit (max_body_bytes)")
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:18]) > limit:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _read_json(raw: bytes) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
+├── BadGzipError 400           UnauthorizedError 401     UnsupportedEncodingError 415
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
-├── BodyTooLargeError 413      OverloadedError 429       DeadlineError 504
+├── BodyTooLargeError 413      OverloadedError 429       KeyLimitError 429
 ├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
+├── DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (shape B)
 
 Texts are shown to callers and written to logs: no paths, no tensors, no text of a document.
@@ -12,10 +14,27 @@ Texts are shown to callers and written to logs: no paths, no tensors, no text of
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, NotRequired
 
 import orjson
+from pydantic import Field
 from starlette.responses import Response
+from typing_extensions import TypedDict
+
+
+class ErrorBody(TypedDict):
+    """One flat body for every shape: each client finds the field it looks for."""
+
+    error: str
+    error_type: Annotated[str, Field(description="TEI's name for the kind of error.")]
+    message: str
+    detail: str
+    object: str
+    type: Annotated[str, Field(description="OpenAI's name for the kind of error.")]
+    param: Annotated[str | None, Field(description="The field at fault.")]
+    code: Annotated[int, Field(description="The status.")]
+    request_id: str
+    errors: NotRequired[list[dict[str, Any]]]
 
 
 class ServiceError(Exception):
@@ -58,10 +77,10 @@ class ServiceError(Exception):
             return {}
         return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
-    def body(self, request_id: str) -> dict[str, object]:
+    def body(self, request_id: str) -> ErrorBody:
         """The response body, with the field every known client looks for."""
         message = str(self)
-        body: dict[str, object] = {
+        body: ErrorBody = {
             "error": message,
             "error_type": self.error_type,
             "message": message,
@@ -72,7 +91,9 @@ class ServiceError(Exception):
             "code": self.status,
             "request_id": request_id,
         }
-        return body | ({"errors": list(self.errors)} if self.errors else {})
+        if self.errors:
+            body["errors"] = [dict(fault) for fault in self.errors]
+        return body
 
     def response(self, request_id: str) -> Response:
         """The error on the wire."""
@@ -89,6 +110,23 @@ class BadJsonError(_RequestError):
     """The body is not a JSON object."""
 
     status = 400
+
+
+class BadGzipError(_RequestError):
+    """The body is not the gzip that Content-Encoding says it is."""
+
+    status = 400
+
+
+class UnauthorizedError(ServiceError):
+    """No API key was sent, or one that is not in force."""
+
+    status, error_type = 401, "Unauthorized"
+    openai_type, reason = "authentication_error", "unauthorized"
+
+    def headers(self) -> dict[str, str]:
+        """With what to send."""
+        return super().headers() | {"WWW-Authenticate": "Bearer"}
 
 
 class EmptyFieldError(_RequestError):
@@ -123,6 +161,16 @@ class BodyTooLargeError(_RequestError):
     status, reason = 413, "too_large"
 
 
+class UnsupportedEncodingError(_RequestError):
+    """A Content-Encoding other than gzip and identity."""
+
+    status = 415
+
+    def headers(self) -> dict[str, str]:
+        """With what is accepted (RFC 9110, 15.5.16)."""
+        return super().headers() | {"Accept-Encoding": "gzip"}
+
+
 class OverloadedError(ServiceError):
     """The queue is full. 429 and not 503, which some clients do not retry and others wait on."""
 
@@ -130,6 +178,12 @@ class OverloadedError(ServiceError):
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__("Model is overloaded", retry_after_s=retry_after_s)
+
+
+class KeyLimitError(ServiceError):
+    """The API key has max_concurrent_requests_per_key requests in flight."""
+
+    status, error_type, openai_type, reason = 429, "Overloaded", "rate_limit_error", "key_limit"
 
 
 class _UnavailableError(ServiceError):
@@ -174,7 +228,7 @@ class InferenceError(ServiceError):
 
 
 class BackendError(InferenceError):
-    """InferenceError, with the status TEI gives it."""
+    """InferenceError in shape b, with the status TEI gives it."""
 
     status = 424
 

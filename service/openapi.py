@@ -1,107 +1,179 @@
-"""The documentation of POST /rerank. Made from the body and error classes, so it cannot drift."""
+"""The documentation of the API. Made from shapes, routes and errors, so it cannot drift."""
 
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-from blockrank_server.service.errors import all_errors
-from blockrank_server.service.shape_cohere import CohereBody
-from blockrank_server.service.shape_tei import TeiBody
+import orjson
+from fastapi import FastAPI
+from pydantic import TypeAdapter
 
-QUERY = "capital of France"
-DOCUMENTS = ("Berlin is the capital of Germany.", "Paris is the capital of France.")
+from blockrank_server.service.answer_headers import DESCRIPTIONS
+from blockrank_server.service.errors import ErrorBody, ServiceError, all_errors
+from blockrank_server.service.rerank import Ranked, RerankResult
+from blockrank_server.service.routes import ROUTES, Route
+from blockrank_server.service.shape import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.shapes import SHAPES
+from blockrank_server.service.tokens import TeiToken, TeiTokenize, VllmTokenize, VllmTokens
 
-REQUEST_EXAMPLES: dict[str, Any] = {
-    "cohere": {
-        "summary": "Shape A: Cohere, Jina, vLLM",
-        "value": {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1},
-    },
-    "cohere-objects": {
-        "summary": "Shape A with titles, the documents returned",
-        "value": {
-            "query": QUERY,
-            "documents": [
-                {"title": "Berlin", "text": DOCUMENTS[0]},
-                {"title": "Paris", "text": DOCUMENTS[1]},
-            ],
-            "return_documents": True,
-        },
-    },
-    "tei": {
-        "summary": "Shape B: text-embeddings-inference",
-        "value": {"query": QUERY, "texts": list(DOCUMENTS)},
-    },
+TAGS = [
+    {"name": "rerank", "description": "One path for every client: the body tells its shape."},
+    {"name": "one shape", "description": "A path for each shape, whatever the body looks like."},
+    {"name": "aliases", "description": "Paths that clients of other servers build."},
+    {"name": "tokens", "description": "How long a text is to the model."},
+    {"name": "operations", "description": "Health, what is served, metrics."},
+]
+_HEADERS = {
+    name: {"description": text, "schema": {"type": "string"}} for name, text in DESCRIPTIONS.items()
 }
+_TEI_TOKENS = list[list[TeiToken]]
+_INTRODUCTION = """\
+A request brings a query and a shortlist of documents; the answer ranks them. Speak the dialect your
+client already speaks: scores and order are the same in all of them.
 
-_SCORE = {"type": "number", "format": "double"}
-_INDEX = {"type": "integer", "description": "Place in the request's list."}
-_COUNT = {"type": "integer"}
+Scores are shares of the model's attention, in [0, 1]: compare them inside one answer only. Unknown
+fields and any model name are accepted. What is cut or ignored is told in the header
+`X-Rerank-Warning` and, in shape a, in `meta.warnings`.
 
+On `/rerank` a body is of the first shape below whose mark it bears. Where that is not the one you
+need, use the shape's own path.
 
-def _object(required: list[str], /, **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": required, "properties": properties}
-
-
-_COHERE_ITEM = _object(
-    ["index", "relevance_score"],
-    index=_INDEX,
-    relevance_score=_SCORE,
-    document=_object(["text"], text={"type": "string"}),
-)
-_META = _object(
-    ["api_version", "billed_units", "tokens"],
-    api_version=_object(["version"], version={"type": "string"}),
-    billed_units=_object(["search_units"], search_units=_COUNT),
-    tokens=_object(["input_tokens", "output_tokens"], input_tokens=_COUNT, output_tokens=_COUNT),
-    warnings={"type": "array", "items": {"type": "string"}, "description": "What was cut."},
-)
-_COHERE_ANSWER = _object(
-    ["id", "results", "meta", "usage", "model", "object", "created"],
-    id={"type": "string"},
-    results={"type": "array", "items": _COHERE_ITEM},
-    meta=_META,
-    usage=_object(["prompt_tokens", "total_tokens"], prompt_tokens=_COUNT, total_tokens=_COUNT),
-    model={"type": "string"},
-    object={"type": "string", "const": "rerank"},
-    created={"type": "integer", "description": "Seconds since 1970."},
-)
-_TEI_ITEM = _object(["index", "score"], index=_INDEX, text={"type": "string"}, score=_SCORE)
-_ERROR = _object(
-    ["error", "error_type", "message", "detail", "object", "type", "param", "code", "request_id"],
-    error={"type": "string"},
-    error_type={"type": "string"},
-    message={"type": "string"},
-    detail={"type": "string"},
-    object={"type": "string", "const": "error"},
-    type={"type": "string"},
-    param={"type": ["string", "null"], "description": "The field at fault."},
-    code={"type": "integer"},
-    request_id={"type": "string"},
-    errors={"type": "array", "items": {"type": "object"}},
-)
+A deadline can be given in `X-Request-Timeout-Ms`. Every answer carries `X-Request-ID`; a ranking
+carries `X-Model`, `X-Model-Revision`, `X-Score-Type` and its times in `Server-Timing`.
+"""
 
 
-def _content(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"application/json": {"schema": schema, **more}}
+def overview() -> str:
+    """Markdown on top of the page: every shape, every error."""
+    own = {route.shapes[0]: route.path for route in ROUTES if len(route.shapes) == 1}
+    shapes = [f"| {s.name} | {s.peers} | {s.mark} | `{own[s]}` |" for s in SHAPES]
+    errors = [
+        f"| {kind.status} | {kind.error_type} | {_reason(kind)} |"
+        for kind in sorted(all_errors(), key=lambda kind: kind.status)
+    ]
+    shape_table = ["| shape | of | told by | path of its own |", "|---|---|---|---|", *shapes]
+    error_table = ["| status | error_type | when |", "|---|---|---|", *errors]
+    return "\n".join([_INTRODUCTION, *shape_table, "", *error_table])
 
 
-def rerank_request() -> dict[str, Any]:
-    """openapi_extra of the route: its body, which the handler parses itself."""
-    schema = {"oneOf": [CohereBody.model_json_schema(), TeiBody.model_json_schema()]}
+def rerank_operation(route: Route, path: str) -> dict[str, Any]:
+    """Keyword arguments of add_api_route for one path of a route."""
+    is_shared, is_alias = len(route.shapes) > 1, path != route.path
+    if is_alias:
+        about = f"Same as `{route.path}`."
+    elif is_shared:
+        about = "The keys of the body choose the shape of the answer; see the table on top."
+    else:
+        about = route.shapes[0].__doc__ or ""
+    names = [shape.name for shape in route.shapes]
+    answer = _content([shape.answer for shape in route.shapes], [f"{n}-answer" for n in names])
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)", path)
+    ]
     return {
-        "requestBody": {"required": True, "content": _content(schema, examples=REQUEST_EXAMPLES)}
+        "summary": f"Rank documents{'' if is_shared else f', shape {names[0]}'}",
+        "description": about,
+        "tags": ["aliases" if is_alias else "rerank" if is_shared else "one shape"],
+        "responses": {
+            200: {"description": "The ranking.", "content": answer, "headers": _HEADERS},
+            **_error_responses(),
+        },
+        "openapi_extra": _body(route.shapes, [f"{n}-body" for n in names])
+        | ({"parameters": parameters} if parameters else {}),
     }
 
 
-def rerank_responses() -> dict[int | str, dict[str, Any]]:
-    """Responses of the route: the answer of either shape, and every error class."""
-    answer = {"oneOf": [_COHERE_ANSWER, {"type": "array", "items": _TEI_ITEM}]}
+def tokenize_operation() -> dict[str, Any]:
+    """Keyword arguments of add_api_route for POST /tokenize."""
+    return {
+        "summary": "Tokens of a text, in TEI's form (inputs) or vLLM's (prompt)",
+        "description": TeiTokenize.__doc__,
+        "tags": ["tokens"],
+        "responses": {
+            200: {"description": "The tokens.", "content": _content([_TEI_TOKENS, VllmTokens])},
+            **_error_responses(),
+        },
+        "openapi_extra": _body([TeiTokenize, VllmTokenize], ["tei-tokenize", "vllm-tokenize"]),
+    }
+
+
+def _error_responses() -> dict[int | str, dict[str, Any]]:
+    """What any POST can be answered instead, by status."""
     reasons: dict[int, list[str]] = {}
     for kind in all_errors():
-        reasons.setdefault(kind.status, []).append((kind.__doc__ or "").split("\n")[0])
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": " ".join(reasons[status]), "content": _content(_ERROR)}
+        reasons.setdefault(kind.status, []).append(_reason(kind))
+    return {
+        status: {
+            "description": " ".join(reasons[status]),
+            "content": _content([ErrorBody]),
+        }
         for status in sorted(reasons)
     }
-    return {
-        200: {"description": "Results, best first.", "content": _content(answer)},
-        **errors,
-    }
+
+
+def add_components(app: FastAPI) -> None:
+    """Let the app's document hold the schemas and examples its operations refer to."""
+    make: Callable[[], dict[str, Any]] = app.openapi
+
+    def with_components() -> dict[str, Any]:
+        document = make()
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(_schemas()[1])
+        # Here, because FastAPI drops every null of an example that stands in an operation.
+        components["examples"] = _examples()
+        return document
+
+    app.openapi = with_components  # type: ignore[method-assign]
+
+
+@cache
+def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """A schema for each shape, answer and the error; and the named ones they refer to."""
+    kinds = [*SHAPES, *(shape.answer for shape in SHAPES), ErrorBody]
+    kinds += [TeiTokenize, _TEI_TOKENS, VllmTokenize, VllmTokens]
+    found, rest = TypeAdapter.json_schemas(
+        [(kind, "validation", TypeAdapter(kind)) for kind in kinds],
+        ref_template="#/components/schemas/{model}",
+    )
+    named: dict[str, Any] = rest["$defs"]
+    for shape in SHAPES:
+        # Those of the shape itself first, those that every shape has after them.
+        properties = named[shape.__name__]["properties"]
+        in_order = sorted(properties, key=lambda name: name in Shape.model_fields)
+        named[shape.__name__]["properties"] = {name: properties[name] for name in in_order}
+    return {kind: schema for (kind, _), schema in found.items()}, named
+
+
+@cache
+def _examples() -> dict[str, Any]:
+    """A body for each shape and the answer to it."""
+    found: dict[str, Any] = {}
+    for shape in SHAPES:
+        wire = shape.read(shape.example)
+        request = wire.request()
+        ranking = (Ranked(1, "0.81723415"), Ranked(0, "0.18276585"))[: request.top_n]
+        result = RerankResult(request, "0d1f4b6e", ranking, "default", num_tokens=42)
+        answer = orjson.loads(orjson.dumps(wire.render(result)))
+        found[f"{shape.name}-body"] = {"summary": shape.peers, "value": shape.example}
+        found[f"{shape.name}-answer"] = {"summary": shape.peers, "value": answer}
+    found["tei-tokenize"] = {"value": {"inputs": [QUERY, DOCUMENTS[0]]}}
+    found["vllm-tokenize"] = {"value": {"prompt": QUERY}}
+    return found
+
+
+def _reason(kind: type[ServiceError]) -> str:
+    return (kind.__doc__ or "").split("\n")[0]
+
+
+def _body(kinds: Sequence[Any], examples: Sequence[str]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": _content(kinds, examples)}}
+
+
+def _content(kinds: Sequence[Any], examples: Sequence[str] = ()) -> dict[str, Any]:
+    """JSON of one of these types, with these of the document's examples."""
+    found = [_schemas()[0][kind] for kind in kinds]
+    schema = {"oneOf": found} if len(found) > 1 else found[0]
+    shown = {name: {"$ref": f"#/components/examples/{name}"} for name in examples}
+    return {"application/json": {"schema": schema} | ({"examples": shown} if shown else {})}

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from blockrank_server.service.errors import ModelUnavailableError, ServiceError
 from blockrank_server.service.model_host import ModelHost, Phase
 from blockrank_server.service.settings import Settings
 
@@ -26,14 +27,25 @@ def _host(request: Request) -> ModelHost:
     return host
 
 
+def _is_live(request: Request) -> bool:
+    return _host(request).phase not in (Phase.DEAD, Phase.FAILED)
+
+
+def _nim(word: str, refusal: ServiceError | None) -> Response:
+    body = {"object": "health.response", "message": f"Service is {word}.", "status": word}
+    if refusal is None:
+        return _json(body)
+    return _json(body | {"message": str(refusal), "status": f"not {word}"}, 503, refusal.headers())
+
+
 @router.get("/health", summary="200 while the process can answer at all")
 @router.get("/health/live", include_in_schema=False)
 @router.get("/livez", include_in_schema=False)
 @router.get("/ping", include_in_schema=False)
+@router.get("/", include_in_schema=False)
 async def live(request: Request) -> Response:
     """Fails only when a restart is the remedy: the model's thread has died."""
-    phase = _host(request).phase
-    return _json({"status": phase}, 503 if phase in (Phase.DEAD, Phase.FAILED) else 200)
+    return _json({"status": _host(request).phase}, 200 if _is_live(request) else 503)
 
 
 @router.get("/health/ready", summary="200 when requests are taken, else 503 and the reason")
@@ -45,6 +57,39 @@ async def ready(request: Request) -> Response:
     if refusal is None:
         return _json({"status": Phase.READY})
     return _json({"status": host.phase, "reason": str(refusal)}, 503, refusal.headers())
+
+
+@router.get("/v1/health/live", summary="As /health, in NVIDIA NIM's form")
+async def nim_live(request: Request) -> Response:
+    """Fails as /health does."""
+    return _nim("live", None if _is_live(request) else ModelUnavailableError("Service is not live"))
+
+
+@router.get("/v1/health/ready", summary="As /health/ready, in NVIDIA NIM's form")
+async def nim_ready(request: Request) -> Response:
+    """Fails as /health/ready does."""
+    return _nim("ready", _host(request).refusal())
+
+
+@router.get("/.well-known/live", summary="As /health, in Weaviate's form: 204 or 503, no body")
+async def weaviate_live(request: Request) -> Response:
+    """Fails as /health does."""
+    return Response(status_code=204 if _is_live(request) else 503)
+
+
+@router.get("/.well-known/ready", summary="As /health/ready, in Weaviate's form")
+async def weaviate_ready(request: Request) -> Response:
+    """Fails as /health/ready does; Weaviate waits for it before it starts."""
+    refusal = _host(request).refusal()
+    if refusal is None:
+        return Response(status_code=204)
+    return Response(status_code=503, headers=refusal.headers())
+
+
+@router.get("/meta", summary="The model, in Weaviate's form")
+async def meta(request: Request) -> Response:
+    """503 until the model is loaded."""
+    return _json({"model": _host(request).ranker.card.model_dump(mode="json")})
 
 
 @router.get("/info", summary="What is served, with which limits (TEI's keys and ours)")

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from blockrank_server.service.metrics import Metrics
 
 REQUEST_ID_HEADER = "X-Request-ID"
+# Any word can be a method; only these are no text of the caller's.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -27,6 +29,7 @@ class RequestRecord:
         is_rerank: whether it counts in the metrics of rerank requests.
         shape: of the body.
         reason: of the error, if it ended in one.
+        key: name of the API key, if it has one.
         num_documents: of the body.
         num_tokens: of the prompt.
         tokenize_s: parsing and tokenising.
@@ -42,6 +45,7 @@ class RequestRecord:
     is_rerank: bool = False
     shape: str | None = None
     reason: str | None = None
+    key: str | None = None
     num_documents: int = 0
     num_tokens: int = 0
     tokenize_s: float = 0.0
@@ -51,7 +55,7 @@ class RequestRecord:
     tokenized_s: float = 0.0
     scored_s: float = 0.0
 
-    def stages(self) -> list[tuple[str, float, float]]:
+    def periods(self) -> list[tuple[str, float, float]]:
         """Name, start and end of the stages it went through, on the clock of started_s."""
         found = []
         if self.tokenized_s:
@@ -62,15 +66,14 @@ class RequestRecord:
             found.append(("batch", batched_s, self.scored_s))
         return found
 
-    def server_timing(self) -> str:
-        """Value of the Server-Timing header, in milliseconds."""
-        parts = {
+    def stages(self) -> dict[str, float]:
+        """Seconds spent so far, by stage."""
+        return {
             "tokenize": self.tokenize_s,
             "queue": self.queue_s,
             "infer": self.infer_s,
             "total": time.perf_counter() - self.started_s,
         }
-        return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in parts.items())
 
 
 class Tracer(Protocol):
@@ -113,7 +116,7 @@ class RequestLog:
     def _report(self, scope: Scope, record: RequestRecord, status: int) -> None:
         duration_s = time.perf_counter() - record.started_s
         line: dict[str, object] = {
-            "method": scope["method"],
+            "method": scope["method"] if scope["method"] in _METHODS else "other",
             "route": getattr(scope.get("route"), "path", None),  # the template, never the path
             "status": status,
             "duration_ms": round(1000 * duration_s, 2),
@@ -127,6 +130,7 @@ class RequestLog:
             **line,
             shape=record.shape,
             reason=record.reason,
+            key=record.key,
             num_documents=record.num_documents,
             num_tokens=record.num_tokens,
         )

@@ -1,5 +1,6 @@
 """One rerank request and its result, whichever wire shape they travel in."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -7,6 +8,7 @@ from decimal import Decimal
 from blockrank_server.models.request import Document
 
 _MAX_SCORE_CHARACTERS = 18
+_DOCUMENTS_PER_UNIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class RerankRequest:
         max_query_tokens: lowers the card's limit; None leaves it.
         model: the name the caller gave, if any.
         ignored_fields: fields of the body that have no meaning here.
+        warnings: sentences on fields that have a meaning elsewhere and none here.
     """
 
     query: str
@@ -36,6 +39,13 @@ class RerankRequest:
     max_query_tokens: int | None = None
     model: str | None = None
     ignored_fields: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_characters(self) -> int:
+        """Characters of query, titles and texts."""
+        documents = ((d,) if isinstance(d, str) else d.values() for d in self.documents)
+        return len(self.query) + sum(len(part) for parts in documents for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +61,38 @@ class RerankResult:
     """What a caller gets.
 
     Attributes:
+        request: what was asked for.
+        request_id: of the HTTP request.
         ranking: best first, cut to top_n.
         model: name of the card.
-        num_documents: of the request.
         num_tokens: of the whole prompt.
-        truncated_documents: indices of the documents that were cut.
-        query_truncated: whether the query was cut.
-        texts: the documents' texts by index; empty unless asked for.
+        warnings: sentences on what was cut or ignored.
     """
 
+    request: RerankRequest
+    request_id: str
     ranking: tuple[Ranked, ...]
     model: str
-    num_documents: int
     num_tokens: int = 0
-    truncated_documents: tuple[int, ...] = ()
-    query_truncated: bool = False
-    texts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of the request."""
+        return len(self.request.documents)
+
+    @property
+    def num_units(self) -> int:
+        """What Cohere and Pinecone would bill: one unit for each hundred documents begun."""
+        return math.ceil(self.num_documents / _DOCUMENTS_PER_UNIT)
+
+    def text(self, index: int) -> str:
+        """What was ranked for a document, without its title."""
+        return text_of(self.request.documents[index])
+
+    def by_index(self) -> list[Ranked]:
+        """The results in the order of the request."""
+        return sorted(self.ranking, key=lambda ranked: ranked.index)
 
 
 def text_of(document: Document) -> str:

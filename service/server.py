@@ -11,12 +11,18 @@ import uvicorn
 from prometheus_client import disable_created_metrics
 
 from blockrank_server.models.host_memory import keep_freed_memory
+from blockrank_server.service.api_keys import ApiKeysError
 from blockrank_server.service.app import create_app
+from blockrank_server.service.cli import USAGE
+from blockrank_server.service.connection import connection_with
 from blockrank_server.service.logs import configure_logs
 from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 
+# The model's thread asks for the interpreter before every operation. By default it waits up to 5 ms
+# for a thread that parses a request: 6 % of the goodput under overload (loadtests/results/LOG.md).
+_SWITCH_S = 0.0002
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -52,13 +58,18 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
 
     Returns:
         Exit code: 0 after a signal; 1 if the model could not be loaded, the port not be bound, or
-        an accepted request not be answered in time.
+        an accepted request not be answered in time; 2 if the API keys cannot be used.
     """
     # They double the series with the birth of every other.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     configure_logs(settings.log_level)
     keep_freed_memory()
-    app = create_app(settings, open_ranker)
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        app = create_app(settings, open_ranker)
+    except ApiKeysError as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
+        return USAGE
     host: ModelHost = app.state.host
     config = uvicorn.Config(
         app,
@@ -67,6 +78,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=connection_with(settings.connection_timeout_s),
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     try:

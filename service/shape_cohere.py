@@ -1,107 +1,129 @@
 """Shape A: Cohere, Jina, vLLM, llama.cpp, LocalAI."""
 
-import math
 import time
-import uuid
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar, NotRequired
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
+from typing_extensions import TypedDict
 
-from blockrank_server.service.documents import as_document
-from blockrank_server.service.errors import InferenceError, ServiceError
+from blockrank_server.service.documents import as_documents
 from blockrank_server.service.rerank import RerankRequest, RerankResult
-from blockrank_server.service.wire import Count, Flag, TopN, Truncate, WireBody, number, warnings
-
-# Cohere bills a query with up to this many documents as one unit; LangChain4j reads the number.
-_DOCUMENTS_PER_UNIT = 100
+from blockrank_server.service.shape import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.wire import Flag, Query, Score, Usage, number, usage
 
 
-def _query_text(value: object) -> object:
-    return value.get("text") if isinstance(value, dict) else value
+class CohereDocument(TypedDict):
+    """A document sent back. Elasticsearch and vLLM's clients need an object."""
+
+    text: str
 
 
-class CohereBody(WireBody):
-    """Body of a rerank request in the shape of Cohere, Jina and vLLM."""
+class CohereResult(TypedDict):
+    """One result. Elasticsearch refuses any other key, and document: null."""
 
-    query: Annotated[str, BeforeValidator(_query_text)] = Field(description="Text, or {text}.")
+    index: int
+    relevance_score: Score
+    document: NotRequired[CohereDocument]
+
+
+class CohereVersion(TypedDict):
+    """Version of Cohere's API that is spoken."""
+
+    version: str
+
+
+class CohereUnits(TypedDict):
+    """What Cohere would bill."""
+
+    search_units: int
+
+
+class CohereTokens(TypedDict):
+    """Tokens of the whole prompt."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class CohereMeta(TypedDict):
+    """About the request. Warnings tell what was cut or ignored."""
+
+    api_version: CohereVersion
+    billed_units: CohereUnits
+    tokens: CohereTokens
+    warnings: NotRequired[list[str]]
+
+
+class CohereAnswer(TypedDict):
+    """In this order: Elasticsearch looks for results before the first nested object."""
+
+    id: str
+    results: list[CohereResult]
+    meta: CohereMeta
+    usage: Usage
+    model: str
+    object: str
+    created: int
+
+
+class Cohere(Shape):
+    """The shape of every body that is of no other."""
+
+    name = "a"
+    peers = "Cohere, Jina, vLLM, llama.cpp, LocalAI, OpenSearch, Elasticsearch, LangChain, ..."
+    mark = "none of the other marks"
+    answer: ClassVar[Any] = CohereAnswer
+    example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}
+
+    query: Query
     documents: list[Any] = Field(
         description="Strings, or objects: rank_fields, else title and text, else all as YAML."
     )
-    model: str | None = Field(None, description="Any name, unless the server is strict.")
-    top_n: TopN | None = None
-    top_k: TopN | None = Field(None, description="Synonym of top_n.")
     return_documents: Flag = False
     rank_fields: list[str] | None = Field(None, description="Fields of object documents to rank.")
-    max_tokens_per_doc: Count | None = Field(None, description="Lowers the server's limit.")
-    max_tokens_per_query: Count | None = Field(None, description="Lowers the server's limit.")
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = Field(
-        None, description="A cap per document; the query is never cut by it. -1 is no cap."
-    )
-    truncate: Truncate = True
-    raw_scores: Flag = Field(False, description="The model's own scores, not in [0, 1].")
-    use_activation: bool | None = Field(None, description="false is raw_scores = true.")
 
-
-class CohereShape:
-    """Shape A; the shape of every body that is of no other."""
-
-    name: ClassVar[str] = "a"
-    inference_failed: ClassVar[type[ServiceError]] = InferenceError
-    spelling: ClassVar[Mapping[str, str]] = {
-        "max_document_tokens": "max_tokens_per_doc",
-        "max_query_tokens": "max_tokens_per_query",
-    }
-
-    def matches(self, body: Mapping[str, Any]) -> bool:
-        """Always."""
-        return True
-
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
-        """See Shape.parse."""
-        wire = CohereBody.read(body)
-        fields = wire.rank_fields or ()
-        per_prompt = wire.truncate_prompt_tokens or -1
-        return RerankRequest(
-            query=wire.query,
-            documents=tuple(
-                as_document(d, f"documents[{i}]", fields) for i, d in enumerate(wire.documents)
-            ),
-            top_n=(wire.top_n if wire.top_n is not None else wire.top_k) or None,
-            return_documents=wire.return_documents,
-            raw_scores=wire.raw_scores or wire.use_activation is False,
-            truncate=wire.truncate,
-            max_document_tokens=wire.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
-            max_query_tokens=wire.max_tokens_per_query,
-            model=wire.model,
-            ignored_fields=wire.ignored(),
-        )
+    def request(self) -> RerankRequest:
+        """See Shape.request."""
+        documents = as_documents(self.documents, "documents", self.rank_fields or ())
+        return self.asking(self.query, documents, return_documents=self.return_documents)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render. The order of keys matters: Elasticsearch scans for results."""
-        tokens = result.num_tokens
-        results = [
-            {"index": ranked.index, "relevance_score": number(ranked)}
-            | ({"document": {"text": result.texts[ranked.index]}} if result.texts else {})
-            for ranked in result.ranking
-        ]
-        meta: dict[str, object] = {
-            "api_version": {"version": "2"},
-            "billed_units": {"search_units": math.ceil(result.num_documents / _DOCUMENTS_PER_UNIT)},
-            "tokens": {"input_tokens": tokens, "output_tokens": 0},
-        }
-        if found := warnings(result, "documents"):
-            meta["warnings"] = found
-        return {
-            "id": f"rerank-{uuid.uuid4().hex}",
-            "results": results,
-            "meta": meta,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        """See Shape.render."""
+        answer: CohereAnswer = {
+            "id": f"rerank-{result.request_id}",
+            "results": self.results(result),
+            "meta": cohere_meta(result),
+            "usage": usage(result),
             "model": result.model,
             "object": "rerank",
             "created": int(time.time()),
         }
+        return answer
 
-    def headers(self, result: RerankResult) -> dict[str, str]:
-        """None: the body says it all."""
-        return {}
+    def results(self, result: RerankResult) -> list[Any]:
+        """The results, each with its document if asked."""
+        return [
+            {"index": ranked.index, "relevance_score": number(ranked)}
+            | (
+                {"document": self.document(result.text(ranked.index))}
+                if self.return_documents
+                else {}
+            )
+            for ranked in result.ranking
+        ]
+
+    def document(self, text: str) -> object:
+        """A document sent back."""
+        return {"text": text}
+
+
+def cohere_meta(result: RerankResult) -> CohereMeta:
+    """Cohere's meta, which LiteLLM and LangChain4j need."""
+    meta: CohereMeta = {
+        "api_version": {"version": "2"},
+        "billed_units": {"search_units": result.num_units},
+        "tokens": {"input_tokens": result.num_tokens, "output_tokens": 0},
+    }
+    if result.warnings:
+        meta["warnings"] = list(result.warnings)
+    return meta

@@ -1,48 +1,45 @@
-"""The wire shapes POST /rerank answers, in the order their bodies are told apart."""
+"""Every wire shape, and how a body's own is found."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from blockrank_server.service.errors import ServiceError
-from blockrank_server.service.rerank import RerankRequest, RerankResult
-from blockrank_server.service.shape_cohere import CohereShape
-from blockrank_server.service.shape_tei import TeiShape
+from blockrank_server.service.shape import Shape
+from blockrank_server.service.shape_cohere import Cohere
+from blockrank_server.service.shape_infinity import Infinity
+from blockrank_server.service.shape_mixedbread import Mixedbread
+from blockrank_server.service.shape_nvidia import Nvidia
+from blockrank_server.service.shape_pinecone import Pinecone
+from blockrank_server.service.shape_rank_llm import RankLlm
+from blockrank_server.service.shape_sglang import Sglang
+from blockrank_server.service.shape_tei import Tei
+from blockrank_server.service.shape_vllm_score import VllmScore
+from blockrank_server.service.shape_voyage import Voyage
+from blockrank_server.service.shape_weaviate import Weaviate
+
+# In the order in which a body is asked whether it matches (protocols 1.5).
+BY_BODY: tuple[type[Shape], ...] = (
+    Nvidia,
+    Mixedbread,
+    RankLlm,
+    Tei,
+    Weaviate,
+    Voyage,
+    Infinity,
+    Pinecone,
+    VllmScore,
+    Cohere,
+)
+SHAPES: tuple[type[Shape], ...] = (*BY_BODY, Sglang)
 
 
-class Shape(Protocol):
-    """One wire shape.
+def shape_of(
+    body: Mapping[str, Any], headers: Mapping[str, str], allowed: Sequence[type[Shape]]
+) -> type[Shape]:
+    """The first shape that a body matches, else the last one allowed.
 
-    Attributes:
-        name: label of the metrics.
-        spelling: from the Python API's field names to this shape's, where they differ.
-        inference_failed: what this shape's clients expect when the model fails.
+    Args:
+        body: of a request.
+        headers: of the same request.
+        allowed: on its path; one alone takes every body.
     """
-
-    name: ClassVar[str]
-    spelling: ClassVar[Mapping[str, str]]
-    inference_failed: ClassVar[type[ServiceError]]
-
-    def matches(self, body: Mapping[str, Any]) -> bool:
-        """Whether a body is of this shape, judged by its keys."""
-
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
-        """The request in a body.
-
-        Raises:
-            InvalidFieldError: a field is missing, of the wrong type or out of range.
-        """
-
-    def render(self, result: RerankResult) -> object:
-        """The response body, to be written by orjson."""
-
-    def headers(self, result: RerankResult) -> dict[str, str]:
-        """Response headers for what the body has no room for."""
-
-
-# Order of protocols 1.5; the last one matches everything.
-SHAPES: tuple[Shape, ...] = (TeiShape(), CohereShape())
-
-
-def shape_of(body: Mapping[str, Any]) -> Shape:
-    """The shape of a body."""
-    return next(shape for shape in SHAPES if shape.matches(body))
+    return next((shape for shape in allowed if shape.matches(body, headers)), allowed[-1])

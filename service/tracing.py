@@ -63,7 +63,7 @@ class SpanTracer:
         if status >= 500:
             parent.set_status(Status(StatusCode.ERROR, record.reason or ""))
         inside = trace.set_span_in_context(parent)
-        for name, start_s, end_s in record.stages():
+        for name, start_s, end_s in record.periods():
             span = self._tracer.start_span(name, inside, start_time=ns(start_s))
             if name == "batch":
                 forward = self._tracer.start_span(

@@ -1,41 +1,69 @@
-"""What the wire shapes share: lax field types, validation errors, warnings, score numbers."""
+"""What request bodies share: validation errors, lax field types, score numbers."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    WithJsonSchema,
+)
+from typing_extensions import TypedDict
 
 from blockrank_server.service.errors import InvalidFieldError
 from blockrank_server.service.rerank import Ranked, RerankResult
 
-_MAX_LISTED = 20  # documents in a warning, faults in an error
-_TRUNCATE = {"none": False, "end": True}
+_MAX_FAULTS = 20
+_TRUNCATE = {True: "END", False: "NONE", None: "END", "TRUE": "END", "FALSE": "NONE"}
 
 
-def _as_truncate(value: object) -> object:
-    """NONE and END are NIM's and Cohere's words for false and true."""
-    if value is None:
-        return True
-    return _TRUNCATE.get(value.lower(), value) if isinstance(value, str) else value
+def _truncate_word(value: object) -> object:
+    """NONE, END and START are NIM's and Cohere's words; TEI and Voyage say true and false."""
+    known = value.upper() if isinstance(value, str) else value
+    return _TRUNCATE.get(known, known) if isinstance(known, str | bool | None) else value
 
 
 def _as_flag(value: object) -> object:
     return False if value is None else value
 
 
+def _query_text(value: object) -> object:
+    return value.get("text") if isinstance(value, dict) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 Count = Annotated[int, Field(ge=1)]
 Flag = Annotated[bool, BeforeValidator(_as_flag)]
-Truncate = Annotated[
-    bool,
-    BeforeValidator(_as_truncate),
-    Field(description="false or NONE: too long is an error. true or END: the end is cut."),
+TopN = Annotated[int, Field(ge=0)]
+Query = Annotated[
+    str,
+    BeforeValidator(_query_text),
+    WithJsonSchema({"type": ["string", "object"]}),
+    Field(description="Text, or {text}. Not empty."),
 ]
-TopN = Annotated[int, Field(ge=0, description="Results to return; 0 or null for all.")]
+Side = Annotated[Literal["left", "right"], BeforeValidator(_lower)]
+Truncate = Annotated[
+    Literal["NONE", "END", "START"],
+    BeforeValidator(_truncate_word),
+    WithJsonSchema({"type": ["boolean", "string", "null"]}),
+    Field(description="false or NONE: too long is an error. true, END or START: the end is cut."),
+]
+# On the wire a number; here its text, because orjson would choose the notation itself.
+Score = Annotated[
+    orjson.Fragment, InstanceOf(), WithJsonSchema({"type": "number", "format": "double"})
+]
 
 
 class WireBody(BaseModel):
-    """A request body. Unknown fields are kept, to be counted and otherwise ignored."""
+    """A request body, read once. Unknown fields are kept, to be counted and otherwise ignored."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -52,14 +80,10 @@ class WireBody(BaseModel):
             faults = [
                 {"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]}
                 for e in error.errors(include_url=False, include_context=False, include_input=False)
-            ][:_MAX_LISTED]
+            ][:_MAX_FAULTS]
         fields = [_spelled(fault["loc"]) for fault in faults]
         message = "; ".join(f"{at}: {e['msg']}" for at, e in zip(fields, faults, strict=True))
         raise InvalidFieldError(message, field=fields[0], errors=faults)
-
-    def ignored(self) -> tuple[str, ...]:
-        """Names of the fields that have no meaning here."""
-        return tuple(self.model_extra or ())
 
 
 def _spelled(location: object) -> str:
@@ -68,22 +92,18 @@ def _spelled(location: object) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def number(ranked: Ranked) -> orjson.Fragment:
-    """A score as JSON; orjson would choose the notation itself."""
+def number(ranked: Ranked) -> Score:
+    """A score as JSON."""
     return orjson.Fragment(ranked.score)
 
 
-def warnings(result: RerankResult, documents: str) -> list[str]:
-    """Sentences on what was cut.
+class Usage(TypedDict):
+    """Tokens of the whole prompt; nothing is generated."""
 
-    Args:
-        result: of the request.
-        documents: how the caller spells the list of documents.
-    """
-    found = ["query was truncated"] if result.query_truncated else []
-    if cut := result.truncated_documents:
-        listed = ", ".join(map(str, cut[:_MAX_LISTED])) + (
-            ", ..." if len(cut) > _MAX_LISTED else ""
-        )
-        found.append(f"{len(cut)} of {result.num_documents} {documents} truncated: {listed}")
-    return found
+    prompt_tokens: int
+    total_tokens: int
+
+
+def usage(result: RerankResult) -> Usage:
+    """The tokens of a request."""
+    return {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens}

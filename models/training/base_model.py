@@ -9,6 +9,7 @@ from transformers import PretrainedConfig
 from blockrank_server.models.card import Card, check_heads
 from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
 from blockrank_server.models.config import load_config
+from blockrank_server.models.loading import load_network
 from blockrank_server.models.network import Network
 from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.text_tokenizer import TextTokenizer
@@ -23,7 +24,6 @@ from blockrank_server.models.training.trained_weights import (
     TrainedWeights,
 )
 from blockrank_server.models.training.whole_decoder import WholeDecoder, load_whole_decoder
-from blockrank_server.models.weights import load_network
 
 
 @dataclass(frozen=True, slots=True)

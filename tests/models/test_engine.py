@@ -28,7 +28,7 @@ class SmallDevice:
         self._engine.forward = self  # type: ignore[method-assign]
 
     def __call__(
-        self, batch: PackedBatch, between_layers: Callable[[], None] | None = None
+        self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
     ) -> Reader:
         assert all(ref() is None for ref in self.left_behind), "a failed pass still holds memory"
         self.seen.append(batch.num_tokens)
@@ -36,7 +36,7 @@ class SmallDevice:
         if batch.num_tokens > self._max_tokens:
             self.left_behind.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return self._forward(batch, between_layers)
+        return self._forward(batch, between_steps)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_batch_between_the_layers_of_another_changes_neither(
     expected = ranker.score(batch[:2]), ranker.score(batch[2:])
     inner: list[list[list[float]]] = []
     outer = ranker.start(batch[:2], lambda: inner.append(ranker.score(batch[2:]))).result()
-    assert len(inner) == ranker.info.num_layers_kept - 1
+    assert len(inner) == 3 * (ranker.info.num_layers_kept - 1)  # attention, MLP, whole layer
     assert outer == expected[0]
     assert all(rows == expected[1] for rows in inner)
 
@@ -129,3 +129,10 @@ def test_a_device_that_fails_is_told_from_a_batch_that_fails(
     monkeypatch.setattr(Network, "forward", fail)
     with pytest.raises(DeviceLostError, match="cpu failed: CUDA error"):
         ranker.start(batch)
+
+
+def test_sliced_mlps_give_the_same_scores(ranker: Ranker, batch: list[EncodedRequest]) -> None:
+    whole = ranker.score(batch)
+    ranker._engine._network.slice_mlps(100)
+    for row, expected in zip(ranker.score(batch), whole, strict=True):
+        assert row == pytest.approx(expected, rel=1e-5, abs=1e-7)

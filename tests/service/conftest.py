@@ -1,5 +1,6 @@
 """A deterministic ranker without a model, and the app on top of it."""
 
+import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 from blockrank_server.models.card import Card
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.request import EncodedRequest, check_query, titles_and_texts
+from blockrank_server.models.text_tokenizer import Token
 from blockrank_server.service.app import create_app
 from blockrank_server.service.settings import Settings
 
@@ -114,11 +116,14 @@ class FakeRanker:
             query_truncated=len(query.split()) > max_query,
         )
 
+    def tokenize(self, text: str) -> list[Token]:
+        return [Token(token(m[0]), *m.span()) for m in re.finditer(r"\S+", text)]
+
     def device_memory(self) -> tuple[int, int]:
         return 3, 10
 
     def start(
-        self, batch: Sequence[EncodedRequest], between_layers: Callable[[], None] | None = None
+        self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
     ) -> "FakeLanding":
         self.batches.append(len(batch))
         self.before_score(batch)

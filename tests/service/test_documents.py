@@ -49,9 +49,15 @@ def test_an_object_without_any_of_the_rank_fields_is_refused() -> None:
         as_document({"a": "b"}, "documents[0]", ["c"])
 
 
-def test_a_very_deep_object_is_refused() -> None:
+def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
-    for _ in range(1000):
+    for _ in range(levels - 1):
         value = {"a": value}
-    with pytest.raises(InvalidFieldError, match="too deeply"):
-        as_document(value, "documents[0]")
+    return value
+
+
+def test_a_very_deep_object_is_refused() -> None:
+    assert as_document(nested(64), "documents[0]")
+    for levels in (65, 1000):
+        with pytest.raises(InvalidFieldError, match="nested deeper than 64 levels"):
+            as_document(nested(levels), "documents[0]", ["text"])

@@ -3,6 +3,7 @@ import pytest
 
 from blockrank_server.service.errors import (
     BackendError,
+    BadGzipError,
     BadJsonError,
     BodyTooLargeError,
     DeadlineError,
@@ -11,18 +12,25 @@ from blockrank_server.service.errors import (
     InferenceError,
     InternalError,
     InvalidFieldError,
+    KeyLimitError,
     LoadingError,
     MethodNotAllowedError,
     ModelUnavailableError,
     OverloadedError,
     ServiceError,
+    UnauthorizedError,
     UnknownModelError,
     UnknownPathError,
+    UnsupportedEncodingError,
     all_errors,
 )
 
 # The contract of protocols 5.3, said a second time.
 TABLE: dict[type[ServiceError], tuple[int, str]] = {
+    BadGzipError: (400, "Validation"),
+    UnauthorizedError: (401, "Unauthorized"),
+    UnsupportedEncodingError: (415, "Validation"),
+    KeyLimitError: (429, "Overloaded"),
     BadJsonError: (400, "Validation"),
     EmptyFieldError: (400, "Empty"),
     InvalidFieldError: (422, "Validation"),

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
     from tests.service.conftest import FakeRanker, MakeClient
 
-LIVE = ("/health", "/health/live", "/livez", "/ping")
-READY = ("/health/ready", "/readyz")
+LIVE = ("/health", "/health/live", "/livez", "/ping", "/", "/v1/health/live")
+READY = ("/health/ready", "/readyz", "/v1/health/ready")
+WEAVIATE = ("/.well-known/live", "/.well-known/ready")
 BODY = {"query": "q", "texts": ["a"]}
 
 
@@ -44,12 +45,14 @@ def test_before_the_model_is_ready(
         assert entered.wait(60)
         assert statuses(client, LIVE) == {200}
         assert statuses(client, READY) == {503}
+        assert [client.get(path).status_code for path in WEAVIATE] == [204, 503]
         assert client.get("/readyz").json() == {"status": stage, "reason": f"Model is {stage}"}
         assert client.get("/readyz").headers["retry-after"] == "1"
         for response in (
             client.post("/rerank", json=BODY),
             client.get("/info"),
             client.get("/v1/models"),
+            client.get("/meta"),
         ):
             assert response.status_code == 503
             assert response.json()["error_type"] == "Unhealthy"
@@ -65,6 +68,7 @@ def test_when_ready(make_client: "MakeClient", fake_ranker: "type[FakeRanker]") 
     ranker = fake_ranker()
     with make_client(ranker) as client:
         assert statuses(client, LIVE + READY) == {200}
+        assert statuses(client, WEAVIATE) == {204}
         assert "rerank_ready 1.0" in client.get("/metrics").text
     assert ranker.is_warm
 
@@ -99,9 +103,41 @@ def test_when_the_thread_has_died(
     with make_client(fake_ranker(before_score=die)) as client:
         first = client.post("/rerank", json=BODY)
         assert (first.status_code, first.json()["error_type"]) == (503, "Unhealthy")
-        assert statuses(client, LIVE + READY) == {503}
+        assert statuses(client, LIVE + READY + WEAVIATE) == {503}
         assert "died" in client.get("/readyz").json()["reason"]
         assert client.post("/rerank", json=BODY).status_code == 503
+
+
+def test_weaviate_s_answers_have_no_body(client: TestClient) -> None:
+    for path in WEAVIATE:
+        assert client.get(path).content == b""
+    client.app.state.host.drain()  # type: ignore[attr-defined]
+    response = client.get("/.well-known/ready")
+    assert (response.status_code, response.content) == (503, b"")
+    assert response.headers["retry-after"] == "1"
+
+
+def test_nim_s_form(client: TestClient) -> None:
+    assert client.get("/v1/health/live").json() == {
+        "object": "health.response",
+        "message": "Service is live.",
+        "status": "live",
+    }
+    assert client.get("/v1/health/ready").json() == {
+        "object": "health.response",
+        "message": "Service is ready.",
+        "status": "ready",
+    }
+    client.app.state.host.drain()  # type: ignore[attr-defined]
+    assert client.get("/v1/health/ready").json() == {
+        "object": "health.response",
+        "message": "Server is shutting down",
+        "status": "not ready",
+    }
+
+
+def test_meta_is_an_object(client: TestClient) -> None:
+    assert client.get("/meta").json()["model"]["name"] == "fake"
 
 
 def test_info_has_tei_s_keys_and_ours(client: TestClient) -> None:

@@ -25,6 +25,7 @@ def test_a_rerank_request_has_one_line(client: TestClient) -> None:
         "request_id": "mine",
         "shape": "b",
         "reason": None,
+        "key": None,
         "num_documents": 2,
         "num_tokens": 4,
     }

@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,12 @@ def test_an_unknown_argument_is_refused() -> None:
         ("num_tokenize_threads", 0),
         ("log_level", "loud"),
         ("model", ""),
+        ("max_concurrent_requests_per_key", 0),
+        ("connection_timeout_s", 0),
+        ("cors_origins", "https://a.example/"),
+        ("cors_origins", "a.example"),
+        ("cors_origins", "https://a.example,"),
+        ("cors_origins", ""),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
@@ -58,3 +66,55 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_every_field_is_described() -> None:
     assert [n for n, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKRANK_CORS_ORIGINS", "https://a.example, http://localhost:3000,*")
+    assert Settings().cors_origins == ("https://a.example", "http://localhost:3000", "*")
+
+
+@pytest.mark.parametrize("name", ["BLOCKRANK_API_KEYS", "blockrank_api_keys_file"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_key_does_not_open_the_server(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=f"{name.upper()} is empty"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("metrics_need_key", True), ("max_concurrent_requests_per_key", 3)]
+)
+def test_what_needs_keys_is_refused_without(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=f"{name} needs api_keys or api_keys_file"):
+        Settings(**{name: value})
+    assert getattr(Settings(api_keys="k", **{name: value}), name) == value
+
+
+def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKRANK_API_KEYS", "secret")
+    settings = Settings()
+    assert settings.api_keys is not None
+    assert settings.api_keys.get_secret_value() == "secret"
+    assert "secret" not in f"{settings!r} {settings} {settings.effective()}"
+    monkeypatch.setenv("BLOCKRANK_PORT", "-1")
+    with pytest.raises(ValidationError, match="port") as caught:
+        Settings()
+    assert "secret" not in str(caught.value)
+
+
+def shown(value: object) -> str:
+    if value is None or value == ():
+        return "unset"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    expected = [
+        f"| `BLOCKRANK_{name.upper()}` | {shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    found = [line for line in readme.splitlines() if re.match(r"\| `BLOCKRANK_[A-Z]", line)]
+    assert found == expected

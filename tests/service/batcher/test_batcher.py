@@ -120,8 +120,8 @@ def test_a_wrong_count_of_rows_reaches_nobody(
     batcher = make_batcher()
     jobs = [batcher.submit(make_request(5, name)) for name in (1, 2)]
 
-    def start(batch: Sequence[EncodedRequest], between_layers: Hook) -> "Landing":
-        landing = model.start(batch, between_layers)
+    def start(batch: Sequence[EncodedRequest], between_steps: Hook) -> "Landing":
+        landing = model.start(batch, between_steps)
         del landing.rows[1:]
         return landing
 

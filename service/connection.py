@@ -1,0 +1,67 @@
+"""uvicorn's connection with an end to its patience."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class Connection(H11Protocol):
+    """A connection that is closed when its client, for timeout_s, lets the server wait.
+
+    uvicorn has one timeout, for the first byte of the next request. It waits for ever for a first
+    request, for the rest of a request's head, for the rest of a body that has its answer already
+    (401, 413, 504), and for a client to read its answer. While a request is worked on nothing is
+    closed here: it has its own deadline.
+
+    Attributes:
+        timeout_s: until the connection is closed; up to twice as long where the client moved last
+            within that time.
+    """
+
+    timeout_s: float = 60.0
+
+    _timer: asyncio.TimerHandle | None = None
+    _num_unsent = 0
+    _has_resumed = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """Wait for the client to read it and to send the next request."""
+        super().on_response_complete()
+        self._wait()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read something."""
+        super().resume_writing()
+        self._has_resumed = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._num_unsent = self.transport.get_write_buffer_size()
+        self._has_resumed = False
+        self._timer = self.loop.call_later(self.timeout_s, self._end_patience)
+
+    def _end_patience(self) -> None:
+        is_answered = self.cycle is None or self.cycle.response_complete
+        is_at_work = not is_answered and not self.flow.write_paused
+        has_read = self._has_resumed or self.transport.get_write_buffer_size() < self._num_unsent
+        if is_at_work or has_read:
+            self._wait()
+        else:
+            self.transport.abort()  # close would wait for what is unsent
+
+
+def connection_with(timeout_s: float) -> type[Connection]:
+    """The class with its timeout; uvicorn makes the instances."""
+    return type("Connection", (Connection,), {"timeout_s": timeout_s})

@@ -1,0 +1,106 @@
+"""POST /tokenize: how many tokens a text has, in TEI's form or vLLM's."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from blockrank_server.service.endpoint import respond
+from blockrank_server.service.errors import EmptyFieldError, InvalidFieldError
+from blockrank_server.service.model_host import ModelHost
+from blockrank_server.service.wire import Flag, WireBody
+
+if TYPE_CHECKING:
+    from blockrank_server.models.ranker import Ranker
+
+# Far more than any document may have; tokenising them takes less than a second.
+_MAX_CHARACTERS = 1_000_000
+
+
+class TeiToken(TypedDict):
+    """One token, and where it stands in its text."""
+
+    id: int
+    text: str
+    special: bool
+    start: int
+    stop: int
+
+
+class TeiTokenize(WireBody):
+    """No control token is added to a text, or found in it: they belong to the model's prompt."""
+
+    inputs: str | list[str] = Field(description="One text, or a list of them.")
+    add_special_tokens: bool | None = Field(None, description="Has no effect.")
+
+    def answer(self, ranker: "Ranker") -> list[list[TeiToken]]:
+        """The tokens of each text."""
+        texts = [self.inputs] if isinstance(self.inputs, str) else self.inputs
+        if not texts:
+            raise EmptyFieldError("inputs is empty", field="inputs")
+        _check_size(sum(map(len, texts)) + len(texts), "inputs")
+        return [_tei_tokens(text, ranker) for text in texts]
+
+
+def _tei_tokens(text: str, ranker: "Ranker") -> list[TeiToken]:
+    return [
+        {"id": i, "text": text[start:stop], "special": False, "start": start, "stop": stop}
+        for i, start, stop in ranker.tokenize(text)
+    ]
+
+
+class VllmTokens(TypedDict):
+    """The tokens of one text; max_model_len is the longest document that is not cut."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class VllmTokenize(WireBody):
+    """No control token is added to a text, or found in it: they belong to the model's prompt."""
+
+    prompt: str = Field(description="One text.")
+    model: str | None = Field(None, description="Any name.")
+    add_special_tokens: bool | None = Field(None, description="Has no effect.")
+    return_token_strs: Flag = False
+
+    def answer(self, ranker: "Ranker") -> VllmTokens:
+        """The tokens of the text."""
+        _check_size(len(self.prompt), "prompt")
+        tokens = ranker.tokenize(self.prompt)
+        strings = [self.prompt[token.start : token.stop] for token in tokens]
+        return {
+            "count": len(tokens),
+            "max_model_len": ranker.card.limits.max_document_tokens,
+            "tokens": [token.id for token in tokens],
+            "token_strs": strings if self.return_token_strs else None,
+        }
+
+
+def _check_size(num_characters: int, field: str) -> None:
+    if num_characters > _MAX_CHARACTERS:
+        raise InvalidFieldError(
+            f"{field} holds {num_characters} characters, the limit is {_MAX_CHARACTERS}",
+            field=field,
+        )
+
+
+async def tokenize(request: Request) -> Response:
+    """The tokens of a body of either form."""
+    return await respond(request, _tokenize)
+
+
+async def _tokenize(request: Request, body: Mapping[str, Any]) -> Response:
+    host: ModelHost = request.app.state.host
+    ranker = host.ranker
+    kind: type[TeiTokenize | VllmTokenize] = TeiTokenize if "inputs" in body else VllmTokenize
+    if not body.keys() & {"inputs", "prompt"}:
+        raise InvalidFieldError("body has neither inputs (TEI) nor prompt (vLLM)")
+    content = await host.prepare(lambda: orjson.dumps(kind.read(body).answer(ranker)))
+    return Response(content, media_type="application/json")

@@ -1,0 +1,15 @@
+"""The section "Frameworks" of deploy/clients.md."""
+
+import pytest
+
+from client_page import Block
+from live_server import LiveServer
+from snippets import of_section, run_python
+
+
+@pytest.mark.parametrize("block", of_section("Frameworks"))
+def test_the_block_prints_the_ranking(
+    server: LiveServer, block: Block, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_python(block, server)
+    assert capsys.readouterr().out == "[1, 0]\n"
