@@ -33,7 +33,9 @@ class Source(_Strict):
         default=None, description="Teacher's scores: a TREC run, or TSV of query, document, score."
     )
     lists_per_epoch: int | None = Field(
-        default=None, gt=0, description="Lists drawn in an epoch; null is each list once."
+        default=None,
+        ge=0,
+        description="Lists drawn in an epoch; null is each list once, 0 none: only validation.",
     )
     validation_lists: int = Field(
         default=0, ge=0, description="Lists held out of training, in blocks of neighbours."
@@ -53,6 +55,12 @@ class Data(_Strict):
     sources: tuple[Source, ...] = Field(min_length=1, description="Sets to train on together.")
     documents: Annotated[int, Field(ge=2)] | tuple[int, int] = Field(
         default=16, description="Documents of a list; [least, most] draws for each list anew."
+    )
+    lists_together: int = Field(
+        default=1,
+        gt=0,
+        description="Neighbours in a file that are drawn together; what they share is computed "
+        "once, if they are in one forward pass and documents do not see the query.",
     )
     max_positives: int | None = Field(
         default=None, gt=0, description="Relevant documents of a list; null keeps all that fit."
@@ -79,6 +87,18 @@ class Data(_Strict):
         least, most = self.document_range
         if not 2 <= least <= most:
             raise ValueError("documents needs 2 <= least <= most")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_neighbours(self) -> Self:
+        for source in self.sources:
+            if self.lists_together > 1 and source.validation_lists and source.lists_per_epoch != 0:
+                raise ValueError(
+                    "lists_together needs validation lists in sources of their own, with "
+                    f"lists_per_epoch 0: {source.path or source.hub} trains and validates"
+                )
+        if all(source.lists_per_epoch == 0 for source in self.sources):
+            raise ValueError("sources: lists_per_epoch is 0 for each, nothing to train on")
         return self
 
 
@@ -199,4 +219,6 @@ class TrainConfig(_Strict):
             raise ValueError("give epochs or steps, and not both")
         if self.lists_per_step % self.lists_per_forward:
             raise ValueError("lists_per_step must be a multiple of lists_per_forward")
+        if self.lists_per_forward % self.data.lists_together:
+            raise ValueError("lists_per_forward must be a multiple of data.lists_together")
         return self

@@ -123,9 +123,16 @@ def _tail_ends(batch: Batch) -> Sequence[int]:
 def _attention(
     q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, plan: Any, scale: float
 ) -> torch.Tensor:
-    """Under autocast the rotary tables keep fp32 where the weights do; values come as bf16."""
-    dtype = v_TKD.dtype
-    return TORCH.block_attention(q_THD.to(dtype), k_TKD.to(dtype), v_TKD, plan, scale)
+    """In one dtype: under autocast the rotary tables keep fp32 where the weights do, values do not.
+
+    In fp32 on the CPU, where bf16 attention's backward pass takes twice as long (LOG.md).
+    """
+    dtype = torch.float32 if v_TKD.device.type == "cpu" else v_TKD.dtype
+    with torch.autocast(v_TKD.device.type, enabled=False):
+        out_THD = TORCH.block_attention(
+            q_THD.to(dtype), k_TKD.to(dtype), v_TKD.to(dtype), plan, scale
+        )
+    return out_THD.to(v_TKD.dtype)
 
 
 def _span_lse(

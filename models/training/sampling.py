@@ -18,35 +18,42 @@ _BLOCK = 10
 class ListOrder:
     """The order of lists over all epochs.
 
-    Every source gives its share of an epoch. It goes through its own lists in a new random order
-    each time it has given them all; the epoch mixes the sources' shares at random.
+    It is an order of groups of lists_together neighbours. Every source gives its share of an
+    epoch. It goes through its own groups in a new random order each time it has given them all;
+    the epoch mixes the sources' shares at random.
 
     Args:
         sizes: lists of each source.
         shares: lists that each source gives to an epoch.
         seed: of the run.
+        lists_together: neighbours of a group; divides sizes and shares.
 
     Attributes:
         lists_per_epoch: sum of the shares.
     """
 
-    def __init__(self, sizes: Sequence[int], shares: Sequence[int], seed: int) -> None:
-        self._sizes = sizes
-        self._shares = shares
+    def __init__(
+        self, sizes: Sequence[int], shares: Sequence[int], seed: int, *, lists_together: int = 1
+    ) -> None:
+        self._together = lists_together
+        self._sizes = [size // lists_together for size in sizes]
+        self._shares = [share // lists_together for share in shares]
         self._seed = seed
-        self._starts = [0, *accumulate(shares)]
-        self.lists_per_epoch = self._starts[-1]
+        self._starts = [0, *accumulate(self._shares)]
+        self.lists_per_epoch = sum(shares)
         # Neighbours in a run need the same few orders.
         self._shuffled = lru_cache(maxsize=4 * len(sizes) + 4)(self._shuffle)
 
     def at(self, position: int) -> tuple[int, int]:
         """Source and list (of that source) that stand at a position of the run, from 0."""
-        epoch, place = divmod(position, self.lists_per_epoch)
-        slot = self._shuffled(f"epoch {epoch}", self.lists_per_epoch)[place]
+        group, member = divmod(position, self._together)
+        epoch, place = divmod(group, self._starts[-1])
+        slot = self._shuffled(f"epoch {epoch}", self._starts[-1])[place]
         source = max(i for i, start in enumerate(self._starts[:-1]) if start <= slot)
         given = epoch * self._shares[source] + slot - self._starts[source]
         cycle, place = divmod(given, self._sizes[source])
-        return source, self._shuffled(f"source {source} {cycle}", self._sizes[source])[place]
+        group = self._shuffled(f"source {source} {cycle}", self._sizes[source])[place]
+        return source, group * self._together + member
 
     def _shuffle(self, name: str, size: int) -> list[int]:
         order = list(range(size))
@@ -55,8 +62,8 @@ class ListOrder:
 
 
 def held_out(num_lists: int, num_held_out: int) -> list[int]:
-    """Evenly spaced blocks of neighbours, ascending; at most half of the lists."""
-    wanted = min(num_held_out, num_lists // 2)
+    """Evenly spaced blocks of neighbours, ascending."""
+    wanted = min(num_held_out, num_lists)
     num_blocks = -(-wanted // _BLOCK)
     starts = [i * num_lists // num_blocks for i in range(num_blocks)]
     spread = [start + j for j in range(_BLOCK) for start in starts if start + j < num_lists]

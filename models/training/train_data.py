@@ -1,5 +1,6 @@
 """The lists of a run: read, validated, split into training and validation, put in order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +49,11 @@ def open_data(config: TrainConfig, maker: ExampleMaker, cache_dir: Path) -> Trai
         raise DataError(faults)
     validation, training = [], []
     for source, table in zip(config.data.sources, tables, strict=True):
-        validation.append(held_out(len(table), source.validation_lists))
+        most = len(table) if source.lists_per_epoch == 0 else len(table) // 2
+        validation.append(held_out(len(table), min(source.validation_lists, most)))
         out = set(validation[-1])
         training.append([row for row in range(len(table)) if row not in out])
-    sizes = [len(rows) for rows in training]
-    shares = [
-        source.lists_per_epoch or size
-        for source, size in zip(config.data.sources, sizes, strict=True)
-    ]
-    order = ListOrder(sizes, shares, config.seed)
+    order = _order(config, [len(rows) for rows in training])
     num_steps = config.steps or int(
         (config.epochs or 0) * order.lists_per_epoch // config.lists_per_step
     )
@@ -75,6 +72,26 @@ def open_data(config: TrainConfig, maker: ExampleMaker, cache_dir: Path) -> Trai
     )
     held_out_examples = HeldOutExamples(tables, validation, maker, seed=config.seed)
     return TrainData(examples, held_out_examples, num_steps, order.lists_per_epoch)
+
+
+def _order(config: TrainConfig, sizes: Sequence[int]) -> ListOrder:
+    """The order of lists over the run.
+
+    Raises:
+        ConfigError: a source's lists or its share of an epoch are no multiple of lists_together.
+    """
+    together = config.data.lists_together
+    shares = [
+        size if source.lists_per_epoch is None else source.lists_per_epoch
+        for source, size in zip(config.data.sources, sizes, strict=True)
+    ]
+    for source, size, share in zip(config.data.sources, sizes, shares, strict=True):
+        if share % together or (share and size % together):
+            raise ConfigError(
+                f"{source.path or source.hub} gives {share} of its {size} lists to an epoch; both "
+                f"must be multiples of data.lists_together = {together}"
+            )
+    return ListOrder(sizes, shares, config.seed, lists_together=together)
 
 
 def _open_tables(config: TrainConfig, cache_dir: Path) -> tuple[list[ListTable], list[str]]:

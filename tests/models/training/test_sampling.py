@@ -36,12 +36,21 @@ def test_a_share_larger_than_the_source_repeats_it() -> None:
     assert sorted(counts.values()) == [2, 2, 3]
 
 
+def test_neighbours_stay_together() -> None:
+    order = ListOrder([6, 5, 4], [6, 0, 8], seed=1, lists_together=2)
+    places = positions(order, 0)
+    assert len(places) == order.lists_per_epoch == 14
+    pairs = [places[i : i + 2] for i in range(0, 14, 2)]
+    assert all((a[0], a[1] + 1) == b and a[1] % 2 == 0 for a, b in pairs)
+    assert Counter(places) == Counter({(0, i): 1 for i in range(6)} | {(2, i): 2 for i in range(4)})
+
+
 @pytest.mark.parametrize(
-    ("num_lists", "num_held_out"), [(100, 0), (100, 1), (100, 25), (7, 3), (10, 10), (1, 1)]
+    ("num_lists", "num_held_out"), [(100, 0), (100, 1), (100, 25), (7, 3), (10, 10), (1, 2)]
 )
-def test_held_out_lists_are_as_many_as_asked_up_to_half(num_lists: int, num_held_out: int) -> None:
+def test_held_out_lists_are_as_many_as_asked(num_lists: int, num_held_out: int) -> None:
     rows = held_out(num_lists, num_held_out)
-    assert len(set(rows)) == len(rows) == min(num_held_out, num_lists // 2)
+    assert len(set(rows)) == len(rows) == min(num_held_out, num_lists)
     assert all(0 <= row < num_lists for row in rows)
 
 
