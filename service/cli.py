@@ -1,9 +1,10 @@
-"""The command blockrank-server: serve, rerank, info."""
+"""The command blockrank-server: serve, rerank, info, train."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, get_args
 
 from pydantic import ValidationError
@@ -38,6 +39,15 @@ _INFO_EXAMPLES = """examples:
 
 Reads the settings and, where it is at hand, the card; --load opens the model too.
 exit codes: 0 ok, 1 card or model failure, 2 wrong flag or setting"""
+
+_TRAIN_EXAMPLES = """examples:
+  blockrank-server train my.yaml
+  blockrank-server train my.yaml --set output=runs/2 --set loss.temperature=0.1
+  blockrank-server train my.yaml --resume
+  accelerate launch --multi_gpu -m blockrank_server.service train my.yaml
+
+models/TRAINING.md lists the keys of the config. Needs pip install 'blockrank-server[train]'.
+exit codes: 0 ok, 1 model or training failure, 2 wrong usage, config or data"""
 
 
 class UsageError(Exception):
@@ -118,20 +128,24 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=command)
-        _add_model_flags(added)
         return added
 
     serve = add("serve", _serve, "Answer POST /rerank over HTTP.", _SERVE_EXAMPLES)
+    _add_model_flags(serve)
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on; 0 picks a free one (8000)")
     rerank = add("rerank", _rerank, "Rank the lines of a file for a query.", _RERANK_EXAMPLES)
+    _add_model_flags(rerank)
     rerank.add_argument("file", metavar="FILE", nargs="?", default="-", help="- is standard input")
     rerank.add_argument("--query", required=True, help="what the documents are ranked for")
     rerank.add_argument("--top-n", type=_positive, metavar="N", help="results to print (all)")
     rerank.add_argument("--format", choices=("lines", "jsonl"), help="instead of by FILE's name")
     rerank.add_argument("--json", action="store_true", help="print JSON instead of a table")
     info = add("info", _info, "Print settings, card and model as JSON.", _INFO_EXAMPLES)
+    _add_model_flags(info)
     info.add_argument("--load", action="store_true", help="open the model, to tell how it runs")
+    train = add("train", _train, "Train a ranker on lists with known answers.", _TRAIN_EXAMPLES)
+    _add_train_arguments(train)
     return parser
 
 
@@ -146,6 +160,25 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a hub repository")
     parser.add_argument(
         "--offline", action="store_true", default=None, help="fetch nothing from the hub"
+    )
+
+
+def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="assignments",
+        action="append",
+        default=[],
+        help="a key of the config, such as loss.temperature=0.1; may be repeated",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="CHECKPOINT",
+        nargs="?",
+        const="",
+        help="go on from a checkpoint of this run; the latest if none is named",
     )
 
 
@@ -171,3 +204,9 @@ def _info(options: argparse.Namespace) -> int:
     from blockrank_server.service.cli_info import print_info  # noqa: PLC0415
 
     return print_info(read_settings(options), is_loading=options.load)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_train import run_training  # noqa: PLC0415
+
+    return run_training(options)

@@ -8,7 +8,7 @@ from blockrank_server.models.errors import CardError, CheckpointError, InputErro
 from blockrank_server.service import cli, cli_rerank
 from blockrank_server.service.cli import main
 
-COMMANDS = ("serve", "rerank", "info")
+COMMANDS = ("serve", "rerank", "info", "train")
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
