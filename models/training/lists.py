@@ -54,6 +54,19 @@ def parse_row(
         RowError: a field is missing or of another type, an answer is no document of the list, or
             a judgement or score is missing.
     """
+    return _judged(parse_list(row, where), row, qrels, teacher)
+
+
+def parse_list(row: Any, where: str) -> TrainingList:
+    """The query and documents of a row, without what is known of their relevance.
+
+    Args:
+        row: {query, documents} and perhaps query_id.
+        where: file and line.
+
+    Raises:
+        RowError: a field is missing or of another type.
+    """
     if not isinstance(row, Mapping):
         raise RowError("is no JSON object")
     query = row.get("query")
@@ -66,7 +79,7 @@ def parse_row(
     doc_ids, titles, texts = zip(*documents, strict=True)
     if len(set(doc_ids)) != len(doc_ids):
         raise RowError("documents holds a doc_id twice")
-    found = TrainingList(
+    return TrainingList(
         where=where,
         query_id=where.rpartition(":")[2] if query_id is None else str(query_id),
         query=query,
@@ -76,7 +89,18 @@ def parse_row(
         relevance=(),
         teacher=None,
     )
-    return _judged(found, row, qrels, teacher)
+
+
+def parse_answers(row: Mapping[str, Any], doc_ids: Sequence[str]) -> list[str]:
+    """The doc_ids that answer_ids names, by doc_id or by index.
+
+    Raises:
+        RowError: an answer is no document of the list.
+    """
+    answers = [_answer(a, i) for i, a in enumerate(_items(row, "answer_ids"))]
+    if missing := [i for i, answer in enumerate(answers) if answer not in doc_ids]:
+        raise RowError(f"answer_ids[{missing[0]}] is no document of the list")
+    return answers
 
 
 def _judged(
@@ -92,9 +116,7 @@ def _judged(
         if not any(r > 0 for r in relevance):
             raise RowError("no document of the list is relevant by the qrels")
     else:
-        answers = [_answer(a, i) for i, a in enumerate(_items(row, "answer_ids"))]
-        if missing := [i for i, answer in enumerate(answers) if answer not in doc_ids]:
-            raise RowError(f"answer_ids[{missing[0]}] is no document of the list")
+        answers = parse_answers(row, doc_ids)
         if not answers:
             raise RowError("answer_ids is empty")
         relevance = tuple(int(doc_id in answers) for doc_id in doc_ids)
