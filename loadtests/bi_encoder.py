@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,9 +115,8 @@ def as_tsv(x: Shortlist, scores: list[tuple[str, float]], tag: str) -> str:
 
 def write(path: Path, text: str) -> None:
     """The whole file or none."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_text(text, encoding="utf-8")
     os.replace(scratch, path)
 
 

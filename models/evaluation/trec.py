@@ -1,7 +1,6 @@
 """TREC run files: query, Q0, document, rank, score, tag."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,16 +20,12 @@ def ranked(doc_ids: Sequence[str], scores: Sequence[float]) -> Ranking:
 def write_run(path: Path, run: Mapping[str, Ranking], tag: str) -> None:
     """Write a run, all of it or nothing. Columns are parted by tabs: ids may hold spaces."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            for query_id, ranking in run.items():
-                for rank, (doc_id, score) in enumerate(ranking, 1):
-                    file.write(f"{query_id}\tQ0\t{doc_id}\t{rank}\t{score!r}\t{tag}\n")
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
+    scratch = path.with_name(f".{path.name}.part")
+    with scratch.open("w", encoding="utf-8") as file:
+        for query_id, ranking in run.items():
+            for rank, (doc_id, score) in enumerate(ranking, 1):
+                file.write(f"{query_id}\tQ0\t{doc_id}\t{rank}\t{score!r}\t{tag}\n")
+    os.replace(scratch, path)
 
 
 def read_run(path: Path) -> Run:

@@ -189,7 +189,7 @@ def test_the_card_of_chosen_heads_opens(
 def test_layers_the_model_lacks_are_refused(
     tmp_path: Path, lists: Path, model: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "card.json"
+    out = tmp_path / "new.json"
     code, error = faults(["select-heads", lists, *model, "--out", out, "--layers", "0-99"], capsys)
     assert code == 2
     assert "--layers ends at 99" in error

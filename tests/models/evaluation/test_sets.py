@@ -47,7 +47,7 @@ def test_qrels_beside_the_long_form_win_over_its_answers(tmp_path: Path) -> None
     ("row", "reason"),
     [
         (ROW | {"documents": []}, "documents is empty"),
-        (ROW | {"answer_ids": ["c"]}, "answer_ids[0] is no document of the list"),
+        (ROW | {"query_id": "q2", "answer_ids": ["c"]}, "answer_ids[0] is no document of the list"),
         (ROW, "query_id stands in an earlier line too"),
     ],
 )
