@@ -8,7 +8,7 @@ from pathlib import Path
 from blockrank_server.service.cli import OK, UsageError
 
 # Distributions of the extra "train", by the module each brings.
-_NEEDED = ("datasets", "peft", "pyarrow")
+_NEEDED = ("datasets", "peft")
 
 
 def run_training(options: argparse.Namespace) -> int:

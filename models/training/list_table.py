@@ -2,17 +2,13 @@
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
-from filelock import FileLock
+from datasets.exceptions import DatasetGenerationError
 
 from blockrank_server.models.training.config import Source
 from blockrank_server.models.training.errors import DataError
@@ -20,19 +16,17 @@ from blockrank_server.models.training.lists import TrainingList
 from blockrank_server.models.training.sources import find_files, read_lists
 
 # Part of a table's name: raise it when what is written, or what is valid, changes.
-_FORMAT = 1
-_ROWS_AT_ONCE = 256
-_SCHEMA = pa.schema(
-    [
-        ("where", pa.string()),
-        ("query_id", pa.string()),
-        ("query", pa.string()),
-        ("doc_ids", pa.list_(pa.string())),
-        ("titles", pa.list_(pa.string())),
-        ("texts", pa.list_(pa.large_string())),
-        ("relevance", pa.list_(pa.int32())),
-        ("teacher", pa.list_(pa.float64())),
-    ]
+_FORMAT = 2
+_STRING, _STRINGS = datasets.Value("string"), datasets.List(datasets.Value("string"))
+_FEATURES = datasets.Features(
+    where=_STRING,
+    query_id=_STRING,
+    query=_STRING,
+    doc_ids=_STRINGS,
+    titles=_STRINGS,
+    texts=datasets.List(datasets.Value("large_string")),
+    relevance=datasets.List(datasets.Value("int32")),
+    teacher=datasets.List(datasets.Value("float64")),
 )
 
 
@@ -41,7 +35,7 @@ class ListTable(Sequence[TrainingList]):
 
     Args:
         name: of the source, for metrics.
-        rows: of the schema above.
+        rows: of the features above.
     """
 
     def __init__(self, name: str, rows: datasets.Dataset) -> None:
@@ -58,8 +52,13 @@ class ListTable(Sequence[TrainingList]):
         }
         return TrainingList(**fields)
 
-    def check(self, *, min_relevance: int, needs_teacher: bool) -> None:
-        """Refuse lists without a positive, or without the teacher's scores where those are needed.
+    def check(self, *, min_relevance: int, needs_answers: bool, needs_teacher: bool) -> None:
+        """Refuse lists that lack what the loss compares with.
+
+        Args:
+            min_relevance: of an answer.
+            needs_answers: whether there must be an answer, and a document that is none.
+            needs_teacher: whether there must be a teacher's scores.
 
         Raises:
             DataError: naming file and line of each.
@@ -67,8 +66,11 @@ class ListTable(Sequence[TrainingList]):
         columns = self._rows.select_columns(["where", "relevance", "teacher"])[:]
         faults = []
         for where, relevance, teacher in zip(*columns.values(), strict=True):
-            if max(relevance) < min_relevance:
+            num_answers = sum(r >= min_relevance for r in relevance)
+            if needs_answers and not num_answers:
                 faults.append(f"{where}: no document has relevance {min_relevance} or more")
+            if needs_answers and num_answers == len(relevance):
+                faults.append(f"{where}: every document is an answer, nothing to tell them from")
             if needs_teacher and teacher is None:
                 faults.append(f"{where}: no teacher_scores, which loss.distillation needs")
         if faults:
@@ -86,44 +88,20 @@ def open_table(source: Source, root: Path, cache_dir: Path) -> ListTable:
     Raises:
         DataError: by file and line.
     """
-    name = _name(source)
     files = find_files(source, root)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        return map(asdict, read_lists(source, files))
+
     if source.hub:  # versions of a hub's set are the business of the library's own cache
-        return ListTable(name, _in_memory(read_lists(source, files)))
+        return ListTable(source.hub, datasets.Dataset.from_list(list(rows()), features=_FEATURES))
     state = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files.all()]
     key = hashlib.sha256(json.dumps([_FORMAT, state]).encode()).hexdigest()[:32]
-    path = cache_dir / f"{key}.arrow"
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # one process of a run reads, the others wait
-        if not path.exists():
-            _write(path, read_lists(source, files))
-    return ListTable(name, datasets.Dataset.from_file(str(path)))
-
-
-def _name(source: Source) -> str:
-    if source.hub:
-        return source.hub
-    return Path(str(source.path)).name.removesuffix(".gz").removesuffix(".jsonl")
-
-
-def _batches(lists: Iterable[TrainingList]) -> Iterator[pa.RecordBatch]:
-    left = iter(lists)
-    while chunk := list(islice(left, _ROWS_AT_ONCE)):
-        yield pa.RecordBatch.from_pylist([asdict(x) for x in chunk], schema=_SCHEMA)
-
-
-def _in_memory(lists: Iterable[TrainingList]) -> datasets.Dataset:
-    return datasets.Dataset(pa.Table.from_batches(_batches(lists), _SCHEMA))
-
-
-def _write(path: Path, lists: Iterable[TrainingList]) -> None:
-    """All lists or no file: a process may be killed meanwhile."""
-    handle, scratch = tempfile.mkstemp(prefix=".", suffix=".arrow", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, _SCHEMA) as writer:
-            for batch in _batches(lists):
-                writer.write_batch(batch)
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
+    try:  # one process of a run reads, the others wait; what a kill leaves half written is not used
+        table = datasets.Dataset.from_generator(
+            rows, features=_FEATURES, cache_dir=str(cache_dir), fingerprint=key
+        )
+    except DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+    name = Path(str(source.path)).name.removesuffix(".gz").removesuffix(".jsonl")
+    return ListTable(name, table)

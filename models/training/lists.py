@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -45,7 +45,8 @@ def parse_row(
     """A training list from a row of BlockRank's format.
 
     Args:
-        row: {query, documents, answer_ids} and perhaps query_id and teacher_scores.
+        row: {query, documents, answer_ids} and perhaps query_id and teacher_scores. With a
+            teacher's scores answer_ids may be missing: then no document is known to be relevant.
         where: file and line.
         qrels: take the place of answer_ids.
         teacher: takes the place of teacher_scores.
@@ -54,7 +55,22 @@ def parse_row(
         RowError: a field is missing or of another type, an answer is no document of the list, or
             a judgement or score is missing.
     """
-    return _judged(parse_list(row, where), row, qrels, teacher)
+    found = parse_list(row, where)
+    doc_ids = found.doc_ids
+    scores = _teacher(
+        row, doc_ids, teacher.get(found.query_id, {}) if teacher is not None else None
+    )
+    if qrels is not None:
+        judged = qrels.get(found.query_id, {})
+        relevance = tuple(int(judged.get(doc_id, 0)) for doc_id in doc_ids)
+    elif scores is not None and row.get("answer_ids") is None:
+        relevance = (0,) * len(doc_ids)
+    else:
+        answers = parse_answers(row, doc_ids)
+        if not answers:
+            raise RowError("answer_ids is empty")
+        relevance = tuple(int(doc_id in answers) for doc_id in doc_ids)
+    return replace(found, relevance=relevance, teacher=scores)
 
 
 def parse_list(row: Any, where: str) -> TrainingList:
@@ -73,65 +89,30 @@ def parse_list(row: Any, where: str) -> TrainingList:
     if not isinstance(query, str) or not query.strip():
         raise RowError("query is missing or empty")
     query_id = row.get("query_id")
+    query_id = where.rpartition(":")[2] if query_id is None else str(query_id)
     documents = [_document(d, i) for i, d in enumerate(_items(row, "documents"))]
     if not documents:
         raise RowError("documents is empty")
     doc_ids, titles, texts = zip(*documents, strict=True)
     if len(set(doc_ids)) != len(doc_ids):
         raise RowError("documents holds a doc_id twice")
-    return TrainingList(
-        where=where,
-        query_id=where.rpartition(":")[2] if query_id is None else str(query_id),
-        query=query,
-        doc_ids=doc_ids,
-        titles=titles,
-        texts=texts,
-        relevance=(),
-        teacher=None,
-    )
+    return TrainingList(where, query_id, query, doc_ids, titles, texts, (), None)
 
 
-def parse_answers(row: Mapping[str, Any], doc_ids: Sequence[str]) -> list[str]:
-    """The doc_ids that answer_ids names, by doc_id or by index.
+def parse_answers(row: Mapping[str, Any], doc_ids: Sequence[str]) -> set[str]:
+    """The doc_ids that answer_ids names, by doc_id or by index; there may be none.
 
     Raises:
         RowError: an answer is no document of the list.
     """
-    answers = [_answer(a, i) for i, a in enumerate(_items(row, "answer_ids"))]
-    if missing := [i for i, answer in enumerate(answers) if answer not in doc_ids]:
-        raise RowError(f"answer_ids[{missing[0]}] is no document of the list")
-    return answers
-
-
-def _judged(
-    found: TrainingList,
-    row: Mapping[str, Any],
-    qrels: Judgements | None,
-    teacher: Judgements | None,
-) -> TrainingList:
-    doc_ids = found.doc_ids
-    if qrels is not None:
-        judged = qrels.get(found.query_id, {})
-        relevance = tuple(int(judged.get(doc_id, 0)) for doc_id in doc_ids)
-        if not any(r > 0 for r in relevance):
-            raise RowError("no document of the list is relevant by the qrels")
-    else:
-        answers = parse_answers(row, doc_ids)
-        if not answers:
-            raise RowError("answer_ids is empty")
-        relevance = tuple(int(doc_id in answers) for doc_id in doc_ids)
-    if all(r > 0 for r in relevance):
-        raise RowError("every document is an answer: there is nothing to tell them from")
-    return TrainingList(
-        where=found.where,
-        query_id=found.query_id,
-        query=found.query,
-        doc_ids=doc_ids,
-        titles=found.titles,
-        texts=found.texts,
-        relevance=relevance,
-        teacher=_teacher(found, row, teacher),
-    )
+    found = set()
+    for i, answer in enumerate(_items(row, "answer_ids")):
+        if isinstance(answer, bool) or not isinstance(answer, str | int):
+            raise RowError(f"answer_ids[{i}] is neither a doc_id nor an index")
+        if str(answer) not in doc_ids:
+            raise RowError(f"answer_ids[{i}] is no document of the list")
+        found.add(str(answer))
+    return found
 
 
 def _items(row: Mapping[str, Any], field: str) -> Sequence[Any]:
@@ -155,30 +136,21 @@ def _document(document: Any, index: int) -> tuple[str, str, str]:
     return str(index if doc_id is None else doc_id), title or "", document["text"]
 
 
-def _answer(answer: Any, index: int) -> str:
-    if isinstance(answer, bool) or not isinstance(answer, str | int):
-        raise RowError(f"answer_ids[{index}] is neither a doc_id nor an index")
-    return str(answer)
-
-
 def _teacher(
-    found: TrainingList, row: Mapping[str, Any], teacher: Judgements | None
+    row: Mapping[str, Any], doc_ids: Sequence[str], scores: Mapping[str, float] | None
 ) -> tuple[float, ...] | None:
-    if teacher is not None:
-        scores = teacher.get(found.query_id, {})
-        if missing := [i for i, doc_id in enumerate(found.doc_ids) if doc_id not in scores]:
+    """Scores out of the teacher's file, else of the row, else None."""
+    if scores is not None:
+        if missing := [i for i, doc_id in enumerate(doc_ids) if doc_id not in scores]:
             raise RowError(f"the teacher has no score for documents[{missing[0]}]")
-        return tuple(scores[doc_id] for doc_id in found.doc_ids)
+        return tuple(scores[doc_id] for doc_id in doc_ids)
     if row.get("teacher_scores") is None:
         return None
     values = _items(row, "teacher_scores")
-    if len(values) != len(found.doc_ids):
-        raise RowError(f"teacher_scores holds {len(values)}, documents {len(found.doc_ids)}")
+    if len(values) != len(doc_ids):
+        raise RowError(f"teacher_scores holds {len(values)}, documents {len(doc_ids)}")
     for i, value in enumerate(values):
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value):
             raise RowError(f"teacher_scores[{i}] is no finite number")
     return tuple(map(float, values))

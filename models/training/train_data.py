@@ -86,6 +86,7 @@ def _open_tables(config: TrainConfig, cache_dir: Path) -> tuple[list[ListTable],
             table = open_table(source, config.data.root.expanduser(), cache_dir)
             table.check(
                 min_relevance=config.data.min_relevance,
+                needs_answers=config.loss.contrastive + config.loss.lm > 0,
                 needs_teacher=config.loss.distillation > 0,
             )
             tables.append(table)

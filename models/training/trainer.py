@@ -78,8 +78,8 @@ class RankTrainer(Trainer):  # type: ignore[misc]
         # Read after the backward pass is launched: before it, a GPU would have to be waited for.
         if not math.isfinite(loss.item()):
             self._stop("loss", loss.item())
-        self._window.add(_means(batch, self._found), len(batch.examples))
-        self._window.add({"tokens": float(batch.packed.num_tokens)})
+        _add(self._window, batch, self._found)
+        self._window.add({"tokens": batch.packed.num_tokens, "lists": len(batch.examples)})
         return loss
 
     def compute_loss(
@@ -116,8 +116,7 @@ class RankTrainer(Trainer):  # type: ignore[misc]
         found = RunningMeans()
         with torch.no_grad():
             for batch in self._held_out_batches():
-                for name, value in _by_source(batch, self.model(batch)):
-                    found.add({name: value})
+                _add(found, batch, self.model(batch), by_source=True)
         self.model.train()
         metrics = _with_mean_of_sources(means(gather_object([found.take()])))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
@@ -142,12 +141,9 @@ class RankTrainer(Trainer):  # type: ignore[misc]
             parts = gather_object([self._window.take()])
             seconds = time.perf_counter() - self._window_started
             self._window_started = time.perf_counter()
-            tokens = sum(part["tokens"][0] for part in parts)
-            lists = sum(part["rr"][1] for part in parts)
-            rates = {"lists_per_s": lists / seconds, "tokens_per_s": tokens / seconds}
-            found = means(parts)
-            del found["tokens"]
-            logs |= found | rates
+            for name in ("lists", "tokens"):
+                logs[f"{name}_per_s"] = sum(part.pop(name)[0] for part in parts) / seconds
+            logs |= means(parts)
         done = self.state.global_step * self._lists_per_step
         self.state.epoch = done / self._lists_per_epoch  # the Trainer takes a run for one epoch
         super().log(logs, start_time)
@@ -175,23 +171,15 @@ class RankTrainer(Trainer):  # type: ignore[misc]
             mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
 
 
-def _means(batch: Batch, found: BatchLoss) -> dict[str, float]:
-    """Losses and measures of a batch, mean over its lists."""
-    taken = RunningMeans()
+def _add(window: RunningMeans, batch: Batch, found: BatchLoss, *, by_source: bool = False) -> None:
+    """Take the losses of a batch into account, and the measures of its lists: by_source, named
+    name/source."""
+    window.add({name: x.item() for name, x in found["parts"].items()}, len(batch.examples))
     for example, scores in zip(batch.examples, found["scores"], strict=True):
-        taken.add(ranking_measures(scores.tolist(), example.relevance, example.positive))
-    return means([taken.take()]) | {name: x.item() for name, x in found["parts"].items()}
-
-
-def _by_source(batch: Batch, found: BatchLoss) -> Iterator[tuple[str, float]]:
-    """Measures of each list of a batch, named by its source; the losses for all of them."""
-    for name, loss in found["parts"].items():
-        for _ in batch.examples:
-            yield name, loss.item()
-    for example, scores in zip(batch.examples, found["scores"], strict=True):
-        measures = ranking_measures(scores.tolist(), example.relevance, example.positive)
-        for name, value in measures.items():
-            yield f"{name}/{example.source}", value
+        if any(example.positive):  # a teacher alone says of no document that it is relevant
+            measures = ranking_measures(scores.tolist(), example.relevance, example.positive)
+            end = f"/{example.source}" if by_source else ""
+            window.add({f"{name}{end}": value for name, value in measures.items()})
 
 
 def _with_mean_of_sources(metrics: dict[str, float]) -> dict[str, float]:

@@ -14,21 +14,9 @@ from blockrank_server.models.training.examples import Collator
 from blockrank_server.models.training.lists import parse_row
 from blockrank_server.models.training.run import train
 
-TOPICS = [
-    *("river", "bank", "money", "paris", "berlin", "music", "python", "garden", "engine", "doctor"),
-    *(
-        "planet",
-        "coffee",
-        "winter",
-        "tennis",
-        "violin",
-        "castle",
-        "bridge",
-        "orange",
-        "tiger",
-        "sun",
-    ),
-]
+WORDS = """river bank money paris berlin music python garden engine doctor
+planet coffee winter tennis violin castle bridge orange tiger sun"""
+TOPICS = WORDS.split()
 
 Row = dict[str, Any]
 

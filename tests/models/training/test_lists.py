@@ -76,7 +76,6 @@ BAD: dict[str, tuple[Any, str]] = {
     "answer of another type": (STRINGS | {"answer_ids": [True]}, r"answer_ids\[0\] is neither"),
     "no answers": (STRINGS | {"answer_ids": []}, "answer_ids is empty"),
     "answers missing": ({"query": "q", "documents": ["a"]}, "answer_ids is missing"),
-    "all answers": (STRINGS | {"answer_ids": [0, 1, 2]}, "every document is an answer"),
     "teacher of another length": (STRINGS | {"teacher_scores": [1]}, "teacher_scores holds 1, doc"),
     "teacher not finite": (
         STRINGS | {"teacher_scores": [1, float("nan"), 2]},
@@ -91,8 +90,11 @@ def test_other_rows_are_refused(row: Any, message: str) -> None:
         parse_row(row, "f:1")
 
 
-def test_lists_that_the_judgements_do_not_cover() -> None:
-    with pytest.raises(RowError, match="no document of the list is relevant by the qrels"):
-        parse_row(STRINGS, "f:1", qrels={"1": {"0": 0.0}})
+def test_with_a_teacher_answers_may_be_missing() -> None:
+    row = {k: v for k, v in STRINGS.items() if k != "answer_ids"}
+    assert parse_row(row | {"teacher_scores": [0, 1, 2]}, "f:1").relevance == (0, 0, 0)
+
+
+def test_documents_that_the_teacher_did_not_score() -> None:
     with pytest.raises(RowError, match=r"the teacher has no score for documents\[2\]"):
         parse_row(STRINGS, "f:1", teacher={"1": {"0": 3.0, "1": 2.0}})

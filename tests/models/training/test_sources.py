@@ -169,14 +169,18 @@ def test_lists_with_a_fault_leave_nothing_in_the_cache(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(DataError, match=r"bad\.jsonl:2: is no JSON object"):
             open_table(Source(path="bad.jsonl"), tmp_path, cache)
-    assert not list(cache.glob("*.arrow"))
+    assert not list(cache.rglob("*.arrow"))
 
 
 def test_what_the_config_asks_of_every_list(tmp_path: Path) -> None:
-    (tmp_path / "lists.jsonl").write_text(row(0, teacher_scores=[1, 2]) + row(1))
+    (tmp_path / "lists.jsonl").write_text(
+        row(0, teacher_scores=[1, 2]) + row(1) + row(2, answer_ids=[0, 1])
+    )
     table = open_table(Source(path="lists.jsonl"), tmp_path, tmp_path)
-    table.check(min_relevance=1, needs_teacher=False)
-    with pytest.raises(DataError, match=r"lists\.jsonl:2: no teacher_scores"):
-        table.check(min_relevance=1, needs_teacher=True)
+    table.check(min_relevance=9, needs_answers=False, needs_teacher=False)
+    with pytest.raises(DataError, match=r"^\S*lists\.jsonl:2: no teacher_scores.*:3: no teacher"):
+        table.check(min_relevance=1, needs_answers=False, needs_teacher=True)
+    with pytest.raises(DataError, match=r"^\S*lists\.jsonl:3: every document is an answer"):
+        table.check(min_relevance=1, needs_answers=True, needs_teacher=False)
     with pytest.raises(DataError, match=r"lists\.jsonl:1: no document has relevance 2 or more"):
-        table.check(min_relevance=2, needs_teacher=False)
+        table.check(min_relevance=2, needs_answers=True, needs_teacher=False)
