@@ -16,6 +16,7 @@ from blockrank_server.models.network import Network
 from blockrank_server.models.packing import pack
 from blockrank_server.models.placement import Placement
 from blockrank_server.models.prompt import Prompt
+from blockrank_server.models.request import Document
 from blockrank_server.models.text_tokenizer import TextTokenizer
 from blockrank_server.models.training.examples import with_answer
 from blockrank_server.models.training.whole_decoder import WholeDecoder, load_whole_decoder
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from tests.models.evaluation.conftest import MakeSet
 
 CPU = torch.device("cpu")
-DOCUMENTS = ["About the ocean.", "A bank.", "Some tree.", {"title": "Garden", "text": "Roses."}]
+DOCUMENTS: list[Document] = [
+    "About the ocean.",
+    "A bank.",
+    "Some tree.",
+    {"title": "Garden", "text": "Roses."},
+]
 
 
 @pytest.fixture
