@@ -5,12 +5,14 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.results import SetRow
 
 _SIZE = (8.0, 5.0)
 _DOTS_PER_INCH = 120
+_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def plot(
@@ -36,6 +38,10 @@ def _against_documents(title: str, measure: str, rows: Sequence[SetRow]) -> Figu
         axes.plot(counts, first, marker="x", linestyle=":", color=f"C{i}")
     axes.set_ylim(0, 1)
     axes.set_xscale("log")
+    most = max(r.mean_documents for r in rows)
+    axes.set_xticks([t for t in _TICKS if t < 2 * most], minor=False)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.plot([], [], color="black", marker="x", linestyle=":", label="first stage")
     return _with_legend(figure, axes)
 
@@ -55,7 +61,8 @@ def _calibration(title: str, rows: Sequence[SetRow]) -> Figure:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, label="calibrated")
     for i, (name, found) in enumerate(_by_set(rows).items()):
         bins = found[-1].calibration or []
-        axes.plot([b.score for b in bins], [b.relevant for b in bins], color=f"C{i}", label=name)
+        scores, relevant = [b.score for b in bins], [b.relevant for b in bins]
+        axes.plot(scores, relevant, marker="o", markersize=4, color=f"C{i}", label=name)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     return _with_legend(figure, axes)
