@@ -6,6 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from blockrank_server.kernels.choose import Backend
 from blockrank_server.kernels.upload import upload
@@ -129,6 +130,15 @@ class Engine:
             between_steps,
         )
         return reader, hidden_TC
+
+    def head_masses(self, requests: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
+        """[H, N] of every request: mass of each head read, lowest layer first, mean over signal
+        tokens.
+        """
+        with torch.inference_mode(), self._on_device():
+            masses = self.forward(pack(requests, self._card)).masses()
+            rows = [torch.cat([mass_HrN.mean(1) for mass_HrN in layers]) for layers in masses]
+            return [row.float().cpu().numpy() for row in rows]
 
     def _try_launch(
         self, requests: Sequence[EncodedRequest], between_steps: Callable[[], None] | None

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from blockrank_server.models.adapter import Adapter
@@ -162,6 +164,10 @@ class Ranker:
             DeviceMemoryError: neither the batch nor its halves fit the device.
         """
         return self._engine.score(batch)
+
+    def head_masses(self, batch: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
+        """[heads, N] of every request: what each head says alone, lowest layer first."""
+        return self._engine.head_masses(batch)
 
     def start(
         self,

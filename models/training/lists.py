@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -55,6 +55,34 @@ def parse_row(
         RowError: a field is missing or of another type, an answer is no document of the list, or
             a judgement or score is missing.
     """
+    found = parse_list(row, where)
+    doc_ids = found.doc_ids
+    scores = _teacher(
+        row, doc_ids, teacher.get(found.query_id, {}) if teacher is not None else None
+    )
+    if qrels is not None:
+        judged = qrels.get(found.query_id, {})
+        relevance = tuple(int(judged.get(doc_id, 0)) for doc_id in doc_ids)
+    elif scores is not None and row.get("answer_ids") is None:
+        relevance = (0,) * len(doc_ids)
+    else:
+        answers = parse_answers(row, doc_ids)
+        if not answers:
+            raise RowError("answer_ids is empty")
+        relevance = tuple(int(doc_id in answers) for doc_id in doc_ids)
+    return replace(found, relevance=relevance, teacher=scores)
+
+
+def parse_list(row: Any, where: str) -> TrainingList:
+    """The query and documents of a row, without what is known of their relevance.
+
+    Args:
+        row: {query, documents} and perhaps query_id.
+        where: file and line.
+
+    Raises:
+        RowError: a field is missing or of another type.
+    """
     if not isinstance(row, Mapping):
         raise RowError("is no JSON object")
     query = row.get("query")
@@ -68,15 +96,23 @@ def parse_row(
     doc_ids, titles, texts = zip(*documents, strict=True)
     if len(set(doc_ids)) != len(doc_ids):
         raise RowError("documents holds a doc_id twice")
-    scores = _teacher(row, doc_ids, teacher.get(query_id, {}) if teacher is not None else None)
-    if qrels is not None:
-        judged = qrels.get(query_id, {})
-        relevance = tuple(int(judged.get(doc_id, 0)) for doc_id in doc_ids)
-    elif scores is not None and row.get("answer_ids") is None:
-        relevance = (0,) * len(doc_ids)
-    else:
-        relevance = _answers(row, doc_ids)
-    return TrainingList(where, query_id, query, doc_ids, titles, texts, relevance, scores)
+    return TrainingList(where, query_id, query, doc_ids, titles, texts, (), None)
+
+
+def parse_answers(row: Mapping[str, Any], doc_ids: Sequence[str]) -> set[str]:
+    """The doc_ids that answer_ids names, by doc_id or by index; there may be none.
+
+    Raises:
+        RowError: an answer is no document of the list.
+    """
+    found = set()
+    for i, answer in enumerate(_items(row, "answer_ids")):
+        if isinstance(answer, bool) or not isinstance(answer, str | int):
+            raise RowError(f"answer_ids[{i}] is neither a doc_id nor an index")
+        if str(answer) not in doc_ids:
+            raise RowError(f"answer_ids[{i}] is no document of the list")
+        found.add(str(answer))
+    return found
 
 
 def _items(row: Mapping[str, Any], field: str) -> Sequence[Any]:
@@ -98,20 +134,6 @@ def _document(document: Any, index: int) -> tuple[str, str, str]:
     if isinstance(doc_id, bool) or not isinstance(doc_id, str | int | None):
         raise RowError(f"documents[{index}].doc_id is neither a string nor a number")
     return str(index if doc_id is None else doc_id), title or "", document["text"]
-
-
-def _answers(row: Mapping[str, Any], doc_ids: Sequence[str]) -> tuple[int, ...]:
-    """1 for each document that answer_ids names, 0 for the others."""
-    found = set()
-    for i, answer in enumerate(_items(row, "answer_ids")):
-        if isinstance(answer, bool) or not isinstance(answer, str | int):
-            raise RowError(f"answer_ids[{i}] is neither a doc_id nor an index")
-        if str(answer) not in doc_ids:
-            raise RowError(f"answer_ids[{i}] is no document of the list")
-        found.add(str(answer))
-    if not found:
-        raise RowError("answer_ids is empty")
-    return tuple(int(doc_id in found) for doc_id in doc_ids)
 
 
 def _teacher(

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from blockrank_server.models.training.config import Source
 from blockrank_server.models.training.errors import DataError
 from blockrank_server.models.training.judgements import read_lines, read_qrels, read_teacher
 from blockrank_server.models.training.lists import RowError, TrainingList, parse_row
 
-_LISTS, _PASSAGES, _QRELS = ".lists.jsonl.gz", ".passages.jsonl.gz", ".qrels.tsv"
+LISTS, PASSAGES, QRELS = ".lists.jsonl.gz", ".passages.jsonl.gz", ".qrels.tsv"
+"""What follows a set's name."""
 # So many faults are told at once, then reading stops.
 _MAX_FAULTS = 100
 
@@ -60,11 +59,11 @@ def find_files(source: Source, root: Path) -> Files:
         return _existing(Files(lists, None, qrels, teacher))
     if path.suffix in (".gz", ".jsonl"):
         return _existing(Files((path,), None, qrels, teacher))
-    beside = path.with_name(path.name + _QRELS)
+    beside = path.with_name(path.name + QRELS)
     return _existing(
         Files(
-            (path.with_name(path.name + _LISTS),),
-            path.with_name(path.name + _PASSAGES),
+            (path.with_name(path.name + LISTS),),
+            path.with_name(path.name + PASSAGES),
             qrels or (beside if beside.exists() else None),
             teacher,
         )
@@ -80,7 +79,7 @@ def read_lists(source: Source, files: Files) -> Iterator[TrainingList]:
     qrels = read_qrels(files.qrels) if files.qrels else None
     teacher = read_teacher(files.teacher) if files.teacher else None
     faults: list[str] = []
-    for where, row in _hub_rows(source) if source.hub else _file_rows(files):
+    for where, row in _hub_rows(source) if source.hub else file_rows(files):
         try:
             if isinstance(row, RowError):
                 raise row
@@ -99,7 +98,12 @@ def _existing(files: Files) -> Files:
     return files
 
 
-def _file_rows(files: Files) -> Rows:
+def file_rows(files: Files) -> Rows:
+    """Where each row stands, and the row with its documents, or the RowError that it is.
+
+    Raises:
+        DataError: a file cannot be read or is empty; a passage has no doc_id.
+    """
     passages = dict(_passages(files.passages)) if files.passages else None
     for path in files.lists:
         number = 0
@@ -139,6 +143,9 @@ def _with_documents(row: Any, passages: dict[str, dict[str, Any]]) -> Any:
 
 
 def _hub_rows(source: Source) -> Rows:
+    # Here and not on top: evaluation reads files without it.
+    import datasets  # noqa: PLC0415
+
     try:
         rows = datasets.load_dataset(source.hub, source.subset, split=source.split)
     except Exception as error:  # datasets raises errors of many kinds, its hub client of more

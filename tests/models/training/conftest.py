@@ -2,11 +2,12 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from blockrank_server.models.training.base_model import BaseModel
 from blockrank_server.models.training.config import TrainConfig
@@ -19,6 +20,15 @@ planet coffee winter tennis violin castle bridge orange tiger sun"""
 TOPICS = WORDS.split()
 
 Row = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The tiny model's products are too small to share."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 def toy_row(number: int, num_documents: int = 6) -> Row:
@@ -45,12 +55,14 @@ def toy_lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_model(tmp_path: Path, fixtures: Path, blockrank_card: Row) -> Path:
-    """The golden Mistral checkpoint with a card of its own, in fp32 as stored."""
+    """The golden Mistral checkpoint, in fp32 as stored; its card says little in the prompt."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (folder / name).symlink_to(fixtures / "blockrank" / name)
-    (folder / "rerank_card.json").write_text(json.dumps(blockrank_card))
+    start, *_ = blockrank_card["prompt"]["prefix"]
+    prompt = blockrank_card["prompt"] | {"prefix": [start, {"text": "Query: {query}"}]}
+    (folder / "rerank_card.json").write_text(json.dumps(blockrank_card | {"prompt": prompt}))
     return folder
 
 

@@ -38,47 +38,23 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_saved(
     assert not (config.output / ADAPTER).exists()
 
 
-def test_what_is_wrong_is_told_before_any_training(
-    make_config: MakeConfig,
-    run_train: RunTrain,
-    tiny_model: Path,
-    toy_lists: Path,
-    tmp_path: Path,
-) -> None:
-    card = json.loads((tiny_model / "rerank_card.json").read_text())
-    bad_lists = tmp_path / "bad.jsonl"
+def write_bad_lists(folder: Path, toy_lists: Path) -> str:
+    path = folder / "bad.jsonl"
     row = json.loads(toy_lists.read_text().splitlines()[0])
-    bad_lists.write_text(json.dumps(row) + "\n" + json.dumps(row | {"answer_ids": ["x"]}) + "\n")
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | {"answer_ids": ["x"]}) + "\n")
+    return str(path)
 
-    def with_card(name: str, **changes: Any) -> str:
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(card | changes))
-        return str(path)
 
-    no_numbers = card["prompt"] | {"document": [{"text": "{content}"}]}
+def test_lists_at_fault_are_told_before_any_training(
+    make_config: MakeConfig, run_train: RunTrain, toy_lists: Path, tmp_path: Path
+) -> None:
+    bad = write_bad_lists(tmp_path, toy_lists)
     wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
         (
-            {"data": {"sources": [{"path": str(bad_lists)}, {"path": "gone.jsonl"}]}},
+            {"data": {"sources": [{"path": bad}, {"path": "gone.jsonl"}]}},
             DataError,
             r"bad\.jsonl:2: answer_ids\[0\] is no document of the list; gone\.jsonl: no such file",
         ),
-        (
-            {"card": with_card("head", read=[{"layer": 1, "heads": [4]}])},
-            CardError,
-            "names head 4, the checkpoint has 4",
-        ),
-        (
-            {"card": with_card("layer", read=[{"layer": 6, "heads": "all"}])},
-            CheckpointError,
-            "the card reads layer 6, the checkpoint has 6",
-        ),
-        ({"lora": {"first_layer": 5}}, ConfigError, "lora: none of .* from layer 5 on"),
-        (
-            {"loss": {"lm": 1}, "card": with_card("free", prompt=no_numbers)},
-            ConfigError,
-            r"loss\.lm needs documents with a \{number\}",
-        ),
-        ({"loss": {"lm": 1, "answer_end": "</x>"}}, CheckpointError, "no control token '</x>'"),
         ({"loss": {"distillation": 1}}, DataError, r"toy\.jsonl:1: no teacher_scores"),
         (
             {"data": {"sources": [{"path": str(toy_lists)}], "documents": 1001}},
@@ -86,14 +62,43 @@ def test_what_is_wrong_is_told_before_any_training(
             "data.documents is 1001, card .* allows 1000",
         ),
         ({"steps": None, "epochs": 0.1}, ConfigError, "less than one step"),
-        (
-            {"logging": QUIET | {"report_to": ["wandb"]}},
-            ConfigError,
-            "names wandb, which is not installed",
-        ),
+    ]
+    refuse(wrong, make_config, run_train)
+
+
+def test_models_and_settings_at_fault_are_told_before_any_training(
+    make_config: MakeConfig, run_train: RunTrain, tiny_model: Path, tmp_path: Path
+) -> None:
+    card = json.loads((tiny_model / "rerank_card.json").read_text())
+
+    def with_card(name: str, **changes: Any) -> str:
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(card | changes))
+        return str(path)
+
+    head = with_card("head", read=[{"layer": 1, "heads": [4]}])
+    layer = with_card("layer", read=[{"layer": 6, "heads": "all"}])
+    free = with_card("free", prompt=card["prompt"] | {"document": [{"text": "{content}"}]})
+    wandb = QUIET | {"report_to": ["wandb"]}
+    wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"card": head}, CardError, "names head 4, the checkpoint has 4"),
+        ({"card": layer}, CheckpointError, "the card reads layer 6, the checkpoint has 6"),
+        ({"lora": {"first_layer": 5}}, ConfigError, "lora: none of .* from layer 5 on"),
+        ({"loss": {"lm": 1}, "card": free}, ConfigError, r"needs documents with a \{number\}"),
+        ({"loss": {"lm": 1, "answer_end": "</x>"}}, CheckpointError, "no control token '</x>'"),
+        ({"logging": wandb}, ConfigError, "names wandb, which is not installed"),
         ({"model": str(tmp_path / "gone")}, CheckpointError, "is no folder"),
         ({"lora": None, "adapter": str(tmp_path)}, ConfigError, "adapter goes with lora"),
     ]
+    refuse(wrong, make_config, run_train)
+
+
+def refuse(
+    wrong: list[tuple[dict[str, Any], type[Exception], str]],
+    make_config: MakeConfig,
+    run_train: RunTrain,
+) -> None:
+    """Each change of the config is told, and nothing is written."""
     for changes, kind, message in wrong:
         with pytest.raises(kind, match=message):
             run_train(make_config(**changes))

@@ -25,32 +25,34 @@ def test_twenty_queries_are_learnt(
 ) -> None:
     folder = run_train(
         make_config(
-            lora={"rank": 8},
-            data={"sources": [{"path": str(toy_lists)}], "documents": 6},
-            optimizer={"learning_rate": 3e-3},
+            lora=None,
+            data={"sources": [{"path": str(toy_lists)}], "documents": 4},
+            optimizer={"learning_rate": 5e-3},
             lists_per_step=20,
             lists_per_forward=20,
-            steps=60,
-            logging=QUIET | {"save_every": 60},
+            steps=50,
+            logging=QUIET | {"save_every": 50},
         )
     )
     reports = [report for report in history(folder) if "loss" in report]
     assert reports[0]["loss"] > 1
-    assert reports[-1]["loss"] < 0.05
+    assert reports[-1]["loss"] < 0.1
     assert reports[-1]["p@1"] == 1.0
 
 
 def test_bfloat16_learns_too(
-    make_config: MakeConfig, run_train: RunTrain, history: History
+    make_config: MakeConfig, run_train: RunTrain, toy_lists: Path, tmp_path: Path, history: History
 ) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(toy_lists.read_text().splitlines(keepends=True)[:4]))
     for i, lora in enumerate(({"rank": 8}, None)):
         config = make_config(
             output=f"{make_config().output}-{i}",
             dtype="bfloat16",
             lora=lora,
-            lists_per_step=20,
-            lists_per_forward=20,
-            optimizer={"learning_rate": 3e-3},
+            data={"sources": [{"path": str(few)}], "documents": 4},
+            lists_per_forward=4,
+            optimizer={"learning_rate": 5e-3},
             steps=15,
             logging=QUIET | {"save_every": 15},
         )
