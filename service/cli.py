@@ -1,10 +1,10 @@
-"""The command blockrank-server: serve, rerank, info, train, evaluate, select-heads."""
+"""The command blockrank-server: serve, rerank, info, group-lists, train, evaluate and
+select-heads."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from pydantic import ValidationError
@@ -17,6 +17,12 @@ from blockrank_server.service.cli_evaluate_flags import (
     add_select_flags,
 )
 from blockrank_server.service.cli_flags import add_model_flags, positive
+from blockrank_server.service.cli_train_flags import (
+    GROUP_EXAMPLES,
+    TRAIN_EXAMPLES,
+    add_group_flags,
+    add_train_flags,
+)
 from blockrank_server.service.settings import Settings
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -45,15 +51,6 @@ _INFO_EXAMPLES = """examples:
 
 Reads the settings and, where it is at hand, the card; --load opens the model too.
 exit codes: 0 ok, 1 card or model failure, 2 wrong flag or setting"""
-
-_TRAIN_EXAMPLES = """examples:
-  blockrank-server train my.yaml
-  blockrank-server train my.yaml --set output=runs/2 --set loss.temperature=0.1
-  blockrank-server train my.yaml --resume
-  accelerate launch --multi_gpu -m blockrank_server.service train my.yaml
-
-models/TRAINING.md lists the keys of the config. Needs pip install 'blockrank-server[train]'.
-exit codes: 0 ok, 1 model or training failure, 2 wrong usage, config or data"""
 
 
 class UsageError(Exception):
@@ -150,32 +147,15 @@ def _parser() -> argparse.ArgumentParser:
     info = add("info", _info, "Print settings, card and model as JSON.", _INFO_EXAMPLES)
     add_model_flags(info)
     info.add_argument("--load", action="store_true", help="open the model, to tell how it runs")
-    train = add("train", _train, "Train a ranker on lists with known answers.", _TRAIN_EXAMPLES)
-    _add_train_arguments(train)
+    text = "Group training lists that can share documents."
+    add_group_flags(add("group-lists", _group_lists, text, GROUP_EXAMPLES))
+    text = "Train a ranker on lists with known answers."
+    add_train_flags(add("train", _train, text, TRAIN_EXAMPLES))
     text = "Measure how well lists with judgements are ranked."
     add_evaluate_flags(add("evaluate", _evaluate, text, EVALUATE_EXAMPLES))
     text = "Choose the attention heads that a card reads."
     add_select_flags(add("select-heads", _select_heads, text, SELECT_EXAMPLES))
     return parser
-
-
-def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        dest="assignments",
-        action="append",
-        default=[],
-        help="a key of the config, such as loss.temperature=0.1; may be repeated",
-    )
-    parser.add_argument(
-        "--resume",
-        metavar="CHECKPOINT",
-        nargs="?",
-        const="",
-        help="go on from a checkpoint of this run; the latest if none is named",
-    )
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -194,6 +174,12 @@ def _info(options: argparse.Namespace) -> int:
     from blockrank_server.service.cli_info import print_info  # noqa: PLC0415
 
     return print_info(read_settings(options), is_loading=options.load)
+
+
+def _group_lists(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_train import group_lists  # noqa: PLC0415
+
+    return group_lists(options)
 
 
 def _train(options: argparse.Namespace) -> int:
