@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, TrainerControl, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
+from blockrank_server.models.host_memory import give_back_freed_memory
 from blockrank_server.models.training.checkpoints import mark_complete
 from blockrank_server.models.training.examples import (
     Batch,
@@ -23,6 +24,13 @@ from blockrank_server.models.training.model import BatchLoss, TrainableRanker
 from blockrank_server.models.training.nan_report import NotFiniteError, write_report
 from blockrank_server.models.training.running_means import RunningMeans, means
 from blockrank_server.models.training.trained_weights import TrainedWeights
+
+
+class _Trim(TrainerCallback):  # type: ignore[misc]
+    """Keeps a run's memory at that of its largest step."""
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        give_back_freed_memory()
 
 
 class RankTrainer(Trainer):  # type: ignore[misc]
@@ -55,6 +63,7 @@ class RankTrainer(Trainer):  # type: ignore[misc]
             train_dataset=examples,
             eval_dataset=held_out,
             data_collator=collator,
+            callbacks=[_Trim()] if args.device.type == "cpu" else [],
         )
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch's lists
         self._weights = weights
