@@ -55,12 +55,6 @@ RUN apt-get update && \
 
 # hadolint ignore=DL3006
 FROM runtime-${DEVICE} AS server
-ARG DEVICE
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="blockrank-server" \
-      org.opencontainers.image.description="Online listwise reranking with one prefill of an LLM (${DEVICE})" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.revision="${REVISION}"
 # A fixed number, so that a volume's owner can be set from outside.
 RUN groupadd --gid 10001 blockrank && \
     useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/cache/blockrank-server \
@@ -88,3 +82,10 @@ HEALTHCHECK --interval=5s --timeout=4s --start-period=180s --retries=3 \
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["blockrank-server"]
 CMD ["serve"]
+# Last, because a new revision is no reason to copy everything again.
+ARG DEVICE
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="blockrank-server" \
+      org.opencontainers.image.description="Online listwise reranking with one prefill of an LLM (${DEVICE})" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
