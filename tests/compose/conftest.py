@@ -30,4 +30,4 @@ def stack(report: Report) -> Iterator[Stack]:
         report.say(f"`up --wait` of {', '.join(made.services)}, empty volumes: {seconds:.1f} s.")
         yield made
     finally:
-        made.down()
+        made.close()

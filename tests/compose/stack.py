@@ -40,10 +40,11 @@ class Stack:
         return _run(*self._compose, *arguments)
 
     def background(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start a compose command; its output is one pipe."""
+        """Start a compose command; what it says, errors too, is one pipe."""
         return subprocess.Popen(
             [*self._compose, *arguments],
             cwd=ROOT,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -59,6 +60,12 @@ class Stack:
     def down(self) -> None:
         """End everything, volumes too."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "60")
+
+    def close(self) -> None:
+        """End everything, and the connections to it."""
+        self.down()
+        for client in (self.rerank, self.search, self.prometheus):
+            client.close()
 
     def container(self, service: str) -> dict[str, Any]:
         """What the engine knows of a service's container."""
