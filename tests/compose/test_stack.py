@@ -1,6 +1,7 @@
 """A request through the whole path, what is watched, and what a killed reranker costs."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_a_reranker_killed_under_load_costs_no_search(stack: Stack, report: Repo
 
 
 def test_a_reranker_told_to_stop_answers_all_it_accepted(stack: Stack, report: Report) -> None:
-    before = _num_answers(stack)
+    before = _answers(stack)
     with stack.background("exec", "-T", "search", "python", "-", str(NUM_CLIENTS)) as load:
         assert load.stdin is not None
         assert load.stdout is not None
@@ -95,15 +96,16 @@ def test_a_reranker_told_to_stop_answers_all_it_accepted(stack: Stack, report: R
         stack.compose("stop", "rerank-cpu")
         seen: dict[str, int] = json.loads(load.stdout.read())
     try:
-        answers = _num_answers(stack) - before
+        made = _answers(stack) - before
         report.say(
-            f"SIGTERM under the load of {NUM_CLIENTS} clients that do not try again: "
-            f"{answers} rankings made, the clients saw {seen}."
+            f"SIGTERM under the load of {NUM_CLIENTS} clients that do not try again: the server "
+            f"ends with 0, has answered {dict(made)}, the clients have seen {seen}."
         )
+        # 0: nothing that was accepted is unanswered; else it were 1.
         assert stack.container("rerank-cpu")["State"]["ExitCode"] == 0
-        assert answers == seen["200"] >= NUM_CLIENTS
-        # These are no acceptance; a connection cut in the middle would be a loss.
-        assert set(seen) <= {"200", "429", "503", "ConnectError"}
+        assert seen["200"] >= NUM_CLIENTS
+        assert {k: v for k, v in seen.items() if k.isdigit()} == made
+        # The others were never read: no connection was to be had, or an idle one was just closed.
     finally:
         stack.compose("up", "-d", "--wait", "--no-build", "rerank-cpu")
     assert stack.search.get("/search", params={"q": QUERY}).status_code == 200
@@ -125,6 +127,7 @@ def _waiting(stack: Stack) -> int:
     )
 
 
-def _num_answers(stack: Stack) -> int:
+def _answers(stack: Stack) -> Counter[str]:
+    """How many rerank requests the server has answered, by status, as its log says."""
     lines = stack.logged("rerank-cpu")
-    return sum(line.get("route") == "/rerank" and line.get("status") == 200 for line in lines)
+    return Counter(str(line["status"]) for line in lines if line.get("route") == "/rerank")
