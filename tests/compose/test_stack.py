@@ -12,7 +12,7 @@ from stack_report import Report
 QUERY = "Which kind of division of power did Kublai's government have?"
 CPU_IMAGE_BYTES = 1_500_000_000
 NUM_CLIENTS = 6
-QUESTIONS = "10"  # of each group; on a CPU a question takes seconds
+QUESTIONS = "8"  # of each group; on a CPU a question takes seconds
 DIRECT_LOAD = Path(__file__).with_name("direct_load.py")
 # Not process 1, which is the engine's init and cannot be killed from inside.
 KILL_THE_SERVER = """
