@@ -40,7 +40,7 @@ class Connection(H11Protocol):
         self._has_resumed = True
 
     def shutdown(self) -> None:
-        """Close, or after the answer under way, which says so: clients send their next elsewhere."""
+        """Close, or after the answer under way, which then says so to its client."""
         super().shutdown()
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
