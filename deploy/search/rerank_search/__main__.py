@@ -71,7 +71,7 @@ def _compare(options: argparse.Namespace, settings: SearchSettings) -> int:
         print(*show(search, query, () if options.query else relevant), sep="\n", flush=True)
         print(f"\nnDCG@10:\n{HEADER}", flush=True)
         for outcome in judge(search, _first(questions, options.questions)):
-            print(f"\r{outcome.line()}", flush=True)
+            print(outcome.line(), flush=True)
     return 0
 
 

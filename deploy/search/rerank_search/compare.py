@@ -85,5 +85,5 @@ def judge(search: Search, questions: Sequence[Question]) -> Iterator[Outcome]:
                 values.append(ndcg(ranking, question.relevance))
             done += 1
             print(f"\r{done} of {len(questions)} questions", end="", file=sys.stderr, flush=True)
+        print(end="\r", file=sys.stderr, flush=True)
         yield Outcome(group, tuple(before), tuple(after))
-    print(file=sys.stderr)
