@@ -43,6 +43,9 @@ check: setup ## format, lint, types; changes nothing
 test: setup ## every test that needs no GPU
 	$(BIN)/pytest -m 'not gpu'
 
+fuzz: setup ## 100,000 requests nobody would send; prints what they were answered
+	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz --timeout 3600 --show-capture=no
+
 # Two environments: langchain-cohere pins cohere below the release that the plain SDK test wants, and
 # infinity-client pins httpx below the one that Haystack wants. The server runs in $(VENV).
 contract: setup $(CONTRACT_VENV)/sdks/.ready $(CONTRACT_VENV)/frameworks/.ready ## real client libraries against a real server
@@ -66,6 +69,9 @@ load: setup ## latency of engine and server on this machine; writes loadtests/re
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_http.py
 
+load-overhead: setup ## requests/s without a model, beside plain FastAPI; writes loadtests/results/
+	$(BIN)/python loadtests/bench_overhead.py
+
 # On a lent machine there is no .venv: its python3 holds torch and triton.
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
@@ -77,4 +83,4 @@ gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test contract contract-pins load gpu gpu-carry
+.PHONY: help setup serve check test fuzz contract contract-pins load load-overhead gpu gpu-carry

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from blockrank_server.models.request import Document
 
@@ -48,8 +49,7 @@ class RerankRequest:
         return len(self.query) + sum(len(part) for parts in documents for part in parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """One result: the document's index and its score as JSON text."""
 
     index: int
@@ -116,11 +116,13 @@ def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None)
         top_n: results to keep; None for all.
     """
     if max_score is not None:
-        scores = [min(1.0, max(0.0, score / max_score)) for score in scores]
-    shown = [Ranked(i, score_text(score)) for i, score in enumerate(scores)]
+        shares = (score / max_score for score in scores)
+        scores = [share if 0 < share < 1 else float(share >= 1) for share in shares]
+    texts = [score_text(score) for score in scores]
     # By what is shown: scores that differ only past the last digit shown are ties to the caller.
-    shown.sort(key=lambda item: (-float(item.score), item.index))
-    return shown[:top_n]
+    shown = [float(text) for text in texts]
+    best_first = sorted(range(len(shown)), key=shown.__getitem__, reverse=True)  # stable, too
+    return [Ranked(i, texts[i]) for i in best_first[:top_n]]
 
 
 def score_text(score: float) -> str:
@@ -129,8 +131,10 @@ def score_text(score: float) -> str:
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
     BigDecimal past 18 characters (protocols 1.4, rule 4).
     """
-    text = f"{Decimal(f'{score:.8g}'):f}"
+    text = f"{score:.8g}"
+    if "e" in text:
+        text = f"{Decimal(text):f}"
+        text = text[:_MAX_SCORE_CHARACTERS].rstrip("0") if "." in text else text
     if "." not in text:
         return f"{text}.0"
-    text = text[:_MAX_SCORE_CHARACTERS].rstrip("0")
     return f"{text}0" if text.endswith(".") else text
