@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import uvicorn
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
 
 from blockrank_server.models.card import BUILT_IN, load_card
 from blockrank_server.models.ranker_info import RankerInfo
@@ -72,7 +73,7 @@ class Noop:
 
     def _scores_of(self, size: int) -> list[float]:
         if size not in self._scores:
-            shares = np.random.default_rng(0).dirichlet(np.full(size, 0.3)).astype(np.float32)
+            shares = np.random.default_rng(0).dirichlet(np.ones(size)).astype(np.float32)
             self._scores[size] = [float(share) for share in shares]
         return self._scores[size]
 
@@ -85,11 +86,18 @@ def serve_fastapi(send_back: Callable[[FastAPI], None], port: int) -> None:
     uvicorn.run(app, port=port, access_log=False)
 
 
-def with_json(app: FastAPI) -> None:
+class Shortlist(BaseModel):
+    """A body, read and written by FastAPI."""
+
+    query: str
+    documents: list[str]
+
+
+def with_model(app: FastAPI) -> None:
     """As FastAPI's tutorial does it."""
 
     @app.post("/rerank")
-    async def send_back(body: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008
+    async def send_back(body: Shortlist) -> Shortlist:
         return body
 
 
@@ -107,7 +115,7 @@ def main() -> None:
         case "ours":
             sys.exit(serve(Settings(port=port), open_ranker=lambda _: cast("Ranker", Noop())))
         case "fastapi":
-            serve_fastapi(with_json, port)
+            serve_fastapi(with_model, port)
         case "bytes":
             serve_fastapi(with_bytes, port)
         case _:

@@ -142,14 +142,25 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientDisconnect: the client has gone.
     """
-    task, gone = asyncio.create_task(work), asyncio.create_task(_disconnect(request))
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    gone = asyncio.create_task(_disconnect(request))
+    is_over = False
+
+    def stop(_: asyncio.Task[None]) -> None:
+        if not is_over:
+            waiting.cancel()
+
+    gone.add_done_callback(stop)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone.done():  # it was somebody else: the deadline, or the server's end
+            raise
+        waiting.uncancel()
+        raise ClientDisconnect from None
     finally:
-        task.cancel()
+        is_over = True
         gone.cancel()
 
 

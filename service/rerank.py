@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import NamedTuple
 
 from blockrank_server.models.request import Document
@@ -45,8 +44,10 @@ class RerankRequest:
     @property
     def num_characters(self) -> int:
         """Characters of query, titles and texts."""
-        documents = ((d,) if isinstance(d, str) else d.values() for d in self.documents)
-        return len(self.query) + sum(len(part) for parts in documents for part in parts)
+        return len(self.query) + sum(
+            len(document) if isinstance(document, str) else sum(map(len, document.values()))
+            for document in self.documents
+        )
 
 
 class Ranked(NamedTuple):
@@ -131,10 +132,8 @@ def score_text(score: float) -> str:
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
     BigDecimal past 18 characters (protocols 1.4, rule 4).
     """
-    text = f"{score:.8g}"
-    if "e" in text:
-        text = f"{Decimal(text):f}"
-        text = text[:_MAX_SCORE_CHARACTERS].rstrip("0") if "." in text else text
-    if "." not in text:
-        return f"{text}.0"
+    if 1e-4 <= score < 1e8:
+        text = f"{score:.8g}"
+        return text if "." in text else f"{text}.0"
+    text = f"{score:.16f}"[:_MAX_SCORE_CHARACTERS].rstrip("0")
     return f"{text}0" if text.endswith(".") else text

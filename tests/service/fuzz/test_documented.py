@@ -48,7 +48,7 @@ def test_every_operation_answers_as_documented(fuzzed: "Fuzzed") -> None:
     assert len(operations) > 30
     for operation in operations:
         modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-        cases = st.one_of(operation.as_strategy(mode) for mode in modes)
+        cases = st.one_of([operation.as_strategy(mode) for mode in modes])
 
         @fuzzed.examples(0.5 / len(operations))
         @given(case=cases)

@@ -57,10 +57,12 @@ def near(query: str, documents: str) -> st.SearchStrategy[Any]:
 
 
 NEAR = st.one_of(
-    near(query, documents)
-    for shape in SHAPES
-    for query in shape.query_fields
-    for documents in shape.documents_fields
+    [
+        near(query, documents)
+        for shape in SHAPES
+        for query in shape.query_fields
+        for documents in shape.documents_fields
+    ]
 )
 TOKENIZE = st.dictionaries(st.sampled_from(["inputs", "prompt"]), TEXT | st.lists(TEXT), min_size=1)
 ANY = st.dictionaries(FIELDS | TEXT, JSON, max_size=5) | JSON
