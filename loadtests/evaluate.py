@@ -3,7 +3,8 @@
     python loadtests/evaluate.py ../shared/data/eval
 
 Every query is ranked; scores are against all judgements, so a relevant document that the first
-stage missed counts. Writes loadtests/results/quality_<card>_<date>.md and .json.
+stage missed counts. Writes loadtests/results/quality_<card>_<date>.md and .json, with
+the quantization behind the card's name where there is one.
 """
 
 import argparse
@@ -142,20 +143,26 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--card", type=Path)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--quantization", default="none")
     parser.add_argument("--documents", type=int, default=20, help="first-stage documents a query")
     parser.add_argument("--max-batch-tokens", type=int, default=100_000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     keep_freed_memory()
-    ranker = Ranker.open(args.model, card=args.card, dtype=args.dtype)
+    ranker = Ranker.open(
+        args.model, card=args.card, dtype=args.dtype, quantization=args.quantization
+    )
     args.out.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
+    bits = [args.quantization] if args.quantization != "none" else []
+    numbers = " ".join([ranker.info.dtype, *bits])
     title = (
         f"nDCG@10 of {ranker.card.name} ({ranker.info.revision}), {args.documents} documents, "
-        f"{ranker.info.dtype} on {ranker.info.device}, torch {torch.__version__}, "
+        f"{numbers} on {ranker.info.device}, torch {torch.__version__}, "
         f"Python {platform.python_version()}, {date}"
     )
-    stem = args.out / f"quality_{ranker.card.name.replace('/', '--')}_{date}"
+    name = ranker.card.name.replace("/", "--")
+    stem = args.out / "_".join(["quality", name, *bits, date])
     rows = _done(stem.with_suffix(".json"), title)
     for name in args.sets or set_names(args.data):
         if name in {row["set"] for row in rows}:

@@ -27,11 +27,11 @@ from blockrank_server.models.card import BUILT_IN, Card, load_card
 from blockrank_server.models.config import load_config
 from blockrank_server.models.engine import Engine
 from blockrank_server.models.gguf_convert import converted_folder
+from blockrank_server.models.loading import load_network
 from blockrank_server.models.packing import pack
 from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.shortlists import Shortlist, read_shortlists, set_names
 from blockrank_server.models.text_tokenizer import TextTokenizer
-from blockrank_server.models.weights import load_network
 
 NUM_LAYERS, NUM_HEADS = 30, 9  # of SmolLM2-135M
 PROMPTS = json.loads(Path(__file__).with_name("data").joinpath("prompts.json").read_text())

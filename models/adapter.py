@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.network import Network
 from blockrank_server.models.weights import is_needed
 
 _NAME = re.compile(r"base_model\.model\.(model\..+)\.lora_([AB])\.weight")
@@ -40,28 +39,52 @@ class _LoraConfig(BaseModel):
         return self.lora_alpha / (self.r**0.5 if self.use_rslora else self.r)
 
 
-def merge_adapter(network: Network, folder: Path, last_layer: int) -> None:
-    """Add the adapter's scaled B A to the network's weights, in fp32.
+class Adapter:
+    """What to add to which weights.
 
-    Tensors of layers that were never loaded are skipped.
+    Args:
+        folder: as PEFT writes it.
+        last_layer: 0-based; tensors of layers that are never loaded are skipped.
 
     Raises:
-        CheckpointError: a missing or broken file, another kind of adapter, or a tensor that fits
-            no weight of the network.
+        CheckpointError: a missing or broken file, or another kind of adapter.
     """
-    scale = _config(folder / "adapter_config.json").scale
-    weights = dict(network.named_parameters())
-    for name, pair in _pairs(folder / "adapter_model.safetensors").items():
-        if not is_needed(f"{name}.weight", last_layer):
-            continue
-        weight = weights.get(f"{name.removeprefix('model.')}.weight")
-        if pair.keys() != {"A", "B"}:
-            raise CheckpointError(f"adapter {folder}: {name} has only lora_{'/'.join(pair)}")
-        a, b = pair["A"].float(), pair["B"].float()
-        if weight is None or weight.shape != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
-            raise CheckpointError(f"adapter {folder}: {name} fits no weight of the network")
-        with torch.no_grad():
-            weight.copy_(weight.float() + scale * (b @ a).to(weight.device))
+
+    def __init__(self, folder: Path, last_layer: int) -> None:
+        self._folder = folder
+        self._scale = _config(folder / "adapter_config.json").scale
+        self._pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        for name, pair in _pairs(folder / "adapter_model.safetensors").items():
+            weight = f"{name}.weight"
+            if is_needed(weight, last_layer):
+                if pair.keys() != {"A", "B"}:
+                    raise CheckpointError(
+                        f"adapter {folder}: {name} has only lora_{'/'.join(pair)}"
+                    )
+                self._pairs[weight] = pair["A"], pair["B"]
+
+    def check(self, shapes: Mapping[str, torch.Size]) -> None:
+        """Refuse an adapter of another network, before weights are loaded.
+
+        Args:
+            shapes: of the network's tensors, by their names in the checkpoint.
+
+        Raises:
+            CheckpointError: a pair fits no weight of the network.
+        """
+        for name, (a, b) in self._pairs.items():
+            if a.shape[0] != b.shape[1] or shapes.get(name) != (b.shape[0], a.shape[1]):
+                raise CheckpointError(
+                    f"adapter {self._folder}: {name.removesuffix('.weight')} fits no weight of "
+                    "the network"
+                )
+
+    def merged(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """A weight of the checkpoint with its scaled B A added, in fp32; others as they are."""
+        if name not in self._pairs:
+            return weight
+        a, b = self._pairs[name]
+        return weight.float() + self._scale * (b.float() @ a.float())
 
 
 def _config(path: Path) -> _LoraConfig:

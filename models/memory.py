@@ -8,6 +8,7 @@ Axes: C = hidden size, A = query heads x head_dim, B = key/value heads x head_di
 
 import os
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +16,8 @@ import torch
 from transformers import PretrainedConfig
 
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization import scratch_bytes, weight_bytes
+from blockrank_server.models.quantization_names import Quantization
 
 # What the allocator rounds up and cannot reuse, and partial results of split tails.
 _MARGIN = 1.1
@@ -28,30 +31,42 @@ class MemoryNeed:
     """Bytes on the device.
 
     Attributes:
-        weights: of the layers kept.
+        weights: of the layers kept, as quantized.
         per_token: activations of one token of a batch at the worst moment of a layer.
+        scratch: to make the largest quantized weight whole, once a batch.
     """
 
     weights: int
     per_token: int
+    scratch: int = 0
 
     @classmethod
-    def of(cls, config: PretrainedConfig, last_layer: int, dtype: torch.dtype) -> Self:
+    def of(
+        cls,
+        config: PretrainedConfig,
+        last_layer: int,
+        dtype: torch.dtype,
+        quantization: Quantization,
+    ) -> Self:
         """Of a checkpoint cut at its last read layer.
 
         Args:
             config: of a supported family.
             last_layer: 0-based.
             dtype: of weights and activations.
+            quantization: of the linear layers below the last.
         """
+        itemsize, sizes = dtype.itemsize, _linear_sizes(config)
+        in_layer = sum(weight_bytes(quantization, *size, itemsize) for size in sizes)
         return cls(
-            weights=_num_weights(config, last_layer) * dtype.itemsize,
-            per_token=_token_bytes(config, dtype.itemsize),
+            weights=_num_others(config, last_layer) * itemsize + last_layer * in_layer,
+            per_token=_token_bytes(config, itemsize),
+            scratch=scratch_bytes(quantization, max(map(prod, sizes)), itemsize),
         )
 
     def batch(self, num_tokens: int) -> int:
         """Bytes that one batch needs besides the weights."""
-        return _FIXED_BYTES + int(_MARGIN * self.per_token * num_tokens)
+        return _FIXED_BYTES + self.scratch + int(_MARGIN * self.per_token * num_tokens)
 
     def max_tokens(self, free_bytes: int) -> int:
         """The most tokens of a batch that fit; 0 or less where none does.
@@ -59,7 +74,7 @@ class MemoryNeed:
         Args:
             free_bytes: on the device before the weights are there.
         """
-        return int((free_bytes - self.weights - _FIXED_BYTES) / (_MARGIN * self.per_token))
+        return int((free_bytes - self.weights - self.batch(0)) / (_MARGIN * self.per_token))
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -96,7 +111,7 @@ def check_memory(need: MemoryNeed, free: int | None, max_batch_tokens: int | Non
     fits = need.max_tokens(free)
     if fits < 1:
         raise CheckpointError(
-            f"the weights need {_gib(need.weights)} and {_gib(_FIXED_BYTES)} beside them, "
+            f"the weights need {_gib(need.weights)} and {_gib(need.batch(0))} beside them, "
             f"the device has {_gib(free)} free"
         )
     if max_batch_tokens is not None and max_batch_tokens > fits:
@@ -120,20 +135,28 @@ def _widths(config: PretrainedConfig) -> tuple[int, int, int, int]:
     return hidden, heads * head_dim, num_kv * head_dim, head_dim
 
 
-def _num_weights(config: PretrainedConfig, last_layer: int) -> int:
+def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:
+    """Outputs and inputs of the linear layers of one whole layer."""
+    hidden, queries, keys, _ = _widths(config)
+    gated = config.intermediate_size
+    attention = [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries)]
+    return [*attention, (gated, hidden), (gated, hidden), (hidden, gated)]
+
+
+def _num_others(config: PretrainedConfig, last_layer: int) -> int:
+    """Weights that are not of a whole layer's linear layers: they are never quantized."""
     hidden, queries, keys, head_dim = _widths(config)
     # Qwen2's projections have biases always, Llama's where its config says so.
     is_qwen2 = config.model_type == "qwen2"
     has_bias = is_qwen2 or getattr(config, "attention_bias", False)
-    read = hidden + (queries + keys) * (hidden + has_bias)  # of the last layer
+    read = hidden + (queries + keys) * has_bias  # of every layer: its norm, and biases of q and k
     if config.model_type == "qwen3":
         read += 2 * head_dim
-    output = hidden * queries + (hidden if has_bias and not is_qwen2 else 0)
-    mlp = 3 * hidden * config.intermediate_size
+    whole = read + keys * has_bias + hidden + (hidden if has_bias and not is_qwen2 else 0)
     if getattr(config, "mlp_bias", False):
-        mlp += 2 * config.intermediate_size + hidden
-    whole = read + keys * (hidden + has_bias) + output + hidden + mlp
-    return int(config.vocab_size * hidden + last_layer * whole + read)
+        whole += 2 * config.intermediate_size + hidden
+    last = read + (queries + keys) * hidden
+    return int(config.vocab_size * hidden + last_layer * whole + last)
 
 
 def _token_bytes(config: PretrainedConfig, itemsize: int) -> int:

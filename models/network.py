@@ -18,6 +18,7 @@ from transformers.models.llama.modeling_llama import rotate_half
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.fp8 import Fp8Linear
 from blockrank_server.models.reading import Reader
+from blockrank_server.models.weight_only import WeightOnlyLinear
 
 # (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -84,7 +85,7 @@ class Network(nn.Module):
 
     def fuse_elementwise(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Let torch.compile fuse what stands between the matrix products: norms, the MLP's gate,
-        the rounding to float8.
+        what quantized layers do before theirs.
 
         Compiles in the first forward pass, once for every length. Scores change by rounding. Not
         the default: loadtests/gpu measures whether it pays.
@@ -93,7 +94,9 @@ class Network(nn.Module):
             backend: of torch.compile.
         """
         for layer in self.layers[:-1]:
-            projections = [m for m in layer.self_attn.modules() if isinstance(m, Fp8Linear)]
+            projections = [
+                m for m in layer.self_attn.children() if isinstance(m, Fp8Linear | WeightOnlyLinear)
+            ]
             for part in (
                 layer.input_layernorm,
                 layer.post_attention_layernorm,

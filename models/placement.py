@@ -6,7 +6,8 @@ import torch
 
 from blockrank_server.kernels.choose import Backend, choose_backend
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.quantization import Quantization, check_quantization
+from blockrank_server.models.quantization import check_quantization
+from blockrank_server.models.quantization_names import Quantization
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

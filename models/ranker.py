@@ -14,11 +14,12 @@ from typing import Self
 import torch
 from transformers import PretrainedConfig
 
-from blockrank_server.models.adapter import merge_adapter
+from blockrank_server.models.adapter import Adapter
 from blockrank_server.models.card import Card, check_heads
 from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
 from blockrank_server.models.config import load_config
 from blockrank_server.models.engine import Engine
+from blockrank_server.models.loading import load_network
 from blockrank_server.models.memory import (
     MemoryNeed,
     check_memory,
@@ -28,12 +29,10 @@ from blockrank_server.models.memory import (
 from blockrank_server.models.pending import Pending
 from blockrank_server.models.placement import Placement
 from blockrank_server.models.prompt import Prompt
-from blockrank_server.models.quantization import quantize
 from blockrank_server.models.ranker_info import RankerInfo
 from blockrank_server.models.request import Document, EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer, Token
 from blockrank_server.models.warm_up import long_request
-from blockrank_server.models.weights import load_network
 
 
 class Ranker:
@@ -83,7 +82,7 @@ class Ranker:
             offline: fetch nothing; use what the hub's cache holds.
             cache_dir: for hub files and converted weights; by default the user's cache folder.
             max_batch_tokens: tokens of the largest batch to come; must fit the device's memory.
-            quantization: none or fp8 (models/quantization.py).
+            quantization: none, fp8, int8 or int4 (models/README.md).
 
         Raises:
             CardError: the card is not valid, or does not fit the checkpoint.
@@ -102,7 +101,7 @@ class Ranker:
         config = load_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         prompt = Prompt(found.card, tokenizer, config.max_position_embeddings)
-        need = MemoryNeed.of(config, found.card.last_layer, placement.dtype)
+        need = MemoryNeed.of(config, found.card.last_layer, placement.dtype, placement.quantization)
         fits = check_memory(need, free_bytes(placement.device), max_batch_tokens)
         engine = _load(found, config, placement, _path(adapter) or found.adapter)
         info = RankerInfo(
@@ -227,10 +226,15 @@ def _load(
 ) -> Engine:
     check_heads(found.card, config.num_attention_heads)
     last = found.card.last_layer
-    network = load_network(found.folder, config, last, placement.device, placement.dtype)
-    if adapter is not None:
-        merge_adapter(network, adapter, last)
-    quantize(network, placement.quantization)
+    network = load_network(
+        found.folder,
+        config,
+        last,
+        placement.device,
+        placement.dtype,
+        quantization=placement.quantization,
+        adapter=Adapter(adapter, last) if adapter is not None else None,
+    )
     return Engine(network, found.card, placement.device, placement.backend)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from blockrank_server.models.quantization import Quantization
+from blockrank_server.models.quantization_names import Quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class RankerInfo:
         num_layers_kept: layers in memory, the last of them in part.
         num_layers: layers of the checkpoint.
         load_seconds: from the call of open to a ranker that can score.
-        weight_bytes: on the device, before quantization.
+        weight_bytes: of the layers kept, on the device, as quantized.
         max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
             None on the CPU, which is not checked. A larger request may fail.
-        quantization: of the linear layers.
+        quantization: of the linear layers below the read layer.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint into the network: only those it keeps, and none left over unexplained."""
+"""Tensors of a checkpoint's files: only those that scores need."""
 
 import json
 import re
@@ -7,14 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PretrainedConfig
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.network import Network
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
-_PREFIX = "model."
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 # What a decoder has and a score does not need.
 _NEVER_NEEDED = ("model.norm.", "lm_head.")
@@ -45,46 +42,16 @@ def tensor_files(folder: Path) -> dict[str, str]:
     return dict(files)
 
 
-def load_network(
-    folder: Path,
-    config: PretrainedConfig,
-    last_layer: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Network:
-    """The network with its weights, ready to score.
+def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Tensor]]:
+    """File, name and content of each tensor that scores read up to last_layer (0-based) need.
 
     Args:
         folder: holds model.safetensors, or shards and their index.
-        config: of the checkpoint.
         last_layer: 0-based, the last read layer.
-        device: where the weights go.
-        dtype: what they are converted to.
 
     Raises:
-        CheckpointError: no such file, a broken one, or a tensor missing, unexpected or of another
-            shape than the config says.
+        CheckpointError: no such file, or a broken one.
     """
-    with torch.device("meta"):
-        network = Network(config, last_layer)
-    wanted = {_PREFIX + name: tensor.shape for name, tensor in network.state_dict().items()}
-    state = {}
-    for path, name, tensor in _tensors(folder, last_layer):
-        if name not in wanted:
-            raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
-        if tensor.shape != wanted[name]:
-            raise CheckpointError(
-                f"{path}: {name} is {list(tensor.shape)}, the config says {list(wanted[name])}"
-            )
-        state[name.removeprefix(_PREFIX)] = tensor.to(device, dtype, copy=True)
-    if missing := wanted.keys() - {_PREFIX + name for name in state}:
-        raise CheckpointError(f"{folder} lacks {len(missing)} tensors, among them {min(missing)!r}")
-    network.load_state_dict(state, assign=True)
-    network.restore_rotary(device)
-    return network.requires_grad_(False).eval()
-
-
-def _tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Tensor]]:
     for path, names in _files(folder, last_layer).items():
         try:
             with safe_open(path, framework="pt", device="cpu") as file:

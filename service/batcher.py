@@ -24,6 +24,8 @@ from blockrank_server.service.errors import (
     ServiceError,
 )
 from blockrank_server.service.flight import Drop, Flight, Start
+from blockrank_server.service.in_flight import InFlight
+from blockrank_server.service.limits import Limits
 from blockrank_server.service.settler import Observer, Settler
 from blockrank_server.service.throughput import Throughput
 from blockrank_server.service.waiting_line import WaitingLine
@@ -39,8 +41,8 @@ class Batcher:
     Args:
         policy: which jobs form a batch.
         observer: is told what happens.
-        max_queue_requests: jobs waiting; one more is refused.
-        max_queue_tokens: tokens of the jobs waiting.
+        throughput: learns how fast batches are.
+        limits: of batches and of the queue.
         clock: seconds; that of the jobs' deadlines.
     """
 
@@ -48,16 +50,15 @@ class Batcher:
         self,
         policy: LengthBuckets,
         observer: Observer,
-        *,
-        max_queue_requests: int,
-        max_queue_tokens: int,
+        throughput: Throughput,
+        limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy, self._observer, self._clock = policy, observer, clock
-        self._throughput = Throughput()
-        self._line = WaitingLine(max_queue_requests, max_queue_tokens, self._throughput)
+        self._throughput = throughput
+        self._line = WaitingLine(limits, throughput)
         self._changed = threading.Condition()
-        self._flying: list[Flight] = []  # launched or about to be, not settled
+        self._flying = InFlight(policy, limits, throughput, clock)
         self._retries: deque[Sequence[Job]] = deque()  # parts of batches that failed
         self._is_closing = self._is_dead = False
         self._settler_death: BaseException | None = None
@@ -84,7 +85,7 @@ class Batcher:
     def predicted_wait_s(self) -> float:
         """Seconds until the jobs accepted by now are done, at the speed of late."""
         with self._changed:
-            return (self._ahead_s() or 0.0) + self._throughput.seconds(self._line.num_tokens)
+            return (self._flying.ahead_s() or 0.0) + self._throughput.seconds(self._line.num_tokens)
 
     def submit(self, request: EncodedRequest, deadline_s: float = math.inf) -> Job:
         """Accept a request. Cancel the job's future to take it back.
@@ -106,7 +107,7 @@ class Batcher:
                 raise ModelUnavailableError(_DEAD)
             if self._is_closing:
                 raise DrainingError()
-            self._line.admit(job, now_s, self._ahead_s(job))
+            self._line.admit(job, now_s, self._flying.ahead_s(job))
             self._changed.notify_all()
         job.future.add_done_callback(lambda _: self._leave(job))
         return job
@@ -154,16 +155,6 @@ class Batcher:
         is_late = self._clock() >= job.deadline_s
         self._observer.dropped(Drop.DEADLINE if is_late else Drop.CLIENT_GONE)
 
-    def _ahead_s(self, job: Job | None = None) -> float | None:
-        """Seconds until the device is free for the job; None if it is idle."""
-        if not self._flying:
-            return None
-        first, last = self._flying[0], self._flying[-1]
-        if job and self._policy.pick_urgent([job], last.jobs, last.num_tokens_lent):
-            return 0.0
-        predicted_s = self._throughput.seconds(sum(f.num_tokens for f in self._flying))
-        return max(0.0, predicted_s - (self._clock() - first.started_s))
-
     def _next_batch(self) -> Sequence[Job]:
         """The next batch, none of its callers gone; empty when closed and done."""
         with self._changed:
@@ -187,7 +178,9 @@ class Batcher:
     def _pick(self) -> Pick:
         """The lock is held."""
         while self._line:
-            pick = self._policy.pick(self._line, self._clock(), is_idle=not self._flying)
+            pick = self._policy.pick(
+                self._line, self._clock(), room=self._flying.room, is_idle=not self._flying
+            )
             if not pick.jobs:
                 return pick
             if jobs := self._line.claim(pick.jobs):
@@ -204,7 +197,7 @@ class Batcher:
 
     def _launch(self, flight: Flight, start: Start) -> None:
         with self._changed:
-            self._flying.append(flight)
+            self._flying.add(flight)
         hook = None if flight.is_interleaved else partial(self._interleave, flight, start)
         try:
             flight.landing = start([job.request for job in flight.jobs], hook)
@@ -220,8 +213,7 @@ class Batcher:
         if not self._line:
             return
         with self._changed:
-            picked = self._policy.pick_urgent(self._line, outer.jobs, outer.num_tokens_lent)
-            jobs = self._line.claim(picked)
+            jobs = self._line.claim(self._flying.urgent(self._line, outer))
         if jobs:
             started_s = self._clock()
             outer.num_tokens_lent += sum(job.num_tokens for job in jobs)
@@ -245,6 +237,6 @@ class Batcher:
             jobs = self._line.claim(list(self._line))
             if also_running:
                 jobs += [job for part in self._retries for job in part]
-                jobs += [job for flight in self._flying for job in flight.jobs]
+                jobs += self._flying.jobs()
         for job in jobs:
             job.fail(error)

@@ -10,7 +10,7 @@ from blockrank_server.models.request import EncodedRequest
 
 DOCUMENT_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
-# A job may run between the layers of a batch of at least this many times its tokens.
+# A job may run amid others of at least this many times its tokens.
 _URGENT_RATIO = 4
 
 
@@ -87,13 +87,11 @@ class LengthBuckets:
     and grow with a job's length, so short lists overtake long ones and no bucket starves.
 
     Args:
-        max_batch_tokens: of one batch; a larger job runs alone.
         max_wait_s: longest wait for mates while the device is busy with another batch.
         patience: a job is due this many times its own duration after it was accepted.
     """
 
-    def __init__(self, *, max_batch_tokens: int, max_wait_s: float, patience: float = 4.0) -> None:
-        self._max_batch_tokens = max_batch_tokens
+    def __init__(self, *, max_wait_s: float, patience: float = 4.0) -> None:
         self._max_wait_s = max_wait_s
         self._patience = patience
 
@@ -107,38 +105,36 @@ class LengthBuckets:
         """
         return min(deadline_s, accepted_s + self._patience * predicted_s)
 
-    def pick(self, waiting: Iterable[Job], now_s: float, *, is_idle: bool) -> Pick:
+    def pick(self, waiting: Iterable[Job], now_s: float, *, room: float, is_idle: bool) -> Pick:
         """The next batch.
 
         Args:
             waiting: at least one job.
             now_s: on the clock of Job.accepted_s.
+            room: tokens of a batch; a larger job runs alone.
             is_idle: nothing runs on the device, so that waiting for mates would waste it.
         """
-        by_due = sorted(waiting, key=_due)
-        jobs, is_full = self._fill(by_due, self._max_batch_tokens)
+        jobs, is_full = self._fill(sorted(waiting, key=_due), room)
         wait_s = min(job.accepted_s for job in jobs) + self._max_wait_s - now_s
         return Pick(jobs) if is_full or is_idle or wait_s <= 0 else Pick((), wait_s)
 
     def pick_urgent(
-        self, waiting: Iterable[Job], running: Sequence[Job], num_tokens_lent: int
+        self, waiting: Iterable[Job], running: Sequence[Job], *, room: float, limit: float
     ) -> Sequence[Job]:
-        """Jobs so much shorter than a running batch that they should run between its layers.
+        """Jobs so much shorter than those of a running batch that they should run amid it.
 
         Args:
             waiting: any number of jobs.
             running: the batch.
-            num_tokens_lent: tokens that ran between its layers before. Together they stay below
-                the batch's own, so that its time at most doubles.
+            room: tokens of a batch; a larger job runs alone.
+            limit: tokens that may run amid this one.
         """
-        num_running = sum(job.num_tokens for job in running)
-        room = min(num_running - num_tokens_lent, self._max_batch_tokens)
-        limit = min(num_running // _URGENT_RATIO, room)
+        largest = min(limit, min(job.num_tokens for job in running) / _URGENT_RATIO)
         due_s = min(job.due_s for job in running)
-        urgent = [job for job in waiting if job.num_tokens <= limit and job.due_s < due_s]
-        return self._fill(sorted(urgent, key=_due), room)[0] if urgent else ()
+        urgent = [job for job in waiting if job.num_tokens <= largest and job.due_s < due_s]
+        return self._fill(sorted(urgent, key=_due), min(room, limit))[0] if urgent else ()
 
-    def _fill(self, by_due: Sequence[Job], room: int) -> tuple[list[Job], bool]:
+    def _fill(self, by_due: Sequence[Job], room: float) -> tuple[list[Job], bool]:
         """The first job and its mates within the room, and whether there are more of them."""
         bucket = by_due[0].bucket
         jobs: list[Job] = []

@@ -4,11 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from pydantic import ValidationError
 
 from blockrank_server.models.errors import InputError, RankerError
+from blockrank_server.models.quantization_names import Quantization
 from blockrank_server.service.settings import Settings
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -139,6 +140,9 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", metavar="FILE", help="instead of the checkpoint's own card")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (auto)")
     parser.add_argument("--dtype", help="float32 or bfloat16 (auto)")
+    parser.add_argument(
+        "--quantization", choices=get_args(Quantization), help="most weights in fewer bits (none)"
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a hub repository")
     parser.add_argument(
         "--offline", action="store_true", default=None, help="fetch nothing from the hub"

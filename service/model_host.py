@@ -27,10 +27,12 @@ from blockrank_server.service.errors import (
     OverloadedError,
     ServiceError,
 )
+from blockrank_server.service.limits import Limits
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.open_ranker import OpenRanker
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shared_scores import SharedScores
+from blockrank_server.service.throughput import Throughput
 
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
@@ -61,12 +63,16 @@ class ModelHost:
     def __init__(self, settings: Settings, open_ranker: OpenRanker, metrics: Metrics) -> None:
         self._settings, self._open, self._metrics = settings, open_ranker, metrics
         self._batcher = Batcher(
-            LengthBuckets(
-                max_batch_tokens=settings.max_batch_tokens, max_wait_s=settings.max_wait_ms / 1000
-            ),
+            LengthBuckets(max_wait_s=settings.max_wait_ms / 1000),
             metrics.batches,
-            max_queue_requests=settings.max_queue_requests,
-            max_queue_tokens=settings.max_queue_tokens,
+            Throughput(),
+            Limits(
+                max_batch_tokens=settings.max_batch_tokens,
+                max_batch_s=settings.max_batch_ms / 1000,
+                max_queue_requests=settings.max_queue_requests,
+                max_queue_tokens=settings.max_queue_tokens,
+                max_queue_share=settings.max_queue_share,
+            ),
         )
         self._shared = SharedScores(metrics.batches.coalesced)
         self._pool = ThreadPoolExecutor(settings.num_tokenize_threads, "tokenize")

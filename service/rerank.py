@@ -132,7 +132,7 @@ def score_text(score: float) -> str:
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
     BigDecimal past 18 characters (protocols 1.4, rule 4).
     """
-    if 1e-4 <= score < 1e8:
+    if 1e-4 <= score < 1e7:  # where %g writes no exponent, whatever it rounds to
         text = f"{score:.8g}"
         return text if "." in text else f"{text}.0"
     text = f"{score:.16f}"[:_MAX_SCORE_CHARACTERS].rstrip("0")

@@ -21,6 +21,9 @@ from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 
+# The model's thread asks for the interpreter before every operation. By default it waits up to 5 ms
+# for a thread that parses a request: 6 % of the goodput under overload (loadtests/results/LOG.md).
+_SWITCH_S = 0.0002
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -68,6 +71,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     configure_logs(settings.log_level)
     keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_S)
     try:
         app = create_app(settings, open_ranker)
     except ApiKeysError as wrong:

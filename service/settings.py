@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from blockrank_server.models.quantization_names import Quantization
+
 _PREFIX = "BLOCKRANK_"
 # An empty one is no way to say "none": it would open a server that was meant to be closed.
 _NEVER_EMPTY = ("api_keys", "api_keys_file")
@@ -47,8 +49,9 @@ class Settings(BaseSettings):
     dtype: str = Field(
         "auto", description="float32 or bfloat16; auto is bfloat16 on CUDA, float32 on the CPU."
     )
-    quantization: Literal["none", "fp8"] = Field(
-        "none", description="fp8 needs CUDA of compute capability 8.9 and bfloat16."
+    quantization: Quantization = Field(
+        "none",
+        description="Most weights in fp8 (CUDA of compute capability 8.9, bfloat16), int8 or int4.",
     )
     cache_dir: Path | None = Field(None, description="Hub files and converted weights.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -56,9 +59,15 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(
         16_384, gt=0, description="Tokens in one forward pass; a larger request runs alone."
     )
+    max_batch_ms: float = Field(
+        500, gt=0, description="Predicted time of one forward pass; a longer request runs alone."
+    )
     max_queue_requests: int = Field(256, gt=0, description="Requests waiting; one more gets 429.")
     max_queue_tokens: int = Field(
         1_000_000, gt=0, description="Tokens waiting; more get 429, a larger request 422."
+    )
+    max_queue_share: float = Field(
+        0.25, gt=0, le=1, description="Of its deadline, how long a request may wait; or gets 429."
     )
     max_wait_ms: float = Field(
         2.0, ge=0, le=1_000, description="Longest wait for batch mates behind a running batch."

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.service.batching import Job
 from blockrank_server.service.errors import OverloadedError
+from blockrank_server.service.limits import Limits
 from blockrank_server.service.throughput import Throughput
 
 # Predictions are held against deadlines with this much to spare: work that ends too late is wasted.
@@ -15,13 +16,15 @@ class WaitingLine:
     """Jobs waiting, from which one can leave at any place. The batcher's lock guards it.
 
     Args:
-        max_requests: jobs; one more is refused.
-        max_tokens: of all jobs together.
+        limits: of the queue.
         throughput: predicts how long they take.
     """
 
-    def __init__(self, max_requests: int, max_tokens: int, throughput: Throughput) -> None:
-        self._max_requests, self._max_tokens = max_requests, max_tokens
+    def __init__(self, limits: Limits, throughput: Throughput) -> None:
+        self._max_requests = limits.max_queue_requests
+        self._max_tokens = limits.max_queue_tokens
+        self._max_batch_s = limits.max_batch_s
+        self._max_share = limits.max_queue_share
         self._throughput = throughput
         self._jobs: dict[Job, None] = {}
         self.num_tokens = 0
@@ -46,8 +49,8 @@ class WaitingLine:
 
         Raises:
             InputTooLongError: the job alone is larger than the whole line may be.
-            OverloadedError: the line is full; or the job, or another because of it, would miss its
-                deadline at the present speed.
+            OverloadedError: the line is full; or, at the present speed, the job would wait for too
+                long, or it, or another because of it, would miss its deadline.
         """
         if job.num_tokens > self._max_tokens:
             raise InputTooLongError(
@@ -63,7 +66,7 @@ class WaitingLine:
             raise OverloadedError(wait_s)
         # An idle device tries whatever comes: a wrong prediction would never be corrected else.
         is_idle = ahead_s is None and not self._jobs
-        if not is_idle and self._makes_late(job, now_s + (ahead_s or 0.0)):
+        if not is_idle and self._is_too_late(job, now_s, ahead_s or 0.0):
             raise OverloadedError(wait_s)
         self._jobs[job] = None
         self.num_tokens += job.num_tokens
@@ -90,10 +93,11 @@ class WaitingLine:
         """Jobs that could not meet their deadline if they started now."""
         return [j for j in self._jobs if now_s + self._predicted_s(j) > j.deadline_s]
 
-    def _makes_late(self, new: Job, start_s: float) -> bool:
-        """Whether the job, or one behind it that was not late without it, misses its deadline."""
+    def _is_too_late(self, new: Job, now_s: float, ahead_s: float) -> bool:
+        """Whether the job waits too long, or it, or one behind it because of it, ends too late."""
         added_s = _MARGIN * self._predicted_s(new)
-        before_s = start_s
+        # A job has to wait for the end of its mates too.
+        before_s = now_s + ahead_s + (self._max_batch_s if self._jobs else 0.0)
         behind: list[Job] = []
         for job in sorted(self._jobs, key=lambda job: job.due_s):
             if job.due_s <= new.due_s:
@@ -101,6 +105,9 @@ class WaitingLine:
             else:
                 behind.append(job)
         if before_s + added_s > new.deadline_s:
+            return True
+        # A queue as long as the deadline allows is as good as none: it only makes everybody wait.
+        if before_s - now_s > self._max_share * (new.deadline_s - now_s):
             return True
         for job in behind:
             before_s += _MARGIN * self._predicted_s(job)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.profiler import ProfilerActivity, profile
 
 from blockrank_server.models.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
@@ -79,3 +80,21 @@ def open_tiny(tmp_path: Path) -> OpenTiny:
         return Ranker.open(FIXTURES / checkpoint, card=path, **({"device": "cpu"} | options))
 
     return open_
+
+
+@pytest.fixture(scope="session")
+def peak_bytes() -> Callable[[Callable[[], object]], int]:
+    """Most bytes allocated at a time on the CPU by a call, by the profiler's log."""
+
+    def measure(call: Callable[[], object]) -> int:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+            call()
+        results: Any = found.profiler
+        now = most = 0
+        for event in sorted(results.kineto_results.events(), key=lambda event: event.start_ns()):
+            if event.name() == "[memory]":
+                now += event.nbytes()
+                most = max(most, now)
+        return most
+
+    return measure

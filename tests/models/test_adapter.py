@@ -39,10 +39,12 @@ def write_adapter(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.parametrize("quantization", ["none", "int8", "int4"])
 @pytest.mark.parametrize(("rslora", "scale"), [(False, 2.0), (True, 4.0)], ids=["plain", "rslora"])
 def test_merging_equals_a_checkpoint_with_the_product_added(
     rslora: bool,
     scale: float,
+    quantization: str,
     tmp_path: Path,
     fixtures: Path,
     blockrank_card: dict[str, Any],
@@ -67,12 +69,13 @@ def test_merging_equals_a_checkpoint_with_the_product_added(
         whole[f"model.{name}.weight"] += scale * product
     save_file(whole, merged / "model.safetensors")
 
-    plain = open_tiny("blockrank", blockrank_card).rank("q", DOCUMENTS)
-    adapted = open_tiny("blockrank", blockrank_card, adapter=adapter).rank("q", DOCUMENTS)
-
-    assert adapted == pytest.approx(
-        open_tiny(merged, blockrank_card).rank("q", DOCUMENTS), abs=1e-6
+    plain, adapted, expected = (
+        open_tiny(folder, blockrank_card, adapter=of, quantization=quantization).rank(
+            "q", DOCUMENTS
+        )
+        for folder, of in (("blockrank", None), ("blockrank", adapter), (merged, None))
     )
+    assert adapted == pytest.approx(expected, abs=1e-6)
     assert adapted != pytest.approx(plain, abs=1e-3)
 
 

@@ -48,11 +48,26 @@ def ranker() -> Ranker:
     return Ranker.open(device="cpu")
 
 
+@pytest.fixture(scope="module", params=["int8", "int4"])
+def rounded(request: pytest.FixtureRequest) -> Ranker:
+    return Ranker.open(device="cpu", quantization=request.param)
+
+
 @pytest.mark.parametrize(("query", "documents", "best"), QUESTIONS, ids=["fact", "how", "code"])
 def test_it_ranks_real_text(ranker: Ranker, query: str, documents: list[str], best: int) -> None:
     scores = ranker.rank(query, documents)
     assert scores.index(max(scores)) == best
     assert sum(scores) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("query", "documents", "best"), QUESTIONS, ids=["fact", "how", "code"])
+def test_it_ranks_real_text_in_fewer_bits(
+    ranker: Ranker, rounded: Ranker, query: str, documents: list[str], best: int
+) -> None:
+    expected, found = ranker.rank(query, documents), rounded.rank(query, documents)
+    assert found.index(max(found)) == best
+    assert found == pytest.approx(expected, abs=0.02)
+    assert rounded.info.weight_bytes < 0.52 * ranker.info.weight_bytes
 
 
 def test_it_is_cut_at_the_last_read_layer(ranker: Ranker) -> None:

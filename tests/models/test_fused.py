@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.models.quantization import Quantization, quantize
+from blockrank_server.models.quantization import quantize
+from blockrank_server.models.quantization_names import Quantization
 from blockrank_server.models.ranker import Ranker
 
 
@@ -17,6 +18,8 @@ from blockrank_server.models.ranker import Ranker
         pytest.param("none", 2, id="bf16"),
         # And projections one for each pair of sizes: q; k and v; o.
         pytest.param("fp8", 5, id="fp8"),
+        pytest.param("int8", 5, id="int8"),
+        pytest.param("int4", 5, id="int4"),
     ],
 )
 def test_every_length_and_layer_shares_the_graphs(

@@ -1,20 +1,23 @@
 """The memory estimate against what is really there: the weights, the CPU allocator's peak."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast, get_args
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.models import ranker as ranker_module
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.memory import MemoryNeed, check_memory, free_bytes
 from blockrank_server.models.network import Network
+from blockrank_server.models.quantization import quantize
+from blockrank_server.models.quantization_names import Quantization
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.reading import Reader
 
+PeakBytes = Callable[[Callable[[], object]], int]
 GIB = 2**30
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {"head_dim": 16},
@@ -38,13 +41,28 @@ def config_of(name: str, **changes: int) -> PretrainedConfig:
     return CONFIG_MAPPING[family].from_dict(fields | SHAPES[name] | changes)
 
 
+def held_bytes(network: Network) -> int:
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
 @pytest.mark.parametrize("last_layer", [0, 2])
+@pytest.mark.parametrize("how", get_args(Quantization))
 @pytest.mark.parametrize("name", SHAPES)
-def test_weights_are_counted_exactly(name: str, last_layer: int) -> None:
-    need = MemoryNeed.of(config_of(name), last_layer, torch.bfloat16)
-    with torch.device("meta"):
-        network = Network(config_of(name), last_layer)
-    assert need.weights == 2 * sum(tensor.numel() for tensor in network.parameters())
+def test_weights_are_counted_exactly(name: str, how: Quantization, last_layer: int) -> None:
+    for dtype in (torch.bfloat16,) if how == "fp8" else (torch.bfloat16, torch.float32):
+        need = MemoryNeed.of(config_of(name), last_layer, dtype, how)
+        network = Network(config_of(name), last_layer).to(dtype)
+        quantize(network, how)
+        assert need.weights == held_bytes(network)
+
+
+@pytest.mark.parametrize(("how", "kept_bits"), [("none", 16), ("fp8", 8), ("int8", 8), ("int4", 5)])
+def test_quantized_weights_take_their_bits(how: Quantization, kept_bits: int) -> None:
+    """Of one layer of Mistral-7B, the scales of rows are a thousandth."""
+    sizes = {"hidden_size": 4096, "intermediate_size": 14_336, "num_attention_heads": 32}
+    config = config_of("mistral", **sizes, num_key_value_heads=8, head_dim=128)
+    one, two = (MemoryNeed.of(config, last, torch.bfloat16, how).weights for last in (1, 2))
+    assert 8 * (two - one) == pytest.approx(218_112_000 * kept_bits, rel=0.002)
 
 
 class NothingRead:
@@ -59,14 +77,14 @@ class NothingRead:
     def read(self, *_: object) -> None: ...
 
 
-def peak_bytes(events: Iterator[Any]) -> int:
-    """Most bytes allocated at a time, by the profiler's log of allocations and releases."""
-    now = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return most
+def batch_of(network: Network, num_tokens: int) -> Callable[[], None]:
+    ids, reader = torch.zeros(num_tokens, dtype=torch.int32), cast(Reader, NothingRead())
+
+    @torch.inference_mode()
+    def run() -> None:
+        network(ids, ids, lambda q, k, v, scale: torch.empty_like(q), reader)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -78,23 +96,35 @@ def peak_bytes(events: Iterator[Any]) -> int:
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_a_batch_takes_what_was_estimated(dtype: torch.dtype, changes: dict[str, int]) -> None:
+def test_a_batch_takes_what_was_estimated(
+    dtype: torch.dtype, changes: dict[str, int], peak_bytes: PeakBytes
+) -> None:
     num_tokens, config = 500, config_of("mistral", **({"hidden_size": 128} | changes))
-    need = MemoryNeed.of(config, 2, dtype)
+    need = MemoryNeed.of(config, 2, dtype, "none")
     network = Network(config, 2).to(dtype)
-    ids, reader = torch.zeros(num_tokens, dtype=torch.int32), cast(Reader, NothingRead())
-    with (
-        torch.inference_mode(),
-        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found,
-    ):
-        network(ids, ids, lambda q, k, v, scale: torch.empty_like(q), reader)
-    results: Any = found.profiler
-    measured = peak_bytes(results.kineto_results.events())
+    measured = peak_bytes(batch_of(network, num_tokens))
     assert 0.75 * need.per_token <= measured / num_tokens <= need.per_token
 
 
-def test_tokens_that_fit_and_their_bytes_agree() -> None:
-    need = MemoryNeed(weights=9 * GIB, per_token=100_000)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("how", ["int8", "int4"])
+def test_a_quantized_batch_takes_what_was_estimated(
+    how: Quantization, dtype: torch.dtype, peak_bytes: PeakBytes
+) -> None:
+    config = config_of("mistral", intermediate_size=4096, hidden_size=512)
+    need = MemoryNeed.of(config, 2, dtype, how)
+    network = Network(config, 2).to(dtype)
+    quantize(network, how)
+    measured = peak_bytes(batch_of(network, 1))
+    # The CPU converts the integers before it multiplies, CUDA while it does.
+    converted = 512 * 4096 * dtype.itemsize
+    assert need.scratch + converted <= measured <= 1.05 * (need.scratch + converted)
+    assert need.batch(0) - MemoryNeed.of(config, 2, dtype, "none").batch(0) == need.scratch
+
+
+@pytest.mark.parametrize("scratch", [0, GIB])
+def test_tokens_that_fit_and_their_bytes_agree(scratch: int) -> None:
+    need = MemoryNeed(weights=9 * GIB, per_token=100_000, scratch=scratch)
     fits = need.max_tokens(40 * GIB)
     assert need.weights + need.batch(fits) <= 40 * GIB < need.weights + need.batch(fits + 1)
 
@@ -119,17 +149,19 @@ def test_a_batch_that_does_not_fit_is_an_error_that_says_what_does() -> None:
         check_memory(need, 10 * GIB, fits + 1)
 
 
+@pytest.mark.parametrize("how", ["none", "int8", "int4"])
 def test_a_ranker_says_what_fits_and_refuses_what_does_not(
+    how: str,
     blockrank_card: dict[str, Any],
     open_tiny: Callable[..., Ranker],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert open_tiny("blockrank", blockrank_card).info.max_batch_tokens is None
+    open_ = partial(open_tiny, "blockrank", blockrank_card, quantization=how)
+    assert open_().info.max_batch_tokens is None
     monkeypatch.setattr(ranker_module, "free_bytes", lambda _: GIB)
-    info = open_tiny("blockrank", blockrank_card).info
-    assert info.weight_bytes == 4 * sum(
-        p.numel() for p in open_tiny("blockrank", blockrank_card)._engine._network.parameters()
-    )
+    ranker = open_()
+    info = ranker.info
+    assert info.weight_bytes == held_bytes(ranker._engine._network)
     assert info.max_batch_tokens is not None
     with pytest.raises(CheckpointError, match=f"{info.max_batch_tokens} tokens fit"):
-        open_tiny("blockrank", blockrank_card, max_batch_tokens=info.max_batch_tokens + 1)
+        open_(max_batch_tokens=info.max_batch_tokens + 1)

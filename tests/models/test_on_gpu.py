@@ -12,7 +12,9 @@ from torch import nn
 
 from blockrank_server.kernels import block_attention_triton, span_lse_triton
 from blockrank_server.models.fp8 import Fp8Linear
+from blockrank_server.models.quantization import scratch_bytes
 from blockrank_server.models.ranker import Ranker
+from blockrank_server.models.weight_only import Int4Linear, Int8Linear, WeightOnlyLinear
 
 pytestmark = pytest.mark.gpu
 
@@ -123,3 +125,32 @@ def test_float8_products_are_those_of_the_cpu(num_tokens: int) -> None:
     torch.testing.assert_close(
         found, expected, rtol=2**-7, atol=float(expected.abs().max()) * 2**-7
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", [Int8Linear, Int4Linear])
+def test_whole_weights_are_those_of_the_cpu(
+    kind: type[WeightOnlyLinear], dtype: torch.dtype
+) -> None:
+    linear = nn.Linear(4096, 1100, bias=False).to(dtype)
+    expected = kind(linear).whole_weight()
+    layer = kind(linear.to("cuda"))
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    found = layer.whole_weight()
+    # A CUDA device may fuse multiplying and adding: one rounding where the CPU has two.
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(found.cpu(), expected, rtol=eps, atol=eps * 2**-6)
+    scratch = scratch_bytes("int8" if kind is Int8Linear else "int4", 4096 * 1100, dtype.itemsize)
+    assert torch.cuda.max_memory_allocated() - before <= 1.05 * scratch
+
+
+@pytest.mark.parametrize("how", ["int8", "int4"])
+def test_weight_only_scores_are_those_of_the_cpu(how: str, open_on: Callable[..., Ranker]) -> None:
+    on_cpu, on_cuda = (
+        open_on(device=device, dtype="float32", quantization=how) for device in ("cpu", "cuda")
+    )
+    for found, expected in zip(
+        on_cuda.rank_batch(lists()), on_cpu.rank_batch(lists()), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-3)

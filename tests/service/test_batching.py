@@ -21,7 +21,8 @@ def jobs(*tokens: int) -> list[Job]:
     return [job(n) for n in tokens]
 
 
-POLICY = LengthBuckets(max_batch_tokens=10, max_wait_s=2.0)
+POLICY = LengthBuckets(max_wait_s=2.0)
+ROOM = 10
 
 
 @pytest.mark.parametrize(
@@ -38,30 +39,30 @@ POLICY = LengthBuckets(max_batch_tokens=10, max_wait_s=2.0)
 )
 def test_a_full_budget_runs_at_once(tokens: tuple[int, ...], count: int) -> None:
     waiting = jobs(*tokens)
-    assert POLICY.pick(waiting, 0.0, is_idle=False).jobs == waiting[:count]
+    assert POLICY.pick(waiting, 0.0, room=ROOM, is_idle=False).jobs == waiting[:count]
 
 
 def test_room_is_worth_waiting_for_until_the_oldest_has_waited_enough() -> None:
     waiting = [job(4, accepted_s=1.0), job(5, accepted_s=2.5)]
-    assert POLICY.pick(waiting, 2.5, is_idle=False) == ((), 0.5)
-    assert POLICY.pick(waiting, 3.0, is_idle=False).jobs == waiting
-    assert POLICY.pick(waiting, 9.0, is_idle=False).jobs == waiting
+    assert POLICY.pick(waiting, 2.5, room=ROOM, is_idle=False) == ((), 0.5)
+    assert POLICY.pick(waiting, 3.0, room=ROOM, is_idle=False).jobs == waiting
+    assert POLICY.pick(waiting, 9.0, room=ROOM, is_idle=False).jobs == waiting
 
 
 def test_nothing_is_worth_waiting_for_on_an_idle_device() -> None:
     waiting = jobs(4)
-    assert POLICY.pick(waiting, 0.0, is_idle=True).jobs == waiting
+    assert POLICY.pick(waiting, 0.0, room=ROOM, is_idle=True).jobs == waiting
 
 
 def test_a_job_that_does_not_fit_is_not_overtaken_within_its_bucket() -> None:
     waiting = jobs(4, 9, 1)
-    assert POLICY.pick(waiting, 5.0, is_idle=True).jobs == waiting[:1]
+    assert POLICY.pick(waiting, 5.0, room=ROOM, is_idle=True).jobs == waiting[:1]
 
 
 def test_the_job_due_first_chooses_the_bucket() -> None:
     long, short, late = job(3, documents=60, due_s=5), job(3, due_s=2), job(3, due_s=9)
-    assert POLICY.pick([long, late, short], 0.0, is_idle=True).jobs == [short, late]
-    assert POLICY.pick([long, late], 0.0, is_idle=True).jobs == [long]
+    assert POLICY.pick([long, late, short], 0.0, room=ROOM, is_idle=True).jobs == [short, late]
+    assert POLICY.pick([long, late], 0.0, room=ROOM, is_idle=True).jobs == [long]
 
 
 def test_short_jobs_are_due_before_long_ones_of_the_same_moment() -> None:
@@ -75,7 +76,7 @@ def test_no_due_date_lies_behind_the_deadline() -> None:
 @given(st.lists(st.integers(1, 15), min_size=1, max_size=20))
 def test_batches_are_within_budget_unless_alone(tokens: list[int]) -> None:
     waiting = jobs(*tokens)
-    picked = POLICY.pick(waiting, 99.0, is_idle=False).jobs
+    picked = POLICY.pick(waiting, 99.0, room=ROOM, is_idle=False).jobs
     assert picked
     assert picked == waiting[: len(picked)]
     assert len(picked) == 1 or sum(job.num_tokens for job in picked) <= 10
@@ -88,27 +89,27 @@ def test_every_bucket_is_served_in_the_end(given_jobs: list[tuple[int, int, floa
     waiting = [job(n, documents=length, due_s=due) for n, length, due in given_jobs]
     while waiting:
         first = min(waiting, key=lambda j: j.due_s)
-        picked = POLICY.pick(waiting, 0.0, is_idle=True).jobs
+        picked = POLICY.pick(waiting, 0.0, room=ROOM, is_idle=True).jobs
         assert first in picked
         assert len({j.bucket for j in picked}) == 1
         waiting = [j for j in waiting if j not in picked]
 
 
-LONG = [job(8, documents=60, due_s=30), job(32, documents=60, due_s=30)]
+LONG = [job(40, documents=60, due_s=30), job(60, documents=60, due_s=30)]
 
 
-def test_a_job_of_a_quarter_of_the_tokens_is_urgent() -> None:
-    policy = LengthBuckets(max_batch_tokens=1000, max_wait_s=0)
+def test_a_job_of_a_quarter_of_the_shortest_running_one_is_urgent() -> None:
     fits, too_long, later = job(10), job(11), job(5, due_s=31)
-    assert policy.pick_urgent([too_long, later, fits], LONG, 0) == [fits]
-    assert policy.pick_urgent([too_long, later], LONG, 0) == ()
+    assert POLICY.pick_urgent([too_long, later, fits], LONG, room=1000, limit=1000) == [fits]
+    assert POLICY.pick_urgent([too_long, later], LONG, room=1000, limit=1000) == ()
 
 
-def test_a_batch_lends_no_more_than_its_own_tokens() -> None:
-    policy = LengthBuckets(max_batch_tokens=1000, max_wait_s=0)
-    assert len(policy.pick_urgent(jobs(10, 10, 10, 10, 10), LONG, 0)) == 4
-    assert policy.pick_urgent(jobs(10), LONG, 31) == ()
-    assert len(policy.pick_urgent(jobs(10), LONG, 30)) == 1
+def test_no_more_runs_amid_a_batch_than_there_is_room() -> None:
+    waiting = jobs(10, 10, 10, 10, 10)
+    assert len(POLICY.pick_urgent(waiting, LONG, room=1000, limit=40)) == 4
+    assert len(POLICY.pick_urgent(waiting, LONG, room=20, limit=40)) == 2
+    assert len(POLICY.pick_urgent(waiting, LONG, room=5, limit=40)) == 1  # alone
+    assert POLICY.pick_urgent(waiting, LONG, room=1000, limit=9) == ()
 
 
 @pytest.mark.parametrize(

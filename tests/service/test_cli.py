@@ -49,6 +49,7 @@ def test_help_does_not_wait_for_torch() -> None:
         (["fly"], "fly"),
         (["serve", "--port", "x"], "--port"),
         (["serve", "--prot", "1"], "--prot"),
+        (["serve", "--quantization", "int3"], "int3"),
         (["rerank", "file"], "--query"),
         (["rerank", "--query", "q", "--top-n", "0", "file"], "not a whole number above 0"),
         (["rerank", "--query", "q", "--top-n", "x", "file"], "not a whole number above 0"),

@@ -21,7 +21,7 @@ from gpu_bench.kernel_rows import KernelBench
 from gpu_bench.rivals import DenseRanker
 
 RESULTS = Path(__file__).parents[2] / "results"
-VARIANTS = ("plain", "fused", "fp8-fused", "fp8")
+VARIANTS = ("plain", "fused", "fp8-fused", "fp8", "int8", "int4", "int8-fused", "int4-fused")
 MOST_PROMISING = VARIANTS[:3]
 DENSE_REPEATS = 3
 

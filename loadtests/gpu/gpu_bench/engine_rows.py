@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -15,6 +15,7 @@ from blockrank_server.models.engine import Engine
 from blockrank_server.models.memory import MemoryNeed
 from blockrank_server.models.packing import pack
 from blockrank_server.models.quantization import quantize
+from blockrank_server.models.quantization_names import Quantization
 from blockrank_server.models.request import EncodedRequest
 from gpu_bench.clock import percentiles
 from gpu_bench.work import Ceilings, network_flops
@@ -50,10 +51,17 @@ class EngineBench:
     def make(
         cls, name: str, model: Model, device: torch.device, backend: Backend, ceilings: Ceilings
     ) -> "EngineBench":
-        """A variant with new weights: plain, fp8, and either of them fused by torch.compile."""
+        """A variant with new weights: plain or quantized, and any of them fused by torch.compile.
+
+        Args:
+            name: quantization_of(name), then fused or not.
+            model: its shape.
+            device: to run on.
+            backend: of the device.
+            ceilings: of the device.
+        """
         network = model.network(device, DTYPE)
-        if "fp8" in name:
-            quantize(network, "fp8")
+        quantize(network, quantization_of(name))
         if "fused" in name:
             network.fuse_elementwise()
         engine = Engine(network, model.card(), device, backend)
@@ -80,7 +88,9 @@ class EngineBench:
         )
         tokens = fmean(batch.num_tokens for batch in batches)
         found = percentiles(seen)
-        need = MemoryNeed.of(self.model.config(), self.model.last_layer, DTYPE)
+        need = MemoryNeed.of(
+            self.model.config(), self.model.last_layer, DTYPE, quantization_of(self.name)
+        )
         return {
             "variant": self.name,
             "documents": num_documents,
@@ -92,6 +102,7 @@ class EngineBench:
             "start_ms": self._start_ms(requests[0]),
             "tflops": flops / found["p50"] / 1e9,
             "share": flops / found["p50"] / 1e9 / self.ceilings.tflops,
+            "weights_gib": need.weights / 2**30,
             "batch_gib": (self._peak_bytes() - before) / 2**30,
             "predicted_gib": need.batch(max(batch.num_tokens for batch in batches)) / 2**30,
         }
@@ -134,6 +145,12 @@ class EngineBench:
 
     def _peak_bytes(self) -> int:
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+
+
+def quantization_of(variant: str) -> Quantization:
+    """Of a variant's name: its first word, where that is one."""
+    word = variant.partition("-")[0]
+    return next((how for how in get_args(Quantization) if how == word), "none")
 
 
 def kind_of(kernel: str) -> str:

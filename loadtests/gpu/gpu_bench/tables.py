@@ -37,6 +37,7 @@ ENGINE: Sequence[Column] = (
     ("launch, ms", "start_ms", ".1f"),
     ("TFLOP/s", "tflops", ".0f"),
     ("of the product", "share", ".0%"),
+    ("weights, GiB", "weights_gib", ".2f"),
     ("batch, GiB", "batch_gib", ".2f"),
     ("predicted, GiB", "predicted_gib", ".2f"),
 )

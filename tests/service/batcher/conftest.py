@@ -13,6 +13,8 @@ from blockrank_server.models.request import EncodedRequest
 from blockrank_server.service.batcher import Batcher
 from blockrank_server.service.batching import LengthBuckets
 from blockrank_server.service.flight import BatchReport, Drop, Start
+from blockrank_server.service.limits import Limits
+from blockrank_server.service.throughput import Throughput
 
 BUDGET = 10
 POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, BAD_LANDING = range(901, 907)
@@ -127,14 +129,23 @@ def make_batcher(observer: Observer, clock: Clock) -> MakeBatcher:
     """A batcher on a clock that stands still."""
 
     def make(
-        *, max_wait_s: float = 0.0, max_queue_requests: int = 100, max_queue_tokens: int = 1000
+        *,
+        max_wait_s: float = 0.0,
+        max_batch_s: float = 20.0,
+        max_queue_requests: int = 100,
+        max_queue_tokens: int = 1000,
+        max_queue_share: float = 1.0,
+        is_speed_known: bool = True,
     ) -> Batcher:
+        throughput = Throughput()
+        if is_speed_known:  # as the first batch tells it, on a clock that stands still
+            throughput.record(1e-9, 0.0)
         return Batcher(
-            LengthBuckets(max_batch_tokens=BUDGET, max_wait_s=max_wait_s),
+            LengthBuckets(max_wait_s=max_wait_s),
             observer,
-            max_queue_requests=max_queue_requests,
-            max_queue_tokens=max_queue_tokens,
-            clock=clock,
+            throughput,
+            Limits(BUDGET, max_batch_s, max_queue_requests, max_queue_tokens, max_queue_share),
+            clock,
         )
 
     return make

@@ -146,3 +146,85 @@ def test_a_failing_short_job_leaves_the_long_one_alone(busy: Busy, model: "Model
     with pytest.raises(Exception, match=r"^Inference failed$"):
         short.future.result(60)
     assert busy.running.future.result(60).scores == [2]
+
+
+def test_what_runs_amid_a_batch_does_not_make_it_late(
+    model: "Model",
+    clock: "Clock",
+    observer: "Observer",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+) -> None:
+    batcher = make_batcher(max_batch_s=1000)
+    model.gate.clear()
+    with running(batcher, model.start):
+        learnt = batcher.submit(make_request(40, 1))
+        assert model.entered.acquire(timeout=60)
+        clock.now_s = 40.0
+        model.gate.set()
+        learnt.future.result(60)
+        model.gate.clear()
+        long = batcher.submit(make_request(40, 2), 40 + 40 + 4)  # four seconds to spare
+        assert model.entered.acquire(timeout=60)
+        short = batcher.submit(make_request(5, 3), 1e9)
+        model.gate.set()
+        assert short.future.result(60).scores == [3]
+        assert long.future.result(60).scores == [2]
+    assert [report.num_tokens for report in observer.reports] == [40, 40, 5]
+
+
+def test_a_batch_is_no_longer_than_it_may_take(
+    model: "Model",
+    clock: "Clock",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+) -> None:
+    batcher = make_batcher(max_batch_s=4.0, max_wait_s=1e9)
+    model.gate.clear()
+    with running(batcher, model.start):
+        learnt = batcher.submit(make_request(2, 1))
+        assert model.entered.acquire(timeout=60)
+        clock.now_s = 2.0
+        others = [batcher.submit(make_request(2, name)) for name in (2, 3, 4)]
+        model.gate.set()
+        for job in (learnt, *others):
+            job.future.result(60)
+    assert model.batches == [[1], [2, 3], [4]]
+
+
+def test_the_first_job_runs_alone_to_tell_how_fast_batches_are(
+    model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
+) -> None:
+    batcher = make_batcher(is_speed_known=False, max_wait_s=1e9)
+    jobs = [batcher.submit(make_request(2, name)) for name in (1, 2, 3)]
+    with running(batcher, model.start):
+        for job in jobs:
+            job.future.result(60)
+    assert model.batches[0] == [1]
+
+
+def test_a_job_that_would_wait_for_most_of_its_time_is_refused(
+    model: "Model",
+    clock: "Clock",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+) -> None:
+    batcher = make_batcher(max_queue_share=0.25)
+    model.gate.clear()
+    with running(batcher, model.start):
+        learnt = batcher.submit(make_request(40, 1))
+        assert model.entered.acquire(timeout=60)
+        clock.now_s = 40.0
+        model.gate.set()
+        learnt.future.result(60)
+        model.gate.clear()
+        batcher.submit(make_request(40, 2))
+        assert model.entered.acquire(timeout=60)
+        with pytest.raises(OverloadedError):
+            batcher.submit(make_request(20, 3), 40 + 150)
+        patient = batcher.submit(make_request(20, 4), 40 + 170)
+        model.gate.set()
+        assert patient.future.result(60).scores == [4]

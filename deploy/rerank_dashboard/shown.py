@@ -1,0 +1,55 @@
+"""The dashboard's queries as Grafana would send them, with every variable set to All."""
+
+import re
+from typing import Any, NamedTuple
+
+from rerank_dashboard.board import ALL
+
+
+class Target(NamedTuple):
+    """One query of a panel, ready to be sent.
+
+    Attributes:
+        expr: PromQL without variables.
+        legend: with labels in double braces.
+        is_instant: evaluated once instead of over time.
+    """
+
+    expr: str
+    legend: str
+    is_instant: bool
+
+    def name(self, labels: dict[str, str]) -> str:
+        """What the legend calls a line."""
+        return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), self.legend).strip()
+
+
+def targets(panel: dict[str, Any], *, rate_interval_s: int) -> list[Target]:
+    """A panel's queries.
+
+    Args:
+        panel: of the dashboard's JSON.
+        rate_interval_s: what $__rate_interval stands for; at least four scrapes.
+    """
+    return [
+        Target(
+            expanded(target["expr"], rate_interval_s=rate_interval_s),
+            target["legendFormat"],
+            target.get("instant", False),
+        )
+        for target in panel["targets"]
+    ]
+
+
+def expanded(expr: str, *, rate_interval_s: int) -> str:
+    """PromQL with the variables replaced.
+
+    Raises:
+        ValueError: it has a variable that is not known here.
+    """
+    expr = expr.replace("$__rate_interval", f"{rate_interval_s}s")
+    for variable in ("job", "instance", "documents"):
+        expr = expr.replace(f'"${variable}"', f'"{ALL}"')
+    if "$" in expr:
+        raise ValueError(f"unknown variable in {expr}")
+    return expr

@@ -1,0 +1,191 @@
+"""The command line of a run."""
+
+import argparse
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from open_loop.faults import Faults
+from open_loop.mix import Mix, parse_mix
+from open_loop.objectives import parse_objective, with_changes
+from open_loop.scenarios import SCENARIOS, Scenario
+from open_loop.server import COMMAND
+from open_loop.texts import Lengths
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for; see the help of each option.
+
+    Attributes:
+        scenario: from the table, with the objectives that were given.
+        host: None for a server of the run's own.
+        settings: of the own server.
+        command: that starts the own server.
+        capacity_per_s: None to measure it.
+        calibrate_s: seconds of that.
+        num_clients: of that.
+        mix: of document counts.
+        lengths: of documents.
+        faults: of clients.
+        answer_within_s: None for the server's deadline.
+        time_scale: factor of every duration.
+        sample_every_s: between readings of the server.
+        seed: of arrivals and texts.
+        hardware: in the report's name.
+        out: folder of the report.
+        keep: folder for raw records; None to drop them.
+    """
+
+    scenario: Scenario
+    host: str | None
+    settings: dict[str, str]
+    command: tuple[str, ...]
+    capacity_per_s: float | None
+    calibrate_s: float
+    num_clients: int
+    mix: Mix
+    lengths: Lengths
+    faults: Faults
+    answer_within_s: float | None
+    time_scale: float
+    sample_every_s: float
+    seed: int
+    hardware: str | None
+    out: Path
+    keep: Path | None
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Options; ends the process with a message if they are wrong."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    scenario = SCENARIOS[args.scenario]
+    try:
+        settings = dict(_setting(text) for text in args.set)
+        mix = parse_mix(args.documents) if args.documents else scenario.mix
+        lengths = Lengths() if args.words is None else _lengths(args.words)
+        faults = _faults(args, scenario.faults)
+        objectives = with_changes(scenario.objectives, map(parse_objective, args.objective))
+    except ValueError as error:
+        parser.error(str(error))
+    if args.host is not None and (settings or args.server_command):
+        parser.error("--set and --server-command are for a server of the run's own, without --host")
+    return Options(
+        scenario=dataclasses.replace(scenario, objectives=objectives),
+        host=args.host,
+        settings=settings,
+        command=tuple(shlex.split(args.server_command)) if args.server_command else COMMAND,
+        capacity_per_s=args.capacity,
+        calibrate_s=args.calibrate_s,
+        num_clients=args.clients,
+        mix=mix,
+        lengths=lengths,
+        faults=faults,
+        answer_within_s=args.answer_within_s,
+        time_scale=args.time_scale,
+        sample_every_s=args.sample_every_s,
+        seed=args.seed,
+        hardware=args.hardware,
+        out=args.out,
+        keep=args.keep,
+    )
+
+
+def _lengths(median_words: float) -> Lengths:
+    usual = Lengths()
+    return Lengths(
+        median_words=median_words,
+        min_words=min(usual.min_words, max(1, int(median_words))),
+        max_words=max(usual.max_words, round(4 * median_words)),
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"--set {text} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _faults(args: argparse.Namespace, usual: Faults) -> Faults:
+    given = {
+        name: getattr(args, name)
+        for name in ("slow", "leaving", "leaving_mid_body", "slow_s", "leave_after_s")
+    }
+    fields = {name: getattr(usual, name) if v is None else v for name, v in given.items()}
+    return Faults(**fields)
+
+
+def _host(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme != "http" or not url.hostname or url.path.strip("/"):
+        raise argparse.ArgumentTypeError(f"{text} is not of the form http://name:port")
+    return f"http://{url.netloc}"
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    table = "\n".join(
+        f"  {s.name:<10}{s.duration_s:>6.0f} s  {s.purpose}" for s in SCENARIOS.values()
+    )
+    parser = argparse.ArgumentParser(
+        prog="run_scenario.py",
+        description="Send one load scenario to a server, write a report, judge its objectives.",
+        epilog=f"scenarios:\n{table}\n\nexit code: 0 all objectives met, 1 one missed, 2 no report",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("scenario", choices=tuple(SCENARIOS), metavar="SCENARIO")
+    _add_server(parser)
+    add("--documents", metavar="MIX", help="document counts, such as 5:0.5,10:0.5")
+    add("--words", type=_positive, metavar="N", help="median words of a document (56)")
+    add(
+        "--objective",
+        action="append",
+        default=[],
+        metavar="F<=X[@PART]",
+        help="a limit more, or another; F: figure of the report, PART: stage or 'N documents'",
+    )
+    add("--seed", type=int, default=7, help="of arrivals and texts (7)")
+    add("--time-scale", type=_positive, default=1.0, metavar="X", help="times every duration (1)")
+    add(
+        "--answer-within-s", type=_positive, metavar="S", help="goodput's limit (server's deadline)"
+    )
+    add("--sample-every-s", type=_positive, default=2.0, metavar="S", help="reading /metrics (2)")
+    add("--slow", type=float, metavar="SHARE", help="of clients that send slowly")
+    add("--slow-s", type=_positive, metavar="S", help="they send for so long (2)")
+    add("--leaving", type=float, metavar="SHARE", help="of clients that leave while they wait")
+    add("--leaving-mid-body", type=float, metavar="SHARE", help="of clients that leave mid-body")
+    add("--leave-after-s", type=_positive, metavar="S", help="they leave after so long (0.3)")
+    add("--hardware", metavar="NAME", help="of the server, in the report's name")
+    add("--out", type=Path, default=RESULTS, metavar="FOLDER", help="of the report")
+    add("--keep", type=Path, metavar="FOLDER", help="keep raw records and the server's log there")
+    return parser
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--host",
+        type=_host,
+        metavar="URL",
+        help="server to test; without it one is started and stopped",
+    )
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="own server's setting")
+    add("--server-command", metavar="COMMAND", help="starts the own server")
+    add("--capacity", type=_positive, metavar="R", help="requests/s; without it, it is measured")
+    add("--calibrate-s", type=_positive, default=20.0, metavar="S", help="measuring it (20)")
+    add("--clients", type=int, default=8, metavar="N", help="at once while measuring it (8)")

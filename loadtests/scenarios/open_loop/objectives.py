@@ -1,0 +1,113 @@
+"""What a run must hold; together they decide the exit code."""
+
+import math
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+_COMPARE = {"<=": operator.le, ">=": operator.ge}
+_FORM = re.compile(r"(?P<figure>\w+) *(?P<sense><=|>=) *(?P<limit>[^@]+)(?:@(?P<part>.+))?")
+
+
+class ObjectiveError(Exception):
+    """An objective that cannot be judged, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A limit of one figure.
+
+    Attributes:
+        figure: its name in the report.
+        sense: which side of the limit is met.
+        limit: in the figure's unit.
+        part: a stage, or "N documents"; None for the whole run.
+    """
+
+    figure: str
+    sense: Literal["<=", ">="]
+    limit: float
+    part: str | None = None
+
+    def __str__(self) -> str:
+        place = f" of {self.part}" if self.part else ""
+        return f"{self.figure}{place} {self.sense} {self.limit:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An objective and what came of it.
+
+    Attributes:
+        objective: the limit.
+        value: found; None if there was nothing to take it from, which is a miss.
+    """
+
+    objective: Objective
+    value: float | None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether there is a value on the right side of the limit."""
+        compare = _COMPARE[self.objective.sense]
+        return self.value is not None and bool(compare(self.value, self.objective.limit))
+
+    def __str__(self) -> str:
+        found = "no value" if self.value is None else f"{self.value:g}"
+        return f"{'met   ' if self.is_met else 'MISSED'} {self.objective}: {found}"
+
+
+def parse_objective(text: str) -> Objective:
+    """An objective from `FIGURE<=LIMIT` or `FIGURE>=LIMIT`, with `@PART` or without.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    found = _FORM.fullmatch(text)
+    try:
+        limit = float(found["limit"]) if found else math.nan
+    except ValueError:
+        limit = math.nan
+    if found is None or math.isnan(limit):
+        raise ValueError(f"objective {text!r} is not of the form FIGURE<=LIMIT[@PART]")
+    return Objective(
+        found["figure"], "<=" if found["sense"] == "<=" else ">=", limit, found["part"]
+    )
+
+
+def with_changes(usual: Sequence[Objective], given: Iterable[Objective]) -> tuple[Objective, ...]:
+    """The usual objectives; a given one takes the place of that of its figure and part."""
+    by_place = {(each.figure, each.part): each for each in (*usual, *given)}
+    return tuple(by_place.values())
+
+
+def judge(
+    objectives: Iterable[Objective],
+    run: Mapping[str, Any],
+    parts: Mapping[str, Mapping[str, Any]],
+) -> list[Verdict]:
+    """A verdict for each objective.
+
+    Args:
+        objectives: of the scenario.
+        run: figures of the whole run.
+        parts: figures by stage, and by "N documents".
+
+    Raises:
+        ObjectiveError: an objective names a figure or a part that does not exist.
+    """
+    return [Verdict(each, _value(each, run, parts)) for each in objectives]
+
+
+def _value(
+    objective: Objective, run: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
+) -> float | None:
+    if objective.part is not None and objective.part not in parts:
+        raise ObjectiveError(f"objective {objective}: there are {', '.join(parts)}")
+    figures = run if objective.part is None else parts[objective.part]
+    if objective.figure not in figures:
+        raise ObjectiveError(f"objective {objective}: there are {', '.join(figures)}")
+    value: float | None = figures[objective.figure]
+    return value

@@ -1,0 +1,101 @@
+"""What one run sends: a scenario with its rates in requests per second; handed over as JSON."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import orjson
+
+from open_loop.faults import Faults
+from open_loop.mix import Mix, parse_mix
+from open_loop.scenarios import Scenario
+from open_loop.texts import Lengths
+
+
+@dataclass(frozen=True, slots=True)
+class TimedStage:
+    """A stage with its rate.
+
+    Attributes:
+        name: of the stage.
+        rate_per_s: requests a second.
+        duration_s: seconds.
+        is_measured: whether it counts in the figures of the whole run.
+    """
+
+    name: str
+    rate_per_s: float
+    duration_s: float
+    is_measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the generator needs to know.
+
+    Attributes:
+        host: http://name:port.
+        stages: in their order.
+        mix: of document counts.
+        faults: of clients.
+        lengths: of documents.
+        seed: of arrivals and texts.
+        client_timeout_s: longest wait for an answer; above the server's own deadline.
+        sample_every_s: between two readings of the server's /metrics.
+        max_lists: different lists of each document count; after these they come again.
+    """
+
+    host: str
+    stages: tuple[TimedStage, ...]
+    mix: Mix
+    faults: Faults
+    lengths: Lengths
+    seed: int
+    client_timeout_s: float
+    sample_every_s: float
+    max_lists: int = 200
+
+    @property
+    def duration_s(self) -> float:
+        """Of all stages."""
+        return sum(stage.duration_s for stage in self.stages)
+
+    def stage_start_s(self, place: int) -> float:
+        """When a stage begins."""
+        return sum(stage.duration_s for stage in self.stages[:place])
+
+    def place_of(self, name: str) -> int:
+        """Index of a stage."""
+        return [stage.name for stage in self.stages].index(name)
+
+    def to_json(self) -> bytes:
+        """For from_json."""
+        return orjson.dumps(dataclasses.asdict(self) | {"mix": str(self.mix)})
+
+
+def from_json(raw: bytes) -> Plan:
+    """A plan that to_json wrote."""
+    fields = orjson.loads(raw)
+    return Plan(
+        **fields
+        | {
+            "stages": tuple(TimedStage(**stage) for stage in fields["stages"]),
+            "mix": parse_mix(fields["mix"]),
+            "faults": Faults(**fields["faults"]),
+            "lengths": Lengths(**fields["lengths"]),
+        }
+    )
+
+
+def timed_stages(
+    scenario: Scenario, capacity_per_s: float, time_scale: float
+) -> tuple[TimedStage, ...]:
+    """A scenario's stages at a capacity, every duration times time_scale."""
+    return tuple(
+        TimedStage(
+            stage.name,
+            stage.load * capacity_per_s,
+            stage.duration_s * time_scale,
+            stage.is_measured,
+        )
+        for stage in scenario.stages
+    )

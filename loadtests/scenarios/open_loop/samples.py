@@ -1,0 +1,107 @@
+"""What is written down while a run is on: one line for each request, one for each reading."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeVar
+
+import orjson
+
+from open_loop.faults import Fault
+
+# Outcomes of requests without a status.
+LEFT = "left"  # the client went away, as it was told to
+TIMEOUT = "timeout"
+WRONG = "wrong answer"  # a 200 without one score a document
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request.
+
+    Attributes:
+        index: of its arrival.
+        stage: index of its stage.
+        num_documents: of its list.
+        fault: of its client.
+        intended_s: when it was to be sent, since the start of the run.
+        lag_s: how much later the generator sent it.
+        latency_s: from when it was to be sent to the last byte of its answer.
+        status: of the answer.
+        problem: LEFT, TIMEOUT, WRONG, or the name of the client's error.
+        timing_ms: Server-Timing of a 200.
+    """
+
+    index: int
+    stage: int
+    num_documents: int
+    fault: Fault
+    intended_s: float
+    lag_s: float
+    latency_s: float
+    status: int | None = None
+    problem: str | None = None
+    timing_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it got its scores."""
+        return self.status == 200 and self.problem is None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Server and generator at one moment.
+
+    Attributes:
+        at_s: since the start of the run; below 0 before it.
+        rss_bytes: resident memory of the server.
+        server_cpu_s: processor time of the server so far.
+        generator_cpu_s: processor time of the generator so far.
+        queue_requests: waiting in the server.
+        in_flight: requests sent and not answered.
+    """
+
+    at_s: float
+    rss_bytes: float
+    server_cpu_s: float
+    generator_cpu_s: float
+    queue_requests: float
+    in_flight: int
+
+
+class Recorder:
+    """Appends records to a file; a run that is cut short leaves those so far.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = path.open("wb")
+
+    def add(self, record: Sample | Reading) -> None:
+        """Write one line."""
+        self._file.write(orjson.dumps(dataclasses.asdict(record)) + b"\n")
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        self._file.close()
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Every sample of a file, in order of their arrivals."""
+    made = _read(path, lambda row: Sample(**{**row, "fault": Fault(row["fault"])}))
+    return sorted(made, key=lambda sample: sample.index)
+
+
+def read_readings(path: Path) -> list[Reading]:
+    """Every reading of a file."""
+    return _read(path, lambda row: Reading(**row))
+
+
+def _read(path: Path, make: Callable[..., T]) -> list[T]:
+    return [make(orjson.loads(line)) for line in path.read_bytes().splitlines()]

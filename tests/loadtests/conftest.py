@@ -1,0 +1,58 @@
+"""Plans and samples made by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from open_loop.faults import NO_FAULTS, Fault
+from open_loop.mix import parse_mix
+from open_loop.plan import Plan, TimedStage
+from open_loop.samples import Sample
+from open_loop.texts import Lengths
+
+MakePlan = Callable[..., Plan]
+MakeSample = Callable[..., Sample]
+
+
+@pytest.fixture
+def make_plan() -> MakePlan:
+    """A plan of (rate, duration) stages."""
+
+    def make(*stages: tuple[float, float], mix: str = "10:1", **changes: Any) -> Plan:
+        fields: dict[str, Any] = {
+            "host": "http://127.0.0.1:1",
+            "stages": tuple(
+                TimedStage(f"stage {place}", rate_per_s, duration_s, True)
+                for place, (rate_per_s, duration_s) in enumerate(stages)
+            ),
+            "mix": parse_mix(mix),
+            "faults": NO_FAULTS,
+            "lengths": Lengths(),
+            "seed": 7,
+            "client_timeout_s": 10.0,
+            "sample_every_s": 1.0,
+        }
+        return Plan(**fields | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_sample() -> MakeSample:
+    """A sample: scored after 0.1 s unless said otherwise."""
+
+    def make(**changes: Any) -> Sample:
+        fields: dict[str, Any] = {
+            "index": 0,
+            "stage": 0,
+            "num_documents": 10,
+            "fault": Fault.NONE,
+            "intended_s": 0.0,
+            "lag_s": 0.0,
+            "latency_s": 0.1,
+            "status": 200,
+        }
+        return Sample(**fields | changes)
+
+    return make
