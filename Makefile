@@ -57,7 +57,8 @@ dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.p
 	  $(BIN)/python -m deploy_kit
 
 fuzz: setup ## 100,000 requests nobody would send; prints what they were answered
-	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz --timeout 3600 --show-capture=no
+	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz \
+	  tests/service/process/test_raw_http.py --timeout 3600 --show-capture=no
 
 # Two environments: langchain-cohere pins cohere below the release that the plain SDK test wants, and
 # infinity-client pins httpx below the one that Haystack wants. The server runs in $(VENV).

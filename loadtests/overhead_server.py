@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
 
 
+# Of a SQuAD paragraph to the embedded default: what follows an encoding (the hash that finds equal
+# requests, the queue, the series) sees prompts as long as real ones.
+TOKENS_PER_DOCUMENT = 173
+
+
 class Landed:
     """Scores that were there before they were asked for."""
 
@@ -55,15 +60,16 @@ class Noop:
         return 0, 1
 
     def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
-        """One token for each document, whatever it says."""
+        """As many tokens as real documents have, whatever these say."""
         size = len(documents)
         if size not in self._spans:
-            stops = np.arange(1, size + 1, dtype=np.int32)
-            self._spans[size] = np.stack([stops - 1, stops], axis=1)
+            starts = np.arange(size, dtype=np.int32) * TOKENS_PER_DOCUMENT
+            self._spans[size] = np.stack([starts, starts + TOKENS_PER_DOCUMENT], axis=1)
+        end = size * TOKENS_PER_DOCUMENT
         # A number of its own for each request: equal ones at the same time are computed once.
-        tokens = np.full(size + 1, next(self._numbers), np.int32)
+        tokens = np.full(end + 1, next(self._numbers), np.int32)
         spans = self._spans[size]
-        return EncodedRequest(tokens, tokens, 0, size, spans, spans, (size, size + 1))
+        return EncodedRequest(tokens, tokens, 0, end, spans, spans, (end, end + 1))
 
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None

@@ -2,9 +2,10 @@
 
 ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
-├── BadGzipError 400           UnauthorizedError 401     UnsupportedEncodingError 415
+├── BadGzipError 400           BadHttpError 400          UnauthorizedError 401
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
-├── BodyTooLargeError 413      OverloadedError 429       KeyLimitError 429
+├── BodyTooLargeError 413      UnsupportedEncodingError 415
+├── OverloadedError 429        KeyLimitError 429
 ├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
 ├── DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (shape B)
@@ -114,6 +115,12 @@ class BadJsonError(_RequestError):
 
 class BadGzipError(_RequestError):
     """The body is not the gzip that Content-Encoding says it is."""
+
+    status = 400
+
+
+class BadHttpError(_RequestError):
+    """The bytes are not an HTTP/1.1 request."""
 
     status = 400
 

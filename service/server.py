@@ -86,6 +86,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         access_log=False,
         server_header=False,
         http=connection_with(settings.connection_timeout_s),
+        ws="none",  # a library that happens to be installed must not open another protocol
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     try:
