@@ -27,6 +27,7 @@ TAGS = [
 _HEADERS = {
     name: {"description": text, "schema": {"type": "string"}} for name, text in DESCRIPTIONS.items()
 }
+_RETRIED = (429, 503)  # answered with Retry-After
 _TEI_TOKENS = list[list[TeiToken]]
 _INTRODUCTION = """\
 A request brings a query and a shortlist of documents; the answer ranks them. Speak the dialect your
@@ -73,7 +74,7 @@ def rerank_operation(route: Route, path: str) -> dict[str, Any]:
         for name in re.findall(r"\{(\w+)", path)
     ]
     return {
-        "summary": f"Rank documents{'' if is_shared else f', shape {names[0]}'}",
+        "summary": "Rank documents" if is_shared else _summary(route.shapes[0]),
         "description": about,
         "tags": ["aliases" if is_alias else "rerank" if is_shared else "one shape"],
         "responses": {
@@ -101,15 +102,16 @@ def tokenize_operation() -> dict[str, Any]:
 
 def _error_responses() -> dict[int | str, dict[str, Any]]:
     """What any POST can be answered instead, by status."""
-    reasons: dict[int, list[str]] = {}
+    kinds: dict[int, list[type[ServiceError]]] = {}
     for kind in all_errors():
-        reasons.setdefault(kind.status, []).append(_reason(kind))
+        kinds.setdefault(kind.status, []).append(kind)
     return {
         status: {
-            "description": " ".join(reasons[status]),
-            "content": _content([ErrorBody]),
+            "description": " ".join(map(_reason, kinds[status])),
+            "content": _content([ErrorBody], [kind.__name__ for kind in kinds[status]]),
+            "headers": _headers_of(kinds[status][0]),
         }
-        for status in sorted(reasons)
+        for status in sorted(kinds)
     }
 
 
@@ -160,7 +162,30 @@ def _examples() -> dict[str, Any]:
         found[f"{shape.name}-answer"] = {"summary": shape.peers, "value": answer}
     found["tei-tokenize"] = {"value": {"inputs": [QUERY, DOCUMENTS[0]]}}
     found["vllm-tokenize"] = {"value": {"prompt": QUERY}}
+    for kind in all_errors():
+        found[kind.__name__] = {"summary": kind.reason, "value": _example(kind).body("0d1f4b6e")}
     return found
+
+
+def _example(kind: type[ServiceError]) -> ServiceError:
+    """An error whose text is what its class says of itself."""
+    error = kind.__new__(kind)  # some fix their own text, or need what only a running server has
+    ServiceError.__init__(
+        error, _reason(kind), retry_after_s=1 if kind.status in _RETRIED else None
+    )
+    return error
+
+
+def _headers_of(kind: type[ServiceError]) -> dict[str, Any]:
+    """Those of an error, with an example of each."""
+    return {
+        name: {"schema": {"type": "string"}, "example": value}
+        for name, value in _example(kind).headers().items()
+    }
+
+
+def _summary(shape: type[Shape]) -> str:
+    return f"As {shape.peers.split(',')[0]}: shape {shape.name}"
 
 
 def _reason(kind: type[ServiceError]) -> str:

@@ -109,7 +109,7 @@ async def weaviate_ready(request: Request) -> Response:
 
 @router.get("/meta", summary="The model, in Weaviate's form", responses=_NOT_READY)
 async def meta(request: Request) -> Response:
-    """503 until the model is loaded."""
+    """Every field of the model's card. 503 until it is loaded."""
     return _json({"model": _host(request).ranker.card.model_dump(mode="json")})
 
 
@@ -119,7 +119,7 @@ async def meta(request: Request) -> Response:
     responses=_NOT_READY,
 )
 async def info(request: Request) -> Response:
-    """503 until the model is loaded."""
+    """Model, revision, device and limits, and the whole card. 503 until the model is loaded."""
     return _json(server_info(request.app.state.settings, _host(request)))
 
 
@@ -130,7 +130,7 @@ async def info(request: Request) -> Response:
 )
 @router.get("/models", include_in_schema=False)
 async def models(request: Request) -> Response:
-    """503 until the model is loaded."""
+    """NVIDIA's clients ask for it before they rank. 503 until the model is loaded."""
     model = {
         "id": _host(request).ranker.card.name,
         "object": "model",
@@ -142,7 +142,8 @@ async def models(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """A route: as a mount, GET /metrics would be answered by a redirect."""
+    """Every series is there from the start; no label holds a text of a caller."""
+    # A route: as a mount, GET /metrics would be answered by a redirect.
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
     )
@@ -150,7 +151,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/version", summary="Version of the server")
 async def server_version() -> Response:
-    """Of the installed distribution."""
+    """Of the installed package blockrank-server."""
     return _json({"version": VERSION})
 
 
