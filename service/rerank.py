@@ -119,9 +119,9 @@ def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None)
     if max_score is not None:
         shares = (score / max_score for score in scores)
         scores = [share if 0 < share < 1 else float(share >= 1) for share in shares]
-    texts = [score_text(score) for score in scores]
+    texts = list(map(score_text, scores))
     # By what is shown: scores that differ only past the last digit shown are ties to the caller.
-    shown = [float(text) for text in texts]
+    shown = list(map(float, texts))
     best_first = sorted(range(len(shown)), key=shown.__getitem__, reverse=True)  # stable, too
     return [Ranked(i, texts[i]) for i in best_first[:top_n]]
 
