@@ -179,8 +179,9 @@ class UnsupportedEncodingError(_RequestError):
 
 
 class OverloadedError(ServiceError):
-    """The queue is full. 429 and not 503, which some clients do not retry and others wait on."""
+    """The queue is full, or too slow for the deadline. Retry-After says when to try again."""
 
+    # 429 and not 503, which some clients do not retry and others wait on.
     status, error_type, openai_type, reason = 429, "Overloaded", "rate_limit_error", "overloaded"
 
     def __init__(self, retry_after_s: float) -> None:
@@ -235,7 +236,7 @@ class InferenceError(ServiceError):
 
 
 class BackendError(InferenceError):
-    """InferenceError in shape b, with the status TEI gives it."""
+    """In shape b, as TEI does: the model failed."""
 
     status = 424
 
