@@ -57,7 +57,11 @@ class Connection(H11Protocol):
             response = BadHttpError("Request is not HTTP/1.1").response(request_id)
             headers = [(REQUEST_ID_HEADER, request_id), ("Connection", "close")]
             for event in (
-                h11.Response(status_code=400, headers=[*response.headers.items(), *headers]),
+                h11.Response(
+                    status_code=response.status_code,
+                    headers=[*response.headers.items(), *headers],
+                    reason=b"Bad Request",
+                ),
                 h11.Data(data=response.body),
                 h11.EndOfMessage(),
             ):

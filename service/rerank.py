@@ -123,7 +123,8 @@ def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None)
     # By what is shown: scores that differ only past the last digit shown are ties to the caller.
     shown = list(map(float, texts))
     best_first = sorted(range(len(shown)), key=shown.__getitem__, reverse=True)  # stable, too
-    return [Ranked(i, texts[i]) for i in best_first[:top_n]]
+    best_first = best_first[:top_n]
+    return list(map(Ranked, best_first, map(texts.__getitem__, best_first)))
 
 
 def score_text(score: float) -> str:
