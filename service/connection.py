@@ -62,7 +62,7 @@ class Connection(H11Protocol):
                     headers=[*response.headers.items(), *headers],
                     reason=b"Bad Request",
                 ),
-                h11.Data(data=response.body),
+                h11.Data(data=bytes(response.body)),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from blockrank_server.models.request import Document
 
@@ -50,7 +49,8 @@ class RerankRequest:
         )
 
 
-class Ranked(NamedTuple):
+@dataclass(slots=True)
+class Ranked:
     """One result: the document's index and its score as JSON text."""
 
     index: int
