@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from blockrank_server.service.app import create_app
 from blockrank_server.service.errors import ErrorBody
@@ -93,15 +93,8 @@ class Fuzzed:
         return answer
 
 
-async def _ask(
-    app: FastAPI,
-    method: str,
-    path: str,
-    headers: Sequence[tuple[bytes, bytes]],
-    chunks: Sequence[bytes],
-    is_cut_off: bool,
-) -> Answer:
-    scope = {
+def _scope(method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Scope:
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -115,6 +108,16 @@ async def _ask(
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
     }
+
+
+async def _ask(
+    app: FastAPI,
+    method: str,
+    path: str,
+    headers: Sequence[tuple[bytes, bytes]],
+    chunks: Sequence[bytes],
+    is_cut_off: bool,
+) -> Answer:
     messages: list[Message] = [
         {"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks
     ]
@@ -134,7 +137,7 @@ async def _ask(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(scope, receive, send)
+    await app(_scope(method, path, headers), receive, send)
     is_over.set()
     if not sent:
         return Answer(0, {}, b"")
