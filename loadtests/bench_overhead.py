@@ -5,7 +5,9 @@
 Against plain FastAPI, which reads the same bodies and sends them back; both under uvicorn, each in
 a process of its own with one event loop, asked by the same client over kept connections. Rounds
 alternate, so that all meet the same machine. "bytes" sends bodies back without reading them: the
-ceiling. One connection shows what one request costs, several what an event loop can do.
+ceiling. Ours does everything but tokenise and infer: its prompts are as long as real ones, made of
+one number; JSON, shape, threads, queue, batches, series, log line and rendering are the real thing.
+One connection shows what one request costs, several what an event loop can do.
 """
 
 import argparse
@@ -163,7 +165,8 @@ def main() -> None:
     about = (
         f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}, {versions}. "
         f"Body {len(request_bytes())} bytes; median of {args.rounds} rounds of {args.seconds:g} s, "
-        f"ratios of single rounds in brackets. Load average before the run: {load:.2f}."
+        f"ratios of single rounds in brackets. Out: tokenising and inference. "
+        f"Load average before the run: {load:.2f}."
     )
     stem = args.out / f"overhead_{date}"
     stem.with_suffix(".md").write_text(report(rows, title, about))
