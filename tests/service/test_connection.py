@@ -214,13 +214,21 @@ def test_what_is_no_http_gets_an_error_in_our_form(
     connection: Connection, transport: Transport, sent: bytes
 ) -> None:
     connection.data_received(sent + b"\r\n\r\n")
-    head, _, body = transport.written.partition(b"\r\n\r\n")
+    head, body = transport.written.split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     error = orjson.loads(body)
     assert (error["code"], error["error_type"]) == (400, "Validation")
     assert f"x-request-id: {error['request_id']}".encode() in head.lower()
     assert f"content-length: {len(body)}".encode() in head.lower()
     assert transport.is_closed
+
+
+def test_an_app_that_had_the_head_does_not_answer_after_it(
+    connection: Connection, transport: Transport
+) -> None:
+    connection.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n")
+    answer(connection, 10)
+    assert transport.written.count(b"HTTP/1.1 ") == 1
 
 
 def test_what_is_no_http_behind_an_answer_gets_no_second_one(
