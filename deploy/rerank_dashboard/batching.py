@@ -168,7 +168,7 @@ def _accidents() -> Panels:
             RATE,
             Query(per_second(of("rerank_batch_incidents_total"), "kind"), "{{kind}}"),
             colors={"failed": RED, "split": ORANGE, "interleaved": BLUE},
-            span=12,
+            span=8,
         ),
         lines(
             Text(
@@ -181,7 +181,17 @@ def _accidents() -> Panels:
             RATE,
             Query(per_second(of("rerank_dropped_total"), "reason"), "{{reason}}"),
             colors={"client_gone": YELLOW, "deadline": RED},
-            span=12,
+            span=8,
+        ),
+        lines(
+            Text(
+                "Requests answered by another's computation",
+                "Requests equal to one that waits or runs: they share its forward pass.",
+                "Many: callers repeat themselves; a cache in front would save their wait too.",
+            ),
+            RATE,
+            Query(per_second(of("rerank_coalesced_requests_total")), "shared"),
+            span=8,
         ),
     ]
 
