@@ -46,11 +46,14 @@ def test_every_operation_answers_as_documented(fuzzed: "Fuzzed") -> None:
     schema = schemathesis.openapi.from_dict(document)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 30
+    # Those without a body have few cases, and end early.
+    num_with_body = sum(operation.method in ("post", "put") for operation in operations)
+    assert num_with_body > 20
     for operation in operations:
         modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
         cases = st.one_of([operation.as_strategy(mode) for mode in modes])
 
-        @fuzzed.examples(0.5 / len(operations))
+        @fuzzed.examples(0.5 / num_with_body)
         @given(case=cases)
         def run(case: Any) -> None:
             ask(fuzzed, case)
