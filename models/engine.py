@@ -6,6 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from blockrank_server.kernels.choose import Backend
 from blockrank_server.kernels.upload import upload
@@ -17,15 +18,12 @@ from blockrank_server.models.pending import Flight, Pending
 from blockrank_server.models.reading import Reader
 from blockrank_server.models.request import EncodedRequest
 
-# Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
-_MLP_SLICE = 2048
-
 
 class Engine:
     """Scores batches on one device.
 
     Args:
-        network: with its weights on the device.
+        network: with its weights on the device; in training perhaps a whole decoder, called alike.
         card: of the same checkpoint.
         device: of the network.
         backend: computes attention and scores.
@@ -38,8 +36,6 @@ class Engine:
         self._card = card
         self._device = device
         self._backend = backend
-        if device.type == "cpu":
-            network.slice_mlps(_MLP_SLICE)
 
     @property
     def num_layers(self) -> int:
@@ -102,6 +98,14 @@ class Engine:
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
     ) -> Reader:
         """What the read points saw of a batch. Differentiable outside inference mode."""
+        return self.run(batch, between_steps)[0]
+
+    def run(
+        self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
+    ) -> tuple[Reader, torch.Tensor | None]:
+        """forward, and what the network returns besides: of a whole decoder its last hidden
+        states, of one cut at the last read layer nothing.
+        """
         config, backend = self._network.config, self._backend
         reader = Reader(
             self._card,
@@ -116,7 +120,7 @@ class Engine:
         token_ids, position_ids = upload(
             np.stack([batch.token_ids, batch.position_ids]), self._device
         )
-        self._network(
+        hidden_TC = self._network(
             token_ids,
             position_ids,
             lambda q_THD, k_TKD, v_TKD, scale: backend.block_attention(
@@ -125,7 +129,16 @@ class Engine:
             reader,
             between_steps,
         )
-        return reader
+        return reader, hidden_TC
+
+    def head_masses(self, requests: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
+        """[H, N] of every request: mass of each head read, lowest layer first, mean over signal
+        tokens.
+        """
+        with torch.inference_mode(), self._on_device():
+            masses = self.forward(pack(requests, self._card)).masses()
+            rows = [torch.cat([mass_HrN.mean(1) for mass_HrN in layers]) for layers in masses]
+            return [row.float().cpu().numpy() for row in rows]
 
     def _try_launch(
         self, requests: Sequence[EncodedRequest], between_steps: Callable[[], None] | None

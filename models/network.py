@@ -23,7 +23,10 @@ from blockrank_server.models.weight_only import WeightOnlyLinear
 # (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-_ATTENTION = "blockrank"
+# The name of our attention in transformers' attention interface.
+ATTENTION = "blockrank"
+# Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
+_MLP_SLICE = 2048
 
 
 def _attend(
@@ -47,7 +50,7 @@ def _attend(
     return attention(q_THD, k_TKD, v_TKD, scaling).unsqueeze(0), None
 
 
-AttentionInterface.register(_ATTENTION, _attend)
+AttentionInterface.register(ATTENTION, _attend)
 
 
 class Network(nn.Module):
@@ -63,14 +66,14 @@ class Network(nn.Module):
 
     def __init__(self, config: PretrainedConfig, last_layer: int) -> None:
         super().__init__()
-        _check_config(config, last_layer)
+        check_config(config, last_layer)
         self.num_layers: int = config.num_hidden_layers
         config.num_hidden_layers = last_layer + 1
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: last_layer + 1]
         self.config = config
         model = AutoModel.from_config(
-            config, attn_implementation=_ATTENTION, trust_remote_code=False
+            config, attn_implementation=ATTENTION, trust_remote_code=False
         )
         self.embed_tokens = model.embed_tokens
         self.layers = model.layers
@@ -105,7 +108,7 @@ class Network(nn.Module):
             ):
                 part.compile(dynamic=True, backend=backend)
 
-    def slice_mlps(self, num_tokens: int) -> None:
+    def slice_mlps(self, num_tokens: int = _MLP_SLICE) -> None:
         """Run the MLPs over so many tokens at a time, with a pause after each part.
 
         For the CPU, where a layer of a long batch takes most of a second.
@@ -195,7 +198,12 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     return x * cos[:, None] + half * sin[:, None]
 
 
-def _check_config(config: PretrainedConfig, last_layer: int) -> None:
+def check_config(config: PretrainedConfig, last_layer: int) -> None:
+    """Refuse a config that our attention cannot run.
+
+    Raises:
+        CheckpointError: too few layers, or sliding-window attention.
+    """
     if last_layer >= config.num_hidden_layers:
         raise CheckpointError(
             f"the card reads layer {last_layer}, the checkpoint has {config.num_hidden_layers}"

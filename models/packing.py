@@ -93,7 +93,9 @@ class _Packer:
             shift = placed[0] - start
             scored.append((int(part[0]) + shift, int(part[1]) + shift))
         span = (request.tail_start, request.num_tokens)
-        tail = self._place(request, span, _joined(seen))
+        # Attention does not ask for an order: sorted, the tails of requests that list the same
+        # documents see the same spans and are computed together.
+        tail = self._place(request, span, _joined(sorted(seen)))
         self._read(request, scored, [*seen, tail], tail[0] - request.tail_start)
 
     def _place_once(self, request: EncodedRequest, span: Span, prefix: Span | None) -> Span:
@@ -124,7 +126,7 @@ class _Packer:
 
 
 def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """Spans with neighbours merged, in the same order; a span given twice stays twice."""
+    """Ascending spans with neighbours merged; a span given twice stays twice."""
     joined = [spans[0]]
     for start, stop in spans[1:]:
         if start == joined[-1][1]:

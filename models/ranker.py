@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
 from blockrank_server.models.adapter import Adapter
@@ -163,6 +165,10 @@ class Ranker:
         """
         return self._engine.score(batch)
 
+    def head_masses(self, batch: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
+        """[heads, N] of every request: what each head says alone, lowest layer first."""
+        return self._engine.head_masses(batch)
+
     def start(
         self,
         batch: Sequence[EncodedRequest],
@@ -235,6 +241,8 @@ def _load(
         quantization=placement.quantization,
         adapter=Adapter(adapter, last) if adapter is not None else None,
     )
+    if placement.device.type == "cpu":
+        network.slice_mlps()
     return Engine(network, found.card, placement.device, placement.backend)
 
 

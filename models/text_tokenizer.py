@@ -75,6 +75,10 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens spelt out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
     def head(self, text: str, max_tokens: int) -> str:
         """The start of text: all of it, or enough that its first max_tokens + 1 ids are final.
 

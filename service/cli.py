@@ -1,15 +1,28 @@
-"""The command blockrank-server: serve, rerank, info."""
+"""The command blockrank-server: serve, rerank, info, group-lists, train, evaluate and
+select-heads."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, get_args
+from typing import NoReturn
 
 from pydantic import ValidationError
 
 from blockrank_server.models.errors import InputError, RankerError
-from blockrank_server.models.quantization_names import Quantization
+from blockrank_server.service.cli_evaluate_flags import (
+    EVALUATE_EXAMPLES,
+    SELECT_EXAMPLES,
+    add_evaluate_flags,
+    add_select_flags,
+)
+from blockrank_server.service.cli_flags import add_model_flags, positive
+from blockrank_server.service.cli_train_flags import (
+    GROUP_EXAMPLES,
+    TRAIN_EXAMPLES,
+    add_group_flags,
+    add_train_flags,
+)
 from blockrank_server.service.settings import Settings
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -118,41 +131,31 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=command)
-        _add_model_flags(added)
         return added
 
     serve = add("serve", _serve, "Answer POST /rerank over HTTP.", _SERVE_EXAMPLES)
+    add_model_flags(serve)
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on; 0 picks a free one (8000)")
     rerank = add("rerank", _rerank, "Rank the lines of a file for a query.", _RERANK_EXAMPLES)
+    add_model_flags(rerank)
     rerank.add_argument("file", metavar="FILE", nargs="?", default="-", help="- is standard input")
     rerank.add_argument("--query", required=True, help="what the documents are ranked for")
-    rerank.add_argument("--top-n", type=_positive, metavar="N", help="results to print (all)")
+    rerank.add_argument("--top-n", type=positive, metavar="N", help="results to print (all)")
     rerank.add_argument("--format", choices=("lines", "jsonl"), help="instead of by FILE's name")
     rerank.add_argument("--json", action="store_true", help="print JSON instead of a table")
     info = add("info", _info, "Print settings, card and model as JSON.", _INFO_EXAMPLES)
+    add_model_flags(info)
     info.add_argument("--load", action="store_true", help="open the model, to tell how it runs")
+    text = "Group training lists that can share documents."
+    add_group_flags(add("group-lists", _group_lists, text, GROUP_EXAMPLES))
+    text = "Train a ranker on lists with known answers."
+    add_train_flags(add("train", _train, text, TRAIN_EXAMPLES))
+    text = "Measure how well lists with judgements are ranked."
+    add_evaluate_flags(add("evaluate", _evaluate, text, EVALUATE_EXAMPLES))
+    text = "Choose the attention heads that a card reads."
+    add_select_flags(add("select-heads", _select_heads, text, SELECT_EXAMPLES))
     return parser
-
-
-def _add_model_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="folder, hub name or default (default)")
-    parser.add_argument("--card", metavar="FILE", help="instead of the checkpoint's own card")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (auto)")
-    parser.add_argument("--dtype", help="float32 or bfloat16 (auto)")
-    parser.add_argument(
-        "--quantization", choices=get_args(Quantization), help="most weights in fewer bits (none)"
-    )
-    parser.add_argument("--revision", help="branch, tag or commit of a hub repository")
-    parser.add_argument(
-        "--offline", action="store_true", default=None, help="fetch nothing from the hub"
-    )
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -171,3 +174,27 @@ def _info(options: argparse.Namespace) -> int:
     from blockrank_server.service.cli_info import print_info  # noqa: PLC0415
 
     return print_info(read_settings(options), is_loading=options.load)
+
+
+def _group_lists(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_train import group_lists  # noqa: PLC0415
+
+    return group_lists(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_train import run_training  # noqa: PLC0415
+
+    return run_training(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_evaluate import run_evaluation  # noqa: PLC0415
+
+    return run_evaluation(options, read_settings(options))
+
+
+def _select_heads(options: argparse.Namespace) -> int:
+    from blockrank_server.service.cli_select_heads import select_heads  # noqa: PLC0415
+
+    return select_heads(options, read_settings(options))

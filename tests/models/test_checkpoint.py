@@ -13,6 +13,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from blockrank_server.models.card import CARD_FILE
+from blockrank_server.models.checkpoint import find_checkpoint
 from blockrank_server.models.errors import CardError, CheckpointError
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.weights import is_needed
@@ -95,6 +96,17 @@ def hub(hub_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+def test_the_adapter_of_a_given_card_is_beside_that_card(hub: Hub, tmp_path: Path) -> None:
+    card = json.loads((hub.folders["org/tiny"] / CARD_FILE).read_text()) | {"adapter": "mine"}
+    given = tmp_path / CARD_FILE
+    given.write_text(json.dumps(card))
+    found = find_checkpoint("org/tiny", card=given, cache_dir=tmp_path / "cache")
+    assert found.adapter == tmp_path / "mine"
+    (hub.folders["org/tiny"] / CARD_FILE).write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="adapter of a card on the hub is not fetched"):
+        find_checkpoint("org/tiny", cache_dir=tmp_path / "other-cache")
 
 
 def test_a_hub_name_opens_and_fetches_no_more_than_needed(

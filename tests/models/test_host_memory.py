@@ -40,3 +40,24 @@ def test_large_blocks_end_up_in_memory_that_is_mapped_already() -> None:
 def test_without_it_every_block_is_mapped_again() -> None:
     found = faults(kept=False)
     assert min(found) > found[0] / 2
+
+
+TRIM = """
+import torch
+from blockrank_server.models.host_memory import give_back_freed_memory, keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+assert keep_freed_memory()
+torch.ones(64, 1024, 1024)
+kept = resident()
+assert give_back_freed_memory()
+print(kept, resident())
+"""
+
+
+def test_kept_memory_can_be_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", TRIM], check=True, capture_output=True, text=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept - left > 240

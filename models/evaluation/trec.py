@@ -1,0 +1,37 @@
+"""TREC run files: query, Q0, document, rank, score, tag."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from blockrank_server.models.training.judgements import read_teacher
+
+Ranking = Sequence[tuple[str, float]]
+"""(doc_id, score) of a query's documents, best first."""
+Run = dict[str, Ranking]
+
+
+def ranked(doc_ids: Sequence[str], scores: Sequence[float]) -> Ranking:
+    """Best first; ties keep the order given."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    return [(doc_ids[i], scores[i]) for i in order]
+
+
+def write_run(path: Path, run: Mapping[str, Ranking], tag: str) -> None:
+    """Write a run, all of it or nothing. Columns are parted by tabs: ids may hold spaces."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.part")
+    with scratch.open("w", encoding="utf-8") as file:
+        for query_id, ranking in run.items():
+            for rank, (doc_id, score) in enumerate(ranking, 1):
+                file.write(f"{query_id}\tQ0\t{doc_id}\t{rank}\t{score!r}\t{tag}\n")
+    os.replace(scratch, path)
+
+
+def read_run(path: Path) -> Run:
+    """A run by its scores; equal scores keep the file's order.
+
+    Raises:
+        DataError: a line is no line of a run; the file is empty or missing.
+    """
+    return {q: ranked(list(found), list(found.values())) for q, found in read_teacher(path).items()}

@@ -1,0 +1,118 @@
+"""The checkpoint that training starts from: opened as for serving, checked against the config."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from transformers import PretrainedConfig
+
+from blockrank_server.models.card import Card, check_heads
+from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
+from blockrank_server.models.config import load_config
+from blockrank_server.models.loading import load_network
+from blockrank_server.models.network import Network
+from blockrank_server.models.prompt import Prompt
+from blockrank_server.models.text_tokenizer import TextTokenizer
+from blockrank_server.models.training.adapters import add_adapters, load_adapters
+from blockrank_server.models.training.config import TrainConfig
+from blockrank_server.models.training.errors import ConfigError
+from blockrank_server.models.training.examples import AnswerText, ExampleMaker
+from blockrank_server.models.training.model import TrainableRanker
+from blockrank_server.models.training.trained_weights import (
+    TrainedAdapters,
+    TrainedNetwork,
+    TrainedWeights,
+)
+from blockrank_server.models.training.whole_decoder import WholeDecoder, load_whole_decoder
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A checkpoint before its weights are loaded.
+
+    Attributes:
+        found: card and files.
+        config: of the checkpoint.
+        maker: of training examples, by the card's prompt.
+    """
+
+    found: Checkpoint
+    config: PretrainedConfig
+    maker: ExampleMaker
+
+    @classmethod
+    def open(cls, config: TrainConfig) -> Self:
+        """Find a checkpoint and check its card against weights and config.
+
+        An adapter of the checkpoint's card is not used: name it as config.adapter to go on from it.
+
+        Raises:
+            CardError, CheckpointError: it cannot be opened, or card and weights do not fit.
+            ConfigError: the config asks for what the card rules out.
+        """
+        found = find_checkpoint(config.model, card=config.card)
+        fields = load_config(found.folder)
+        check_heads(found.card, fields.num_attention_heads)
+        _check_card(config, found.card)
+        tokenizer = TextTokenizer(found.folder / "tokenizer.json")
+        prompt = Prompt(found.card, tokenizer, fields.max_position_embeddings)
+        answer = None
+        if config.loss.lm:
+            first = found.card.prompt.first_number
+            answer = AnswerText(tokenizer, config.loss.answer, first, config.loss.answer_end)
+            answer.token_ids([True])  # refuses an answer_end that is no control token
+        return cls(found, fields, ExampleMaker(prompt, config.data, answer))
+
+    def load(
+        self, config: TrainConfig, device: torch.device
+    ) -> tuple[TrainableRanker, TrainedWeights]:
+        """The model with its loss, and the part of it that is trained.
+
+        Draws adapters from torch's random numbers, seeded by the config.
+
+        Raises:
+            CheckpointError: a tensor is missing, broken or unexpected.
+            ConfigError: no layer is left to train.
+        """
+        card = self.found.card
+        is_narrow = config.lora is not None and config.dtype == "bfloat16"
+        dtype = torch.bfloat16 if is_narrow else torch.float32
+        network: Network | WholeDecoder
+        if config.loss.lm:
+            network = load_whole_decoder(self.found, device, dtype)
+        else:
+            network = load_network(self.found.folder, self.config, card.last_layer, device, dtype)
+        weights = _trained_part(network, config, self.found)
+        model = TrainableRanker(network, card, device, config.loss)
+        if config.gradient_checkpointing:
+            model.checkpoint_activations()
+        return model, weights
+
+
+def _trained_part(
+    network: Network | WholeDecoder, config: TrainConfig, found: Checkpoint
+) -> TrainedWeights:
+    if config.lora is None:
+        config_of: PretrainedConfig = network.config
+        is_tied = bool(config_of.tie_word_embeddings)
+        return TrainedNetwork(network, found.folder, is_head_tied=is_tied)
+    torch.manual_seed(config.seed)
+    lora = add_adapters(network, config.lora, config.model)
+    if config.adapter is not None:
+        load_adapters(network, config.adapter)
+    return TrainedAdapters(network, lora)
+
+
+def _check_card(config: TrainConfig, card: Card) -> None:
+    most = config.data.document_range[1]
+    if most > card.limits.max_documents:
+        raise ConfigError(
+            f"data.documents is {most}, card {card.name} allows {card.limits.max_documents}"
+        )
+    if config.loss.lm and not card.prompt.uses("document", "number"):
+        raise ConfigError(
+            f"loss.lm needs documents with a {{number}} to name in the answer, which card "
+            f"{card.name} does not have"
+        )
+    if config.adapter is not None and config.lora is None:
+        raise ConfigError("adapter goes with lora: with lora null every weight is trained")

@@ -1,0 +1,220 @@
+"""From lists to batches: documents chosen, tokenised by the card's prompt, packed as served."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from blockrank_server.models.card import Card
+from blockrank_server.models.errors import InputError
+from blockrank_server.models.packing import PackedBatch, pack
+from blockrank_server.models.prompt import Prompt
+from blockrank_server.models.request import EncodedRequest
+from blockrank_server.models.text_tokenizer import TextTokenizer, TokenIds
+from blockrank_server.models.training.config import Data
+from blockrank_server.models.training.errors import DataError
+from blockrank_server.models.training.list_table import ListTable
+from blockrank_server.models.training.lists import TrainingList
+from blockrank_server.models.training.sampling import ListOrder, choose_documents
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One list as it is trained on.
+
+    Attributes:
+        where: file and line of the list.
+        source: name of its source.
+        query_id: of the list.
+        doc_ids: in the order shown.
+        relevance: one a document.
+        positive: one a document: whether it counts as relevant.
+        teacher: one score a document, or None.
+        request: encoded; with an answer, its tokens end the tail.
+        num_answer_tokens: of the answer; 0 without.
+    """
+
+    where: str
+    source: str
+    query_id: str
+    doc_ids: tuple[str, ...]
+    relevance: tuple[int, ...]
+    positive: tuple[bool, ...]
+    teacher: tuple[float, ...] | None
+    request: EncodedRequest
+    num_answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Examples of one forward pass, on one token axis."""
+
+    examples: tuple[Example, ...]
+    packed: PackedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerText:
+    """What the tail is to be followed by, where the next token is trained.
+
+    Attributes:
+        tokenizer: of the checkpoint.
+        text: {numbers} stands for the relevant documents' numbers.
+        first_number: of the first document.
+        end: control token after the text, or None.
+    """
+
+    tokenizer: TextTokenizer
+    text: str
+    first_number: int
+    end: str | None
+
+    def token_ids(self, positive: Sequence[bool]) -> TokenIds:
+        """Ids of the answer that names the positives in the order shown."""
+        numbers = [str(self.first_number + i) for i, is_one in enumerate(positive) if is_one]
+        text = self.text.replace("{numbers}", ", ".join(numbers))
+        ids = list(self.tokenizer.encode(text).ids)
+        if self.end is not None:
+            ids.append(self.tokenizer.control_id(self.end))
+        return np.array(ids, np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleMaker:
+    """Makes an example of a list.
+
+    Attributes:
+        prompt: of the card.
+        data: what to choose.
+        answer: what to add to the tail, or None.
+    """
+
+    prompt: Prompt
+    data: Data
+    answer: AnswerText | None = None
+
+    def make(self, found: TrainingList, source: str, rng: random.Random) -> Example:
+        """Choose, shuffle and encode.
+
+        Raises:
+            DataError: the checkpoint has too few positions for the list.
+        """
+        chosen = choose_documents(found, self.data, rng)
+        documents = [{"title": found.titles[i], "text": found.texts[i]} for i in chosen]
+        try:
+            request = self.prompt.encode(
+                found.query,
+                documents,
+                max_document_tokens=self.data.max_document_tokens,
+                max_query_tokens=self.data.max_query_tokens,
+            )
+        except InputError as error:
+            raise DataError([f"{found.where}: {error}"]) from error
+        positive = tuple(found.relevance[i] >= self.data.min_relevance for i in chosen)
+        answer = self.answer.token_ids(positive) if self.answer else np.empty(0, np.int32)
+        return Example(
+            where=found.where,
+            source=source,
+            query_id=found.query_id,
+            doc_ids=tuple(found.doc_ids[i] for i in chosen),
+            relevance=tuple(found.relevance[i] for i in chosen),
+            positive=positive,
+            teacher=tuple(found.teacher[i] for i in chosen) if found.teacher else None,
+            request=with_answer(request, answer),
+            num_answer_tokens=len(answer),
+        )
+
+
+class TrainingExamples(Dataset[Example]):
+    """All examples of a run in order, each made when it is asked for.
+
+    Args:
+        tables: one a source.
+        rows: of each table, those to train on.
+        order: of the lists.
+        maker: of examples.
+        seed: of the run.
+        num_examples: of the whole run.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[ListTable],
+        rows: Sequence[Sequence[int]],
+        order: ListOrder,
+        maker: ExampleMaker,
+        *,
+        seed: int,
+        num_examples: int,
+    ) -> None:
+        self._tables = tables
+        self._rows = rows
+        self._order = order
+        self._maker = maker
+        self._seed = seed
+        self._num_examples = num_examples
+
+    def __len__(self) -> int:
+        return self._num_examples
+
+    def __getitem__(self, position: int) -> Example:
+        source, place = self._order.at(position)
+        table = self._tables[source]
+        rng = random.Random(f"{self._seed} example {position}")
+        return self._maker.make(table[self._rows[source][place]], table.name, rng)
+
+
+class HeldOutExamples(Dataset[Example]):
+    """Validation examples, the same each time.
+
+    Args:
+        tables: one a source.
+        rows: of each table, those held out.
+        maker: of examples.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[ListTable],
+        rows: Sequence[Sequence[int]],
+        maker: ExampleMaker,
+        *,
+        seed: int,
+    ) -> None:
+        self._places = [(t, row) for t, kept in zip(tables, rows, strict=True) for row in kept]
+        self._maker = maker
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, position: int) -> Example:
+        table, row = self._places[position]
+        rng = random.Random(f"{self._seed} held out {position}")
+        return self._maker.make(table[row], table.name, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Packs examples as the engine serves them."""
+
+    card: Card
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
+        """Keyword arguments of the model's forward pass."""
+        packed = pack([example.request for example in examples], self.card)
+        return {"batch": Batch(tuple(examples), packed)}
+
+
+def with_answer(request: EncodedRequest, answer: TokenIds) -> EncodedRequest:
+    """The request with tokens added to its tail; what is read and scored stays the same."""
+    start = int(request.position_ids[-1]) + 1
+    positions = np.arange(start, start + len(answer), dtype=np.int32)
+    return replace(
+        request,
+        token_ids=np.concatenate([request.token_ids, answer]),
+        position_ids=np.concatenate([request.position_ids, positions]),
+    )

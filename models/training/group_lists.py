@@ -1,0 +1,140 @@
+"""Write training lists again as groups that share their documents, and lists held out of them."""
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockrank_server.models.training.config import Source
+from blockrank_server.models.training.errors import DataError
+from blockrank_server.models.training.lists import TrainingList
+from blockrank_server.models.training.sampling import held_out
+from blockrank_server.models.training.sources import find_files, read_lists
+from blockrank_server.models.training.topics import group_by_topic
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How lists are grouped.
+
+    Attributes:
+        lists_per_group: data.lists_together of the training config.
+        max_documents: of a group, unless its answers are more.
+        max_words: of a group's documents together, unless its answers are longer.
+        max_document_words: counted of each document: about what training cuts it to.
+        max_groups: None keeps all.
+        held_out_lists: left as they are, in a set of their own.
+        seed: of the order.
+    """
+
+    lists_per_group: int
+    max_documents: int
+    max_words: int
+    max_document_words: int
+    max_groups: int | None
+    held_out_lists: int
+    seed: int
+
+
+def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]:
+    """Write NAME-topics and NAME-held-out into a folder, each as lists, passages and qrels.
+
+    Args:
+        path: of the set, as data.sources.path of a training config.
+        output: folder; made where it is missing.
+        grouping: what a group is.
+
+    Returns:
+        Counts of groups, lists and documents written.
+
+    Raises:
+        DataError: rows that are no training lists; documents without a doc_id, one doc_id with two
+            texts; too few lists for one group.
+    """
+    lists = list(read_lists(source := Source(path=str(path)), find_files(source, Path())))
+    _check_ids(lists)
+    out = set(held_out(len(lists), grouping.held_out_lists))
+    training = [x for i, x in enumerate(lists) if i not in out]
+    passages = {
+        doc_id: {"doc_id": doc_id, "title": title, "text": text}
+        for x in lists
+        for doc_id, title, text in zip(x.doc_ids, x.titles, x.texts, strict=True)
+    }
+    groups = group_by_topic(
+        [_answers(x) for x in training],
+        [x.doc_ids for x in training],
+        {i: _words(passage, grouping.max_document_words) for i, passage in passages.items()},
+        lists_per_group=grouping.lists_per_group,
+        max_documents=grouping.max_documents,
+        max_words=grouping.max_words,
+        seed=grouping.seed,
+    )[: grouping.max_groups]
+    if not groups:
+        raise DataError([f"{path}: {len(training)} lists are less than one group"])
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    output.mkdir(parents=True, exist_ok=True)
+    grouped = [(training[i], group.doc_ids) for group in groups for i in group.lists]
+    _write_set(output / f"{name}-topics", grouped, passages)
+    _write_set(output / f"{name}-held-out", [(lists[i], lists[i].doc_ids) for i in out], passages)
+    return {
+        "groups": len(groups),
+        "lists": len(grouped),
+        "documents": len({doc_id for _, doc_ids in grouped for doc_id in doc_ids}),
+        "held_out": len(out),
+    }
+
+
+def _check_ids(lists: Sequence[TrainingList]) -> None:
+    texts: dict[str, str] = {}
+    for x in lists:
+        for doc_id, text in zip(x.doc_ids, x.texts, strict=True):
+            if texts.setdefault(doc_id, text) != text:
+                raise DataError([f"{x.where}: doc_id {doc_id!r} has another text in a list before"])
+
+
+def _answers(x: TrainingList) -> list[str]:
+    return [doc_id for doc_id, r in zip(x.doc_ids, x.relevance, strict=True) if r]
+
+
+def _words(passage: Mapping[str, str], most: int) -> int:
+    return min(most, len(passage["title"].split()) + len(passage["text"].split()))
+
+
+def _write_set(
+    path: Path,
+    lists: Sequence[tuple[TrainingList, Sequence[str]]],
+    passages: Mapping[str, dict[str, str]],
+) -> None:
+    """Lists with the documents each ranks."""
+    needed = dict.fromkeys(doc_id for _, doc_ids in lists for doc_id in doc_ids)
+    _write_rows(path, ".passages", (passages[doc_id] for doc_id in needed))
+    _write_rows(
+        path,
+        ".lists",
+        (
+            {"query_id": x.query_id, "query": x.query, "doc_ids": doc_ids, "answer_ids": answers}
+            for x, doc_ids in lists
+            if (answers := _answers(x))
+        ),
+    )
+    judged = "".join(
+        f"{x.query_id}\t{doc_id}\t{relevance}\n"
+        for x, _ in lists
+        for doc_id, relevance in zip(x.doc_ids, x.relevance, strict=True)
+        if relevance
+    )
+    path.with_name(f"{path.name}.qrels.tsv").write_text(
+        f"query-id\tdoc-id\trelevance\n{judged}", encoding="utf-8"
+    )
+
+
+def _write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
+    # Without a time in its header the file's bytes follow from its rows.
+    with (
+        path.with_name(f"{path.name}{kind}.jsonl.gz").open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as file,
+    ):
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,63 @@
+"""What is minimised, for one list. N = documents, A = answer tokens, V = vocabulary."""
+
+from typing import Literal
+
+import torch
+from torch.nn.functional import cross_entropy
+
+# A document no token of which is attended to has mass 0; its logarithm is cut here.
+_LEAST_MASS = 1e-30
+
+
+def document_logits(
+    scores_N: torch.Tensor, temperature: float, kind: Literal["mass", "log_mass"]
+) -> torch.Tensor:
+    """[N] logits of the documents.
+
+    Args:
+        scores_N: [N] scores as served.
+        temperature: divides.
+        kind: the scores, or their logarithm.
+    """
+    if kind == "log_mass":
+        scores_N = scores_N.clamp_min(_LEAST_MASS).log()
+    return scores_N / temperature
+
+
+def contrastive_loss(logits_N: torch.Tensor, positive_N: torch.Tensor) -> torch.Tensor:
+    """InfoNCE with several positives: -log of the softmax's share of the positives together.
+
+    Args:
+        logits_N: [N].
+        positive_N: [N] bool, at least one.
+
+    Source:
+        BlockRank, arXiv:2510.05396, section 3.2.
+    """
+    positives_N = logits_N.masked_fill(~positive_N, -torch.inf)
+    return logits_N.logsumexp(0) - positives_N.logsumexp(0)
+
+
+def distillation_loss(
+    logits_N: torch.Tensor, teacher_N: torch.Tensor, teacher_temperature: float
+) -> torch.Tensor:
+    """KL(softmax(teacher / teacher_temperature) || softmax(logits)).
+
+    Args:
+        logits_N: [N].
+        teacher_N: [N] the teacher's scores, of any scale.
+        teacher_temperature: divides them.
+    """
+    target_N = (teacher_N / teacher_temperature).log_softmax(0)
+    return (target_N.exp() * (target_N - logits_N.log_softmax(0))).sum()
+
+
+def answer_loss(logits_AV: torch.Tensor, answer_A: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the answer's tokens.
+
+    Args:
+        logits_AV: [A, V] of the positions before each.
+        answer_A: [A] int64.
+    """
+    wide = torch.promote_types(logits_AV.dtype, torch.float32)
+    return cross_entropy(logits_AV.to(wide), answer_A)

@@ -1,0 +1,114 @@
+"""The folder of a run: its config, its checkpoints, and in the end the trained ranker."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from blockrank_server.models.card import CARD_FILE, Card
+from blockrank_server.models.training.checkpoints import (
+    check_complete,
+    last_checkpoint,
+    remove_incomplete,
+)
+from blockrank_server.models.training.config import TrainConfig
+from blockrank_server.models.training.errors import ConfigError, TrainingError
+from blockrank_server.models.training.trained_weights import TrainedWeights
+
+CONFIG_FILE, RESULT_FILE = "train_config.json", "train_result.json"
+# What may differ when a run is resumed: it changes no result.
+_FREE: dict[str, Any] = {
+    "output": True,
+    "logging": True,
+    "workers": True,
+    "device": True,
+    "data": {"root": True},
+}
+
+
+class RunFolder:
+    """A run's folder.
+
+    Args:
+        config: of the run, whose output it is.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.path = config.output.expanduser()
+        self._config = config
+
+    def check_free(self) -> None:
+        """Refuse a folder in use for a new run.
+
+        Raises:
+            ConfigError: there is something in it.
+        """
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise ConfigError(
+                f"output {self.path} is not empty: resume that run (--resume), or name another"
+            )
+
+    def resume(self, checkpoint: Path | None) -> Path:
+        """The checkpoint to go on from.
+
+        Args:
+            checkpoint: one of this run, or None for the latest.
+
+        Raises:
+            TrainingError: there is none that is whole.
+            ConfigError: the run was started with another config.
+        """
+        found = checkpoint or last_checkpoint(self.path)
+        check_complete(found)
+        path = self.path / CONFIG_FILE
+        try:
+            started = TrainConfig.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path} is not the config of a run: {error}") from error
+        if changed := _changed(_fixed(started), _fixed(self._config)):
+            raise ConfigError(f"{path} was started with other {', '.join(changed)}")
+        return found
+
+    def prepare(self) -> None:
+        """Write the config and clear what a kill has left. For one process to do."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        remove_incomplete(self.path)
+        text = self._config.model_dump_json(indent=1)
+        (self.path / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def finish(
+        self, weights: TrainedWeights, card: Card, dtype: torch.dtype, history: list[dict[str, Any]]
+    ) -> None:
+        """Write the trained ranker and how it came to be. For one process to do."""
+        weights.save(self.path, dtype)
+        card = weights.card(card)
+        if self._config.name is not None:
+            card = card.model_copy(update={"name": self._config.name})
+        text = card.model_dump_json(indent=1, exclude_defaults=True)
+        (self.path / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        result = {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "history": history,
+        }
+        (self.path / RESULT_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _fixed(config: TrainConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=_FREE)
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """Keys whose values differ."""
+    names = []
+    for key, value in before.items():
+        if isinstance(value, dict) and isinstance(after[key], dict):
+            names += _changed(value, after[key], f"{prefix}{key}.")
+        elif value != after[key]:
+            names.append(f"{prefix}{key}")
+    return names

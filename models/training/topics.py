@@ -1,0 +1,103 @@
+"""Lists of one topic that share their documents, so that one forward pass teaches many queries.
+
+Where documents do not see the query, a document that several lists of a batch hold is computed
+once (models/packing.py). A group is made of lists whose answers stand in one another's documents;
+all of its lists rank the same documents: the answers of all, and what their lists hold most often.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# Of one answer's lists in a group: more would be the same lesson again.
+_LISTS_PER_ANSWER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Lists that share their documents.
+
+    Attributes:
+        lists: indices into the lists given, as many as asked for.
+        doc_ids: that all of them rank.
+    """
+
+    lists: tuple[int, ...]
+    doc_ids: tuple[str, ...]
+
+
+def group_by_topic(
+    answers: Sequence[Sequence[str]],
+    doc_ids: Sequence[Sequence[str]],
+    words: Mapping[str, int],
+    *,
+    lists_per_group: int,
+    max_documents: int,
+    max_words: int,
+    seed: int,
+) -> list[Group]:
+    """Groups in random order, each list in one at most; lists left over are dropped.
+
+    Args:
+        answers: of each list, the documents that are relevant.
+        doc_ids: of each list, its documents.
+        words: of each document, as many as are trained on.
+        lists_per_group: of every group.
+        max_documents: of a group; more where the answers alone are more.
+        max_words: of a group's documents together; more where the answers alone are more.
+        seed: of the order.
+    """
+    order = list(range(len(answers)))
+    random.Random(seed).shuffle(order)
+    pool = _Pool(answers, order)
+    groups = []
+    while len(pool) >= lists_per_group:
+        counts: Counter[str] = Counter()
+        used: Counter[str] = Counter()
+        lists: list[int] = []
+        while len(lists) < lists_per_group:
+            chosen = pool.take(counts, used)
+            lists.append(chosen)
+            used.update(answers[chosen])
+            counts.update(doc_ids[chosen])
+        documents = list(dict.fromkeys(x for i in lists for x in answers[i]))
+        room = max_words - sum(words[x] for x in documents)
+        for found, _ in counts.most_common():
+            if found in used:
+                continue
+            room -= words[found]
+            if room < 0 or len(documents) >= max_documents:
+                break
+            documents.append(found)
+        groups.append(Group(tuple(lists), tuple(documents)))
+    random.Random(f"{seed} groups").shuffle(groups)
+    return groups
+
+
+class _Pool:
+    """Lists not yet in a group."""
+
+    def __init__(self, answers: Sequence[Sequence[str]], order: Sequence[int]) -> None:
+        self._answers = answers
+        self._left = dict.fromkeys(order)
+        self._by_answer: dict[str, dict[int, None]] = defaultdict(dict)
+        for i in order:
+            for answer in answers[i]:
+                self._by_answer[answer][i] = None
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def take(self, counts: Counter[str], used: Counter[str]) -> int:
+        """The list whose answer the group's lists hold most often; else the next one."""
+        for answer, _ in counts.most_common():
+            if used[answer] < _LISTS_PER_ANSWER and self._by_answer.get(answer):
+                return self._remove(next(iter(self._by_answer[answer])))
+        return self._remove(next(iter(self._left)))
+
+    def _remove(self, index: int) -> int:
+        del self._left[index]
+        for answer in self._answers[index]:
+            del self._by_answer[answer][index]
+        return index

@@ -1,0 +1,42 @@
+"""Training the embedded default."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockrank_server.models.ranker import Ranker
+from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.config import TrainConfig
+from blockrank_server.models.training.config_file import load_config
+from blockrank_server.models.training.run import train
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_shipped_recipe_fits_the_default() -> None:
+    config = load_config(ROOT / "models/training/default.yaml")
+    base = BaseModel.open(config)
+    assert base.found.card.reusable_documents
+    assert base.found.card.name == "default"
+
+
+def test_its_trained_adapter_is_served_by_name(tmp_path: Path, toy_lists: Path) -> None:
+    fields: dict[str, Any] = {
+        "output": str(tmp_path / "run"),
+        "data": {"sources": [{"path": str(toy_lists)}], "documents": 3},
+        "lora": {"rank": 4, "first_layer": 12},
+        "optimizer": {"learning_rate": 1e-2, "warmup": 0},
+        "lists_per_step": 2,
+        "lists_per_forward": 2,
+        "steps": 1,
+        "device": "cpu",
+        "logging": {"report_to": []},
+    }
+    folder = train(TrainConfig.model_validate(fields), cache_dir=tmp_path / "cache")
+    query, documents = "what is a river?", ["All about a river.", "All about money."]
+    scores = Ranker.open("default", adapter=folder, device="cpu").rank(query, documents)
+    by_card = Ranker.open("default", card=folder / "rerank_card.json", device="cpu")
+    assert by_card.rank(query, documents) == scores
+    plain = Ranker.open("default", device="cpu").rank(query, documents)
+    assert scores != pytest.approx(plain, abs=1e-3)

@@ -1,0 +1,67 @@
+"""Losses and measures of one list, against their formulas."""
+
+import math
+
+import pytest
+import torch
+
+from blockrank_server.models.training.losses import (
+    contrastive_loss,
+    distillation_loss,
+    document_logits,
+)
+from blockrank_server.models.training.measures import ranking_measures
+
+SCORES = torch.tensor([0.5, 0.2, 0.3, 0.0])
+
+
+def test_contrastive_loss_is_minus_the_log_of_the_positives_share() -> None:
+    logits = document_logits(SCORES, 0.1, "mass")
+    positive = torch.tensor([False, True, True, False])
+    weights = [math.exp(score / 0.1) for score in SCORES.tolist()]
+    expected = -math.log((weights[1] + weights[2]) / sum(weights))
+    assert contrastive_loss(logits, positive).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_log_mass_at_temperature_one_the_share_is_the_mass() -> None:
+    logits = document_logits(SCORES, 1.0, "log_mass")
+    positive = torch.tensor([True, False, True, False])
+    assert contrastive_loss(logits, positive).item() == pytest.approx(-math.log(0.8), rel=1e-6)
+
+
+def test_a_positive_without_mass_has_a_finite_loss_and_gradient() -> None:
+    scores = SCORES.clone().requires_grad_()
+    positive = torch.tensor([False, False, False, True])
+    loss = contrastive_loss(document_logits(scores, 1.0, "log_mass"), positive)
+    torch.autograd.backward(loss)
+    assert math.isfinite(loss.item())
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+
+
+def test_distillation_is_the_divergence_from_the_teacher() -> None:
+    logits = torch.tensor([1.0, 2.0, 0.0])
+    teacher = torch.tensor([4.0, 0.0, 2.0])
+    p, q = (teacher / 2).softmax(0), logits.softmax(0)
+    expected = sum(a * math.log(a / b) for a, b in zip(p.tolist(), q.tolist(), strict=True))
+    assert distillation_loss(logits, teacher, 2.0).item() == pytest.approx(expected, rel=1e-5)
+    assert distillation_loss(logits, 2 * logits + 3, 2.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_measures_of_a_list() -> None:
+    found = ranking_measures([0.1, 0.5, 0.4], [1, 0, 2], [True, False, True])
+    best = 2 / math.log2(2) + 1 / math.log2(3)
+    expected = 2 / math.log2(3) + 1 / math.log2(4)
+    assert found == pytest.approx({"p@1": 0.0, "rr": 0.5, "ndcg@10": expected / best})
+
+
+def test_ties_count_against_the_answer() -> None:
+    assert ranking_measures([0.5, 0.5], [1, 0], [True, False])["rr"] == 0.5
+
+
+def test_an_answer_below_the_tenth_place_gains_nothing() -> None:
+    scores = [float(-i) for i in range(11)]
+    relevance = [0] * 10 + [1]
+    found = ranking_measures(scores, relevance, [r > 0 for r in relevance])
+    assert found["ndcg@10"] == 0.0
+    assert found["rr"] == pytest.approx(1 / 11)
