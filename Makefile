@@ -95,6 +95,10 @@ dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.p
 	PATH=$(CURDIR)/.prometheus/bin:$$PATH PYTHONPATH=deploy:tests/deploy \
 	  $(BIN)/python -m deploy_kit
 
+fuzz: setup ## 100,000 requests nobody would send; prints what they were answered
+	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz \
+	  tests/service/process/test_raw_http.py --timeout 3600 --show-capture=no
+
 # Two environments: langchain-cohere pins cohere below the release that the plain SDK test wants, and
 # infinity-client pins httpx below the one that Haystack wants. The server runs in $(VENV).
 contract: setup $(CONTRACT_VENV)/sdks/.ready $(CONTRACT_VENV)/frameworks/.ready ## real client libraries against a real server
@@ -118,6 +122,9 @@ load: setup ## latency of engine and server on this machine; writes loadtests/re
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_http.py
 
+load-overhead: setup ## requests/s without a model, beside plain FastAPI; writes loadtests/results/
+	$(BIN)/python loadtests/bench_overhead.py
+
 SCENARIO ?= smoke
 load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
 	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
@@ -139,5 +146,5 @@ gpu-carry: setup ## what such a machine lacks, into .gpu/: wheels, training list
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
-  test test-compose contract contract-pins \
-  test-deploy dashboard dashboard-picture load load-test gpu gpu-carry
+  test test-compose test-deploy fuzz contract contract-pins \
+  dashboard dashboard-picture load load-overhead load-test gpu gpu-carry

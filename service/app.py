@@ -15,6 +15,8 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from blockrank_server.service import openapi, probes
 from blockrank_server.service.endpoint import rerank_as
@@ -89,11 +91,22 @@ def _tracer(settings: Settings) -> "SpanTracer | None":
     return SpanTracer(exporting_provider())
 
 
+class _Direct(Route):
+    """Without FastAPI's handling of parameters, which nothing here uses."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """With the route for the log, which FastAPI would add."""
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
+
+
 def _add_routes(app: FastAPI) -> None:
+    direct: list[BaseRoute] = []
     for route in ROUTES:
         handler = rerank_as(route.shapes)
         for path, method in product((route.path, *route.aliases), route.methods):
-            app.add_api_route(
+            direct.append(_Direct(path, handler, methods=[method]))
+            app.add_api_route(  # for the documentation alone
                 path,
                 handler,
                 methods=[method],
@@ -109,6 +122,7 @@ def _add_routes(app: FastAPI) -> None:
         **openapi.tokenize_operation(),
     )
     app.include_router(probes.router)
+    app.router.routes[:0] = direct
     openapi.add_components(app)
 
 

@@ -224,7 +224,8 @@ class Batcher:
         with self._changed:
             self._flying.remove(flight)
             self._retries.extendleft(reversed(retries))
-            self._changed.notify_all()
+            if self._retries or self._line or self._is_closing:  # else nothing is left to do
+                self._changed.notify_all()
 
     def _settler_died(self, error: BaseException) -> None:
         with self._changed:

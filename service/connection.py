@@ -1,8 +1,13 @@
-"""uvicorn's connection with an end to its patience."""
+"""uvicorn's connection with an end to its patience, and with our form of error."""
 
 import asyncio
+import uuid
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from blockrank_server.service.errors import BadHttpError
+from blockrank_server.service.request_log import REQUEST_ID_HEADER
 
 
 class Connection(H11Protocol):
@@ -50,6 +55,27 @@ class Connection(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP in the form of every other error; uvicorn's is plain text."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else an answer is on its way
+            request_id = uuid.uuid4().hex
+            response = BadHttpError("Request is not HTTP/1.1").response(request_id)
+            headers = [(REQUEST_ID_HEADER, request_id), ("Connection", "close")]
+            for event in (
+                h11.Response(
+                    status_code=response.status_code,
+                    headers=[*response.headers.items(), *headers],
+                    reason=b"Bad Request",
+                ),
+                h11.Data(data=bytes(response.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:  # the app may have had the head; it must not answer now
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
 
     def _wait(self) -> None:
         if self._timer is not None:

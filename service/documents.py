@@ -1,6 +1,7 @@
 """A document of a request body: text, an object with a text, or any object at all."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import yaml
 
@@ -22,6 +23,8 @@ def as_documents(
     Raises:
         InvalidFieldError: naming the first entry at fault.
     """
+    if set(map(type, values)) == {str}:  # nearly always; ten times faster than one by one
+        return cast("list[Document]", list(values))
     return [as_document(value, f"{field}[{i}]", rank_fields) for i, value in enumerate(values)]
 
 

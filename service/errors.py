@@ -2,9 +2,10 @@
 
 ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
-├── BadGzipError 400           UnauthorizedError 401     UnsupportedEncodingError 415
+├── BadGzipError 400           BadHttpError 400          UnauthorizedError 401
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
-├── BodyTooLargeError 413      OverloadedError 429       KeyLimitError 429
+├── BodyTooLargeError 413      UnsupportedEncodingError 415
+├── OverloadedError 429        KeyLimitError 429
 ├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
 ├── DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (shape B)
@@ -118,6 +119,12 @@ class BadGzipError(_RequestError):
     status = 400
 
 
+class BadHttpError(_RequestError):
+    """The bytes are not an HTTP/1.1 request."""
+
+    status = 400
+
+
 class UnauthorizedError(ServiceError):
     """No API key was sent, or one that is not in force."""
 
@@ -172,8 +179,9 @@ class UnsupportedEncodingError(_RequestError):
 
 
 class OverloadedError(ServiceError):
-    """The queue is full. 429 and not 503, which some clients do not retry and others wait on."""
+    """The queue is full, or too slow for the deadline. Retry-After says when to try again."""
 
+    # 429 and not 503, which some clients do not retry and others wait on.
     status, error_type, openai_type, reason = 429, "Overloaded", "rate_limit_error", "overloaded"
 
     def __init__(self, retry_after_s: float) -> None:
@@ -228,7 +236,7 @@ class InferenceError(ServiceError):
 
 
 class BackendError(InferenceError):
-    """InferenceError in shape b, with the status TEI gives it."""
+    """In shape b, as TEI does: the model failed."""
 
     status = 424
 

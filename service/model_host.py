@@ -180,8 +180,8 @@ class ModelHost:
                 value=request.num_tokens,
             )
 
-        async def compute() -> Scored:
-            return await asyncio.wrap_future(self._batcher.submit(request, deadline_s).future)
+        def compute() -> asyncio.Future[Scored]:
+            return asyncio.wrap_future(self._batcher.submit(request, deadline_s).future)
 
         scored = await self._shared.get(request, compute)
         self._metrics.scored(

@@ -27,6 +27,7 @@ TAGS = [
 _HEADERS = {
     name: {"description": text, "schema": {"type": "string"}} for name, text in DESCRIPTIONS.items()
 }
+_RETRIED = (429, 503)  # answered with Retry-After
 _TEI_TOKENS = list[list[TeiToken]]
 _INTRODUCTION = """\
 A request brings a query and a shortlist of documents; the answer ranks them. Speak the dialect your
@@ -36,11 +37,21 @@ Scores are shares of the model's attention, in [0, 1]: compare them inside one a
 fields and any model name are accepted. What is cut or ignored is told in the header
 `X-Rerank-Warning` and, in shape a, in `meta.warnings`.
 
-On `/rerank` a body is of the first shape below whose mark it bears. Where that is not the one you
-need, use the shape's own path.
+    curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
 
 A deadline can be given in `X-Request-Timeout-Ms`. Every answer carries `X-Request-ID`; a ranking
 carries `X-Model`, `X-Model-Revision`, `X-Score-Type` and its times in `Server-Timing`.
+"""
+_SHAPES = """
+## Shapes
+
+On `/rerank` a body is of the first shape below whose mark it bears. Where that is not the one you
+need, use the shape's own path.
+"""
+_ERRORS = """
+## Errors
+
+All have one flat form, in which each client finds its own field; see the examples of any path.
 """
 
 
@@ -54,7 +65,7 @@ def overview() -> str:
     ]
     shape_table = ["| shape | of | told by | path of its own |", "|---|---|---|---|", *shapes]
     error_table = ["| status | error_type | when |", "|---|---|---|", *errors]
-    return "\n".join([_INTRODUCTION, *shape_table, "", *error_table])
+    return "\n".join([_INTRODUCTION, _SHAPES, *shape_table, _ERRORS, *error_table])
 
 
 def rerank_operation(route: Route, path: str) -> dict[str, Any]:
@@ -66,21 +77,22 @@ def rerank_operation(route: Route, path: str) -> dict[str, Any]:
         about = "The keys of the body choose the shape of the answer; see the table on top."
     else:
         about = route.shapes[0].__doc__ or ""
-    names = [shape.name for shape in route.shapes]
-    answer = _content([shape.answer for shape in route.shapes], [f"{n}-answer" for n in names])
+    shapes = (route.shapes[-1], *route.shapes[:-1])  # that of all other bodies is shown first
+    names = [shape.name for shape in shapes]
+    answer = _content([shape.answer for shape in shapes], [f"{n}-answer" for n in names])
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)", path)
     ]
     return {
-        "summary": f"Rank documents{'' if is_shared else f', shape {names[0]}'}",
+        "summary": _summary(route, path),
         "description": about,
         "tags": ["aliases" if is_alias else "rerank" if is_shared else "one shape"],
         "responses": {
             200: {"description": "The ranking.", "content": answer, "headers": _HEADERS},
             **_error_responses(),
         },
-        "openapi_extra": _body(route.shapes, [f"{n}-body" for n in names])
+        "openapi_extra": _body(shapes, [f"{n}-body" for n in names])
         | ({"parameters": parameters} if parameters else {}),
     }
 
@@ -101,15 +113,16 @@ def tokenize_operation() -> dict[str, Any]:
 
 def _error_responses() -> dict[int | str, dict[str, Any]]:
     """What any POST can be answered instead, by status."""
-    reasons: dict[int, list[str]] = {}
+    kinds: dict[int, list[type[ServiceError]]] = {}
     for kind in all_errors():
-        reasons.setdefault(kind.status, []).append(_reason(kind))
+        kinds.setdefault(kind.status, []).append(kind)
     return {
         status: {
-            "description": " ".join(reasons[status]),
-            "content": _content([ErrorBody]),
+            "description": " ".join(map(_reason, kinds[status])),
+            "content": _content([ErrorBody], [kind.__name__ for kind in kinds[status]]),
+            "headers": _headers_of(kinds[status][0]),
         }
-        for status in sorted(reasons)
+        for status in sorted(kinds)
     }
 
 
@@ -160,7 +173,34 @@ def _examples() -> dict[str, Any]:
         found[f"{shape.name}-answer"] = {"summary": shape.peers, "value": answer}
     found["tei-tokenize"] = {"value": {"inputs": [QUERY, DOCUMENTS[0]]}}
     found["vllm-tokenize"] = {"value": {"prompt": QUERY}}
+    for kind in all_errors():
+        found[kind.__name__] = {"summary": _reason(kind), "value": _example(kind).body("0d1f4b6e")}
     return found
+
+
+def _example(kind: type[ServiceError]) -> ServiceError:
+    """An error whose text is what its class says of itself."""
+    error = kind.__new__(kind)  # some fix their own text, or need what only a running server has
+    ServiceError.__init__(
+        error, _reason(kind), retry_after_s=1 if kind.status in _RETRIED else None
+    )
+    return error
+
+
+def _headers_of(kind: type[ServiceError]) -> dict[str, Any]:
+    """Those of an error, with an example of each."""
+    return {
+        name: {"description": f"Such as {value}.", "schema": {"type": "string"}}
+        for name, value in _example(kind).headers().items()
+    }
+
+
+def _summary(route: Route, path: str) -> str:
+    if path != route.path:
+        return f"As {route.path}"
+    if len(route.shapes) > 1:
+        return "Rank documents"
+    return f"As {route.shapes[0].peers.split(',')[0]}: shape {route.shapes[0].name}"
 
 
 def _reason(kind: type[ServiceError]) -> str:
@@ -174,6 +214,7 @@ def _body(kinds: Sequence[Any], examples: Sequence[str]) -> dict[str, Any]:
 def _content(kinds: Sequence[Any], examples: Sequence[str] = ()) -> dict[str, Any]:
     """JSON of one of these types, with these of the document's examples."""
     found = [_schemas()[0][kind] for kind in kinds]
-    schema = {"oneOf": found} if len(found) > 1 else found[0]
+    # Not oneOf: an answer without documents is one of Cohere's and one of Infinity's.
+    schema = {"anyOf": found} if len(found) > 1 else found[0]
     shown = {name: {"$ref": f"#/components/examples/{name}"} for name in examples}
     return {"application/json": {"schema": schema} | ({"examples": shown} if shown else {})}

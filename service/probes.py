@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from blockrank_server.service.errors import ModelUnavailableError, ServiceError
 from blockrank_server.service.model_host import ModelHost, Phase
@@ -16,6 +16,9 @@ from blockrank_server.service.settings import Settings
 VERSION = version("blockrank-server")
 
 router = APIRouter(tags=["operations"])
+
+_NOT_LIVE: dict[int | str, dict[str, Any]] = {503: {"description": "Only a restart helps."}}
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "Not yet, or not any more."}}
 
 
 def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -38,7 +41,7 @@ def _nim(word: str, refusal: ServiceError | None) -> Response:
     return _json(body | {"message": str(refusal), "status": f"not {word}"}, 503, refusal.headers())
 
 
-@router.get("/health", summary="200 while the process can answer at all")
+@router.get("/health", summary="200 while the process can answer at all", responses=_NOT_LIVE)
 @router.get("/health/live", include_in_schema=False)
 @router.get("/livez", include_in_schema=False)
 @router.get("/ping", include_in_schema=False)
@@ -48,7 +51,11 @@ async def live(request: Request) -> Response:
     return _json({"status": _host(request).phase}, 200 if _is_live(request) else 503)
 
 
-@router.get("/health/ready", summary="200 when requests are taken, else 503 and the reason")
+@router.get(
+    "/health/ready",
+    summary="200 when requests are taken, else 503 and the reason",
+    responses=_NOT_READY,
+)
 @router.get("/readyz", include_in_schema=False)
 async def ready(request: Request) -> Response:
     """Fails while loading, warming up and draining, and when the model is lost."""
@@ -59,25 +66,39 @@ async def ready(request: Request) -> Response:
     return _json({"status": host.phase, "reason": str(refusal)}, 503, refusal.headers())
 
 
-@router.get("/v1/health/live", summary="As /health, in NVIDIA NIM's form")
+@router.get("/v1/health/live", summary="As /health, in NVIDIA NIM's form", responses=_NOT_LIVE)
 async def nim_live(request: Request) -> Response:
     """Fails as /health does."""
     return _nim("live", None if _is_live(request) else ModelUnavailableError("Service is not live"))
 
 
-@router.get("/v1/health/ready", summary="As /health/ready, in NVIDIA NIM's form")
+@router.get(
+    "/v1/health/ready", summary="As /health/ready, in NVIDIA NIM's form", responses=_NOT_READY
+)
 async def nim_ready(request: Request) -> Response:
     """Fails as /health/ready does."""
     return _nim("ready", _host(request).refusal())
 
 
-@router.get("/.well-known/live", summary="As /health, in Weaviate's form: 204 or 503, no body")
+@router.get(
+    "/.well-known/live",
+    summary="As /health, in Weaviate's form: 204 or 503, no body",
+    status_code=204,
+    response_class=Response,
+    responses=_NOT_LIVE,
+)
 async def weaviate_live(request: Request) -> Response:
     """Fails as /health does."""
     return Response(status_code=204 if _is_live(request) else 503)
 
 
-@router.get("/.well-known/ready", summary="As /health/ready, in Weaviate's form")
+@router.get(
+    "/.well-known/ready",
+    summary="As /health/ready, in Weaviate's form",
+    status_code=204,
+    response_class=Response,
+    responses=_NOT_READY,
+)
 async def weaviate_ready(request: Request) -> Response:
     """Fails as /health/ready does; Weaviate waits for it before it starts."""
     refusal = _host(request).refusal()
@@ -86,22 +107,30 @@ async def weaviate_ready(request: Request) -> Response:
     return Response(status_code=503, headers=refusal.headers())
 
 
-@router.get("/meta", summary="The model, in Weaviate's form")
+@router.get("/meta", summary="The model, in Weaviate's form", responses=_NOT_READY)
 async def meta(request: Request) -> Response:
-    """503 until the model is loaded."""
+    """Every field of the model's card. 503 until it is loaded."""
     return _json({"model": _host(request).ranker.card.model_dump(mode="json")})
 
 
-@router.get("/info", summary="What is served, with which limits (TEI's keys and ours)")
+@router.get(
+    "/info",
+    summary="What is served, with which limits (TEI's keys and ours)",
+    responses=_NOT_READY,
+)
 async def info(request: Request) -> Response:
-    """503 until the model is loaded."""
+    """Model, revision, device and limits, and the whole card. 503 until the model is loaded."""
     return _json(server_info(request.app.state.settings, _host(request)))
 
 
-@router.get("/v1/models", summary="The one model that is served, as OpenAI lists models")
+@router.get(
+    "/v1/models",
+    summary="The one model that is served, as OpenAI lists models",
+    responses=_NOT_READY,
+)
 @router.get("/models", include_in_schema=False)
 async def models(request: Request) -> Response:
-    """503 until the model is loaded."""
+    """NVIDIA's clients ask for it before they rank. 503 until the model is loaded."""
     model = {
         "id": _host(request).ranker.card.name,
         "object": "model",
@@ -111,9 +140,10 @@ async def models(request: Request) -> Response:
     return _json({"object": "list", "data": [model]})
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """A route: as a mount, GET /metrics would be answered by a redirect."""
+    """Every series is there from the start; no label holds a text of a caller."""
+    # A route: as a mount, GET /metrics would be answered by a redirect.
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
     )
@@ -121,7 +151,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/version", summary="Version of the server")
 async def server_version() -> Response:
-    """Of the installed distribution."""
+    """Of the installed package blockrank-server."""
     return _json({"version": VERSION})
 
 

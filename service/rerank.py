@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from blockrank_server.models.request import Document
 
@@ -44,11 +43,13 @@ class RerankRequest:
     @property
     def num_characters(self) -> int:
         """Characters of query, titles and texts."""
-        documents = ((d,) if isinstance(d, str) else d.values() for d in self.documents)
-        return len(self.query) + sum(len(part) for parts in documents for part in parts)
+        return len(self.query) + sum(
+            len(document) if isinstance(document, str) else sum(map(len, document.values()))
+            for document in self.documents
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ranked:
     """One result: the document's index and its score as JSON text."""
 
@@ -116,11 +117,14 @@ def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None)
         top_n: results to keep; None for all.
     """
     if max_score is not None:
-        scores = [min(1.0, max(0.0, score / max_score)) for score in scores]
-    shown = [Ranked(i, score_text(score)) for i, score in enumerate(scores)]
+        shares = (score / max_score for score in scores)
+        scores = [share if 0 < share < 1 else float(share >= 1) for share in shares]
+    texts = list(map(score_text, scores))
     # By what is shown: scores that differ only past the last digit shown are ties to the caller.
-    shown.sort(key=lambda item: (-float(item.score), item.index))
-    return shown[:top_n]
+    shown = list(map(float, texts))
+    best_first = sorted(range(len(shown)), key=shown.__getitem__, reverse=True)  # stable, too
+    best_first = best_first[:top_n]
+    return list(map(Ranked, best_first, map(texts.__getitem__, best_first)))
 
 
 def score_text(score: float) -> str:
@@ -129,8 +133,8 @@ def score_text(score: float) -> str:
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
     BigDecimal past 18 characters (protocols 1.4, rule 4).
     """
-    text = f"{Decimal(f'{score:.8g}'):f}"
-    if "." not in text:
-        return f"{text}.0"
-    text = text[:_MAX_SCORE_CHARACTERS].rstrip("0")
+    if 1e-4 <= score < 1e7:  # where %g writes no exponent, whatever it rounds to
+        text = f"{score:.8g}"
+        return text if "." in text else f"{text}.0"
+    text = f"{score:.16f}"[:_MAX_SCORE_CHARACTERS].rstrip("0")
     return f"{text}0" if text.endswith(".") else text

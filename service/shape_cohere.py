@@ -102,15 +102,13 @@ class Cohere(Shape):
 
     def results(self, result: RerankResult) -> list[Any]:
         """The results, each with its document if asked."""
-        return [
-            {"index": ranked.index, "relevance_score": number(ranked)}
-            | (
-                {"document": self.document(result.text(ranked.index))}
-                if self.return_documents
-                else {}
-            )
-            for ranked in result.ranking
+        found: list[dict[str, object]] = [
+            {"index": ranked.index, "relevance_score": number(ranked)} for ranked in result.ranking
         ]
+        if self.return_documents:
+            for item, ranked in zip(found, result.ranking, strict=True):
+                item["document"] = self.document(result.text(ranked.index))
+        return found
 
     def document(self, text: str) -> object:
         """A document sent back."""

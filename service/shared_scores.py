@@ -1,14 +1,17 @@
 """Identical requests at the same time share one computation."""
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+
+import numpy as np
 
 from blockrank_server.models.request import EncodedRequest
 from blockrank_server.service.batching import Scored
 from blockrank_server.service.errors import DeadlineError
 
-Compute = Callable[[], Awaitable[Scored]]
+Compute = Callable[[], asyncio.Future[Scored]]
+
+_NUM_SAMPLED = 256
 
 
 class SharedScores:
@@ -20,8 +23,8 @@ class SharedScores:
 
     def __init__(self, on_shared: Callable[[], None]) -> None:
         self._on_shared = on_shared
-        self._tasks: dict[bytes, asyncio.Task[Scored]] = {}
-        self._num_waiting: dict[asyncio.Task[Scored], int] = {}
+        self._under_way: dict[_Same, asyncio.Future[Scored]] = {}
+        self._num_waiting: dict[asyncio.Future[Scored], int] = {}
 
     async def get(self, request: EncodedRequest, compute: Compute) -> Scored:
         """Scores of a request: those of an identical one under way, or its own.
@@ -35,40 +38,54 @@ class SharedScores:
         Raises:
             Whatever compute raises.
         """
-        key = _key(request)
-        if (task := self._tasks.get(key)) is not None:
+        key = _Same(request)
+        if (future := self._under_way.get(key)) is not None:
             self._on_shared()
             try:
-                return await self._wait(key, task)
+                return await self._wait(key, future)
             except DeadlineError:
                 pass  # the other's deadline, which may be earlier
-        task = asyncio.ensure_future(compute())
-        self._tasks[key] = task
-        task.add_done_callback(lambda task: self._forget(key, task))
-        return await self._wait(key, task)
+        future = compute()
+        self._under_way[key] = future
+        future.add_done_callback(lambda future: self._forget(key, future))
+        return await self._wait(key, future)
 
-    async def _wait(self, key: bytes, task: asyncio.Task[Scored]) -> Scored:
-        self._num_waiting[task] = self._num_waiting.get(task, 0) + 1
+    async def _wait(self, key: "_Same", future: asyncio.Future[Scored]) -> Scored:
+        self._num_waiting[future] = self._num_waiting.get(future, 0) + 1
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(future)
         finally:
-            self._num_waiting[task] -= 1
-            if not self._num_waiting[task]:
-                del self._num_waiting[task]
-                self._forget(key, task)  # nobody may join what is being cancelled
-                task.cancel()
+            self._num_waiting[future] -= 1
+            if not self._num_waiting[future]:
+                del self._num_waiting[future]
+                self._forget(key, future)  # nobody may join what is being cancelled
+                future.cancel()
 
-    def _forget(self, key: bytes, task: asyncio.Task[Scored]) -> None:
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
+    def _forget(self, key: "_Same", future: asyncio.Future[Scored]) -> None:
+        if self._under_way.get(key) is future:
+            del self._under_way[key]
 
 
-def _key(request: EncodedRequest) -> bytes:
-    """Equal for requests that get equal scores from one model."""
-    digest = hashlib.blake2b(digest_size=16)
-    for array in (request.token_ids, request.block_spans, request.scored_spans):
-        digest.update(array.tobytes())
-        digest.update(b"/")
-    rest = request.num_prefix_tokens, request.tail_start, request.signal_span
-    digest.update(repr(rest).encode())
-    return digest.digest()
+class _Same:
+    """A key equal to those of requests that get equal scores from one model.
+
+    The event loop makes one for every request. So it hashes some of the tokens, and compares them
+    all only with those few under way that have the same hash: a digest of 17,000 tokens takes
+    0.08 ms, this 0.005 ms.
+    """
+
+    __slots__ = ("_arrays", "_hash", "_rest")
+
+    def __init__(self, request: EncodedRequest) -> None:
+        self._arrays = request.token_ids, request.block_spans, request.scored_spans
+        self._rest = request.num_prefix_tokens, request.tail_start, request.signal_span
+        step = 1 + len(request.token_ids) // _NUM_SAMPLED
+        self._hash = hash((len(request.token_ids), request.token_ids[::-step].tobytes()))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return NotImplemented
+        return self._rest == other._rest and all(map(np.array_equal, self._arrays, other._arrays))

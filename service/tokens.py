@@ -1,7 +1,6 @@
 """POST /tokenize: how many tokens a text has, in TEI's form or vLLM's."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from pydantic import Field
@@ -9,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from blockrank_server.service.endpoint import respond
+from blockrank_server.service.endpoint import read_json, respond
 from blockrank_server.service.errors import EmptyFieldError, InvalidFieldError
 from blockrank_server.service.model_host import ModelHost
 from blockrank_server.service.wire import Flag, WireBody
@@ -96,11 +95,16 @@ async def tokenize(request: Request) -> Response:
     return await respond(request, _tokenize)
 
 
-async def _tokenize(request: Request, body: Mapping[str, Any]) -> Response:
+async def _tokenize(request: Request, raw: bytes) -> Response:
     host: ModelHost = request.app.state.host
     ranker = host.ranker
-    kind: type[TeiTokenize | VllmTokenize] = TeiTokenize if "inputs" in body else VllmTokenize
+    content = await host.prepare(lambda: orjson.dumps(_answer(raw, ranker)))
+    return Response(content, media_type="application/json")
+
+
+def _answer(raw: bytes, ranker: "Ranker") -> list[list[TeiToken]] | VllmTokens:
+    body = read_json(raw)
     if not body.keys() & {"inputs", "prompt"}:
         raise InvalidFieldError("body has neither inputs (TEI) nor prompt (vLLM)")
-    content = await host.prepare(lambda: orjson.dumps(kind.read(body).answer(ranker)))
-    return Response(content, media_type="application/json")
+    kind: type[TeiTokenize | VllmTokenize] = TeiTokenize if "inputs" in body else VllmTokenize
+    return kind.read(body).answer(ranker)

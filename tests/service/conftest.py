@@ -229,7 +229,7 @@ def client(make_client: MakeClient) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fake_ranker() -> type[FakeRanker]:
     return FakeRanker
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import orjson
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
@@ -53,6 +54,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.unsent = 0
+        self.written = b""
         self.is_aborted = self.is_closed = False
 
     def get_extra_info(self, _: str) -> None:
@@ -63,6 +65,7 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         self.unsent += len(data)
+        self.written += data
 
     def is_closing(self) -> bool:
         return self.is_closed
@@ -197,6 +200,46 @@ def test_the_rest_of_a_body_that_has_its_answer(
         clock.pass_time(4)
     assert not transport.is_closed
     assert transport.is_aborted
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",  # TLS
+        b"GET / HTTP/1.1\r\n\r\n",  # no Host
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+    ],
+)
+def test_what_is_no_http_gets_an_error_in_our_form(
+    connection: Connection, transport: Transport, sent: bytes
+) -> None:
+    connection.data_received(sent + b"\r\n\r\n")
+    head, body = transport.written.split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    error = orjson.loads(body)
+    assert (error["code"], error["error_type"]) == (400, "Validation")
+    assert f"x-request-id: {error['request_id']}".encode() in head.lower()
+    assert f"content-length: {len(body)}".encode() in head.lower()
+    assert transport.is_closed
+
+
+def test_an_app_that_had_the_head_does_not_answer_after_it(
+    connection: Connection, transport: Transport
+) -> None:
+    connection.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n")
+    answer(connection, 10)
+    assert transport.written.count(b"HTTP/1.1 ") == 1
+
+
+def test_what_is_no_http_behind_an_answer_gets_no_second_one(
+    connection: Connection, transport: Transport
+) -> None:
+    connection.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    answer(connection, 10)
+    written = transport.written
+    connection.data_received(b"no length\r\n\r\n")
+    assert transport.is_closed
+    assert transport.written == written
 
 
 def test_a_client_that_went_leaves_no_timer(

@@ -4,6 +4,7 @@ import pytest
 from blockrank_server.service.errors import (
     BackendError,
     BadGzipError,
+    BadHttpError,
     BadJsonError,
     BodyTooLargeError,
     DeadlineError,
@@ -28,6 +29,7 @@ from blockrank_server.service.errors import (
 # The contract of protocols 5.3, said a second time.
 TABLE: dict[type[ServiceError], tuple[int, str]] = {
     BadGzipError: (400, "Validation"),
+    BadHttpError: (400, "Validation"),
     UnauthorizedError: (401, "Unauthorized"),
     UnsupportedEncodingError: (415, "Validation"),
     KeyLimitError: (429, "Overloaded"),

@@ -111,6 +111,17 @@ def test_every_error_is_documented(document: Any) -> None:
             )
 
 
+def test_every_error_has_an_example(document: Any) -> None:
+    responses = document["paths"]["/rerank"]["post"]["responses"]
+    for kind in all_errors():
+        shown = responses[str(kind.status)]["content"]["application/json"]["examples"]
+        assert kind.__name__ in shown
+        example = document["components"]["examples"][kind.__name__]["value"]
+        assert (example["code"], example["error_type"]) == (kind.status, kind.error_type)
+        assert example["error"] == (kind.__doc__ or "").split("\n")[0]
+    assert list(responses["429"]["headers"]) == ["Retry-After"]
+
+
 def test_the_documented_error_is_the_one_given(client: TestClient, document: Any) -> None:
     error = client.post("/rerank", content=b"{}").json()
     assert list(error) == list(document["components"]["schemas"]["ErrorBody"]["properties"])

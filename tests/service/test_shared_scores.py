@@ -20,9 +20,9 @@ class Computation:
         self.result: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
         self.num_calls = 0
 
-    async def __call__(self) -> Scored:
+    def __call__(self) -> asyncio.Future[Scored]:
         self.num_calls += 1
-        return await self.result
+        return self.result
 
 
 class Desk:
@@ -37,7 +37,7 @@ class Desk:
         self, compute: Compute, query: str = "q", document: str = "a b"
     ) -> asyncio.Task[Scored]:
         """A caller, as far as it gets before it has to wait."""
-        request = self._ranker.encode(query, [document])
+        request = self._ranker.encode(query, [document] * 8)
         task = asyncio.create_task(self.shared.get(request, compute))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -72,6 +72,21 @@ def test_other_requests_do_not_share(desk: Desk, other: tuple[str, str]) -> None
         second.result.set_result(SCORED)
         await asyncio.gather(*callers)
         assert (first.num_calls, second.num_calls, desk.num_shared) == (1, 1, 0)
+
+    asyncio.run(work())
+
+
+def test_requests_that_differ_in_one_token_do_not_share(desk: Desk) -> None:
+    async def work() -> None:
+        words = [f"w{i}" for i in range(40)]
+        computations = []
+        for at in range(len(words)):
+            changed = " ".join([*words[:at], "x", *words[at + 1 :]])
+            computations.append((compute := Computation(), await desk.ask(compute, "q", changed)))
+        for compute, caller in computations:
+            compute.result.set_result(SCORED)
+            await caller
+        assert [compute.num_calls for compute, _ in computations] == [1] * len(words)
 
     asyncio.run(work())
 

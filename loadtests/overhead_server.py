@@ -1,0 +1,132 @@
+"""A server for bench_overhead.py: ours with a model that does nothing, or one that sends back.
+
+python loadtests/overhead_server.py (ours | fastapi | bytes) PORT
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+
+from blockrank_server.models.card import BUILT_IN, load_card
+from blockrank_server.models.ranker_info import RankerInfo
+from blockrank_server.models.request import EncodedRequest
+from blockrank_server.service.server import serve
+from blockrank_server.service.settings import Settings
+
+if TYPE_CHECKING:
+    from blockrank_server.models.ranker import Ranker
+
+
+# Of a SQuAD paragraph to the embedded default: what follows an encoding (the hash that finds equal
+# requests, the queue, the series) sees prompts as long as real ones.
+TOKENS_PER_DOCUMENT = 173
+
+
+class Landed:
+    """Scores that were there before they were asked for."""
+
+    was_split = False
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        self._rows = rows
+
+    def result(self) -> list[list[float]]:
+        """Raw scores, one row a request."""
+        return self._rows
+
+
+class Noop:
+    """A ranker that does not read its documents; everything around it is the real thing."""
+
+    def __init__(self) -> None:
+        self.card = load_card(BUILT_IN / "default.json")
+        self.info = RankerInfo("noop", None, "cpu", "float32", "torch", 1, 1, 0.0, 1, None, "none")
+        self.max_score = 1.0
+        self._numbers = count()
+        self._spans: dict[int, Any] = {}
+        self._scores: dict[int, list[float]] = {}
+
+    def warm_up(self) -> None:
+        """Nothing is cold."""
+
+    def device_memory(self) -> tuple[int, int]:
+        """Bytes used and in all."""
+        return 0, 1
+
+    def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
+        """As many tokens as real documents have, whatever these say."""
+        size = len(documents)
+        if size not in self._spans:
+            starts = np.arange(size, dtype=np.int32) * TOKENS_PER_DOCUMENT
+            self._spans[size] = np.stack([starts, starts + TOKENS_PER_DOCUMENT], axis=1)
+        end = size * TOKENS_PER_DOCUMENT
+        # A number of its own for each request: equal ones at the same time are computed once.
+        tokens = np.full(end + 1, next(self._numbers), np.int32)
+        spans = self._spans[size]
+        return EncodedRequest(tokens, tokens, 0, end, spans, spans, (end, end + 1))
+
+    def start(
+        self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
+    ) -> Landed:
+        """The same scores for every list of a length."""
+        return Landed([self._scores_of(request.num_documents) for request in batch])
+
+    def _scores_of(self, size: int) -> list[float]:
+        if size not in self._scores:
+            shares = np.random.default_rng(0).dirichlet(np.ones(size)).astype(np.float32)
+            self._scores[size] = [float(share) for share in shares]
+        return self._scores[size]
+
+
+def serve_fastapi(send_back: Callable[[FastAPI], None], port: int) -> None:
+    """One route under uvicorn, without its access log."""
+    app = FastAPI()
+    send_back(app)
+    app.get("/health/ready")(lambda: {})
+    uvicorn.run(app, port=port, access_log=False)
+
+
+class Shortlist(BaseModel):
+    """A body, read and written by FastAPI."""
+
+    query: str
+    documents: list[str]
+
+
+def with_model(app: FastAPI) -> None:
+    """As FastAPI's tutorial does it."""
+
+    @app.post("/rerank")
+    async def send_back(body: Shortlist) -> Shortlist:
+        return body
+
+
+def with_bytes(app: FastAPI) -> None:
+    """Without reading them."""
+
+    @app.post("/rerank")
+    async def send_back(request: Request) -> Response:
+        return Response(await request.body(), media_type="application/json")
+
+
+def main() -> None:
+    name, port = sys.argv[1], int(sys.argv[2])
+    match name:
+        case "ours":
+            sys.exit(serve(Settings(port=port), open_ranker=lambda _: cast("Ranker", Noop())))
+        case "fastapi":
+            serve_fastapi(with_model, port)
+        case "bytes":
+            serve_fastapi(with_bytes, port)
+        case _:
+            sys.exit(f"no server {name}")
+
+
+if __name__ == "__main__":
+    main()
