@@ -36,19 +36,57 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 serve: setup ## start the server on the embedded default model (port 8000)
 	BLOCKRANK_REQUEST_TIMEOUT_MS=$${BLOCKRANK_REQUEST_TIMEOUT_MS:-60000} $(BIN)/blockrank-server serve
 
-check: setup ## format, lint, types; changes nothing
+check: setup check-images ## format, lint, types, security, images; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(TREE) tests loadtests deploy
+	$(BIN)/bandit -q -r -c pyproject.toml service models kernels deploy
 
-test: setup ## every test that needs neither a GPU nor Prometheus
-	$(BIN)/pytest -m 'not gpu and not prometheus'
+check-images: setup
+	$(BIN)/hadolint Dockerfile deploy/search/Dockerfile tests/compose/standins/*.Dockerfile
+	for each in cpu gpu "cpu --profile opensearch" "gpu --profile opensearch --profile load"; do \
+	  $(BIN)/docker-compose --profile $$each config -q || exit; done
+
+# What is in an image is in deploy/image/, with hashes. `docker compose build` does the same.
+DEVICE ?= cuda
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: ## the server's image: DEVICE=cpu or cuda
+	DOCKER_BUILDKIT=1 docker build --build-arg DEVICE=$(DEVICE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) -t blockrank-server:$(VERSION)-$(DEVICE) .
+
+test-compose: setup ## docker-compose.yml started for real, killed and stopped under load; 10 minutes
+	tests/compose/run .compose
+
+sbom: $(UV) ## build/sbom.json: what the image holds, in CycloneDX's form
+	mkdir -p build
+	cat deploy/image/requirements.txt deploy/image/weights.txt deploy/image/torch-$(DEVICE).txt > build/image.txt
+	$(UV) tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml \
+	  --output-reproducible -o build/sbom.json build/image.txt
+
+licences: $(UV) setup ## deploy/image/LICENCES.md, of every package in the image
+	$(UV) tool run -q --from pip-licenses==5.5.5 pip-licenses --python $(BIN)/python --from mixed \
+	  --format markdown --with-urls --output-file deploy/image/LICENCES.md --packages \
+	  $$(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/p' deploy/image/requirements.txt deploy/image/weights.txt deploy/image/torch-cpu.txt)
+
+# --strict, because without it a package that could not be looked up counts as free of faults.
+audit: $(UV) ## known faults of what is in the image; needs the network
+	$(UV) tool run -q pip-audit==2.10.1 --strict --disable-pip --require-hashes \
+	  -r deploy/image/requirements.txt -r deploy/image/weights.txt -r deploy/image/torch-cuda.txt
+
+image-pins: $(UV) setup ## deploy/image/ and deploy/search/requirements.txt, from constraints.txt
+	deploy/image/pin $(UV)
+
+test: setup ## every test that needs neither a GPU nor Prometheus nor HAProxy
+	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy'
 
 .prometheus/bin/promtool:
 	deploy/prometheus/fetch .prometheus
 
-test-deploy: setup .prometheus/bin/promtool ## rules, alerts and dashboard on a real Prometheus
-	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m prometheus
+.prometheus/bin/haproxy:
+	deploy/haproxy/fetch .prometheus
+
+test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, alerts, dashboard, haproxy.cfg on the real programs
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy'
 
 dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
 	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
@@ -107,5 +145,6 @@ gpu-carry: setup ## what such a machine lacks, into .gpu/: wheels, training list
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
-.PHONY: help setup serve check test fuzz contract contract-pins test-deploy dashboard \
-  dashboard-picture load load-overhead load-test gpu gpu-carry
+.PHONY: help setup serve check check-images image image-pins sbom licences audit \
+  test test-compose test-deploy fuzz contract contract-pins \
+  dashboard dashboard-picture load load-overhead load-test gpu gpu-carry

@@ -44,6 +44,12 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._has_resumed = True
 
+    def shutdown(self) -> None:
+        """Close, or after the answer under way, which then says so to its client."""
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         if self._timer is not None:

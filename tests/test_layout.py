@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = ("service", "models", "kernels")  # a layer may import itself and those after it
 PACKAGE = "blockrank_server"
-OUTER = ("tests", "loadtests", "deploy", "deploy_kit", "gpu_bench", "rerank_dashboard")
+OUTER = (
+    *("tests", "loadtests", "deploy", "deploy_kit", "gpu_bench", "rerank_dashboard"),
+    "rerank_search",
+)
 
 
 def sources(*folders: str) -> list[Path]:

@@ -48,7 +48,7 @@ class YamlFile:
         try:
             text = path.read_text(encoding="utf-8")
             root = yaml.compose(text, _Loader)
-            content = yaml.load(text, _Loader)  # _Loader is a SafeLoader
+            content = yaml.load(text, _Loader)  # nosec B506
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read {path}: {error}") from error
         except yaml.YAMLError as error:
@@ -65,7 +65,7 @@ class YamlFile:
             ConfigError: it is no YAML.
         """
         try:
-            return yaml.load(text, _Loader)
+            return yaml.load(text, _Loader)  # nosec B506
         except yaml.YAMLError as error:
             raise ConfigError(f"{text!r} is no value{_position(error)}") from error
 

@@ -76,6 +76,7 @@ class _Client:
             lambda: self._post(["a " * 600_000]),
             lambda: self._post(self._documents(300), timeout_ms=1),
             self._send_nonsense,
+            self._send_twice,
             self._leave,
         )
 
@@ -106,6 +107,13 @@ class _Client:
 
     def _send_nonsense(self) -> None:
         self._http.post("/rerank", content=b"{")
+
+    def _send_twice(self) -> None:
+        """The same at once, and slow: the second finds the first still there."""
+        body = {"query": "w1", "texts": ["slow", *self._documents(1)]}
+        with ThreadPoolExecutor(2) as pool:
+            for sent in [pool.submit(self._http.post, "/rerank", json=body) for _ in range(2)]:
+                sent.result()
 
     def _leave(self) -> None:
         """Go before the answer."""

@@ -43,6 +43,8 @@ def test_sigterm_answers_every_accepted_request_and_exits_with_0(server: "Proces
         server.release()
         answers = [future.result(60) for future in (held, *queued)]
     assert [answer.status_code for answer in answers] == [200] * 4
+    # Else a client would send its next request on a connection that is being closed.
+    assert [answer.headers.get("Connection") for answer in answers] == ["close"] * 4
     assert [item["index"] for item in answers[1].json()] == [1, 0]
     assert server.end() == (0, "")
 

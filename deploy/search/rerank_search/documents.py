@@ -1,0 +1,64 @@
+"""The demo's corpus: passages, and questions with the passages that answer them."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What is searched."""
+
+    doc_id: str
+    title: str
+    text: str
+
+    @property
+    def passage(self) -> str:
+        """Title and text, as a reranker is to read them."""
+        return f"{self.title}\n{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query that people judged.
+
+    Attributes:
+        group: which kind of questions it belongs to (data/README.md).
+        query: as asked.
+        relevance: of each relevant document, by doc_id; all others are 0.
+    """
+
+    group: str
+    query: str
+    relevance: dict[str, int]
+
+
+def read_documents(folder: Path) -> list[Document]:
+    """Every passage of the corpus.
+
+    Raises:
+        OSError: the file is missing.
+        ValueError, KeyError: a line is not of the format.
+    """
+    rows = _rows(folder / "passages.jsonl.gz")
+    return [Document(row["doc_id"], row["title"], row["text"]) for row in rows]
+
+
+def read_questions(folder: Path) -> list[Question]:
+    """Every question, in file order.
+
+    Raises:
+        OSError: the file is missing.
+        ValueError, KeyError: a line is not of the format.
+    """
+    rows = _rows(folder / "questions.jsonl.gz")
+    return [Question(row["group"], row["query"], row["relevance"]) for row in rows]
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield from map(json.loads, file)
