@@ -125,9 +125,11 @@ def _attention(
 ) -> torch.Tensor:
     """In one dtype: under autocast the rotary tables keep fp32 where the weights do, values do not.
 
-    In fp32 on the CPU, where bf16 attention's backward pass takes twice as long (LOG.md).
+    At least fp32 on the CPU, where bf16 attention's backward pass takes twice as long (LOG.md).
     """
-    dtype = torch.float32 if v_TKD.device.type == "cpu" else v_TKD.dtype
+    dtype = v_TKD.dtype
+    if v_TKD.device.type == "cpu":
+        dtype = torch.promote_types(dtype, torch.float32)
     with torch.autocast(v_TKD.device.type, enabled=False):
         out_THD = TORCH.block_attention(
             q_THD.to(dtype), k_TKD.to(dtype), v_TKD.to(dtype), plan, scale
