@@ -4,11 +4,12 @@
     python loadtests/bi_encoder.py MODEL ../shared/data/train OUT --form tsv
 
 MODEL is a folder in the form of sentence-transformers: a BERT of transformers, and
-1_Pooling/config.json. Every passage is encoded once. SET.run is a TREC run; SET.tsv holds query,
+1_Pooling/config.json. Every passage is encoded once. SET.run is a TREC run; SET.tsv.gz holds query,
 document and score, as `teacher` of models/TRAINING.md takes it. A set whose file is there is left.
 """
 
 import argparse
+import gzip
 import json
 import os
 import random
@@ -114,9 +115,10 @@ def as_tsv(x: Shortlist, scores: list[tuple[str, float]], tag: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """The whole file or none."""
+    """The whole file or none; the same text gives the same bytes."""
+    data = text.encode()
     scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(text, encoding="utf-8")
+    scratch.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     os.replace(scratch, path)
 
 
@@ -135,10 +137,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     encoder = BiEncoder.open(args.model, args.max_tokens, args.dtype)
-    form = as_run if args.form == "run" else as_tsv
+    form, suffix = (as_run, "run") if args.form == "run" else (as_tsv, "tsv.gz")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.sets or set_names(args.data):
-        path = args.out / f"{name}.{args.form}"
+        path = args.out / f"{name}.{suffix}"
         if path.exists():
             continue
         started = time.perf_counter()
