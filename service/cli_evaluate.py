@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockrank_server.service.cli import OK, UsageError
-from blockrank_server.service.open_ranker import OpenRanker, open_ranker
+from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -114,20 +114,13 @@ def _scorer(
     options: argparse.Namespace, settings: Settings, open_ranker: OpenRanker
 ) -> "tuple[Any, dict[str, Any], Ranker | None]":
     """What scores, what decides its scores, and the ranker where there is one."""
-    from blockrank_server.models.checkpoint import find_checkpoint  # noqa: PLC0415
     from blockrank_server.models.evaluation.decoding import DecodingScorer  # noqa: PLC0415
     from blockrank_server.models.evaluation.identity import identity  # noqa: PLC0415
     from blockrank_server.models.evaluation.scoring import AttentionScorer  # noqa: PLC0415
     from blockrank_server.models.placement import Placement  # noqa: PLC0415
 
     placement = Placement.choose(settings.device, settings.dtype, settings.quantization)
-    found = find_checkpoint(
-        settings.model,
-        card=settings.card,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-    )
+    found = checkpoint_of(settings)
     made_by = identity(found, settings.adapter, placement)
     made_by |= {"by": options.by, "limit": options.limit}
     if options.by == "decoding":

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from blockrank_server.models.card import Card, ReadPoint
 from blockrank_server.service.cli import OK, UsageError
-from blockrank_server.service.open_ranker import OpenRanker, open_ranker
+from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def select_heads(
     if options.temperature <= 0:
         raise UsageError(f"--temperature is {options.temperature}, above 0 is needed")
     # Here and not on top: help is shown without waiting for them.
-    from blockrank_server.models.checkpoint import find_checkpoint  # noqa: PLC0415
     from blockrank_server.models.config import load_config  # noqa: PLC0415
     from blockrank_server.models.evaluation.errors import EvaluationError  # noqa: PLC0415
     from blockrank_server.models.evaluation.head_choice import HeadChoice  # noqa: PLC0415
@@ -42,13 +41,7 @@ def select_heads(
         drawn = _draw(options)
     except (EvaluationError, DataError) as error:
         raise UsageError(str(error)) from error
-    found = find_checkpoint(
-        settings.model,
-        card=settings.card,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-    )
+    found = checkpoint_of(settings)
     config = load_config(found.folder)
     first, last = options.layers or (0, config.num_hidden_layers - 1)
     if last >= config.num_hidden_layers:

@@ -1,4 +1,4 @@
-"""From settings to a ranker."""
+"""From settings to a ranker, or to the card and files of its checkpoint."""
 
 import os
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
+    from blockrank_server.models.checkpoint import Checkpoint
     from blockrank_server.models.ranker import Ranker
 
 OpenRanker = Callable[[Settings], "Ranker"]
@@ -39,4 +40,22 @@ def open_ranker(settings: Settings) -> "Ranker":
         cache_dir=settings.cache_dir,
         max_batch_tokens=settings.max_batch_tokens,
         quantization=settings.quantization,
+    )
+
+
+def checkpoint_of(settings: Settings) -> "Checkpoint":
+    """The checkpoint the settings name, without its weights.
+
+    Raises:
+        CardError, CheckpointError: it cannot be found, or its card is not valid.
+    """
+    # Here and not on top, as above.
+    from blockrank_server.models.checkpoint import find_checkpoint  # noqa: PLC0415
+
+    return find_checkpoint(
+        settings.model,
+        card=settings.card,
+        revision=settings.revision,
+        offline=settings.offline,
+        cache_dir=settings.cache_dir,
     )

@@ -41,7 +41,7 @@ class WholeDecoder(nn.Module):
         position_ids_T: torch.Tensor,
         attention: Attention,
         reader: Reader,
-        between_layers: Callable[[], None] | None = None,
+        between_steps: Callable[[], None] | None = None,
     ) -> torch.Tensor:
         """[T, C] hidden states after the last layer; the reader reads on the way."""
         hidden = self.embed_tokens(token_ids_T)[None]
@@ -54,8 +54,8 @@ class WholeDecoder(nn.Module):
                 attention=attention,
                 reader=reader,
             )
-            if between_layers is not None:
-                between_layers()
+            if between_steps is not None:
+                between_steps()
         last_TC: torch.Tensor = hidden[0]
         return last_TC
 

@@ -34,6 +34,19 @@ class Busy:
         return self.batcher.submit(self.make_request(num_tokens, name), deadline_s)
 
 
+def learn_speed(
+    batcher: Batcher, model: "Model", clock: "Clock", make_request: "MakeRequest"
+) -> None:
+    """Run a job of 40 tokens in 40 s; the gate is closed then, and t = 40."""
+    model.gate.clear()
+    learnt = batcher.submit(make_request(40, 1))
+    assert model.entered.acquire(timeout=60)
+    clock.now_s = 40.0
+    model.gate.set()
+    learnt.future.result(60)
+    model.gate.clear()
+
+
 @pytest.fixture
 def busy(
     model: "Model",
@@ -43,14 +56,8 @@ def busy(
     running: "Running",
 ) -> Iterator[Busy]:
     batcher = make_batcher()
-    model.gate.clear()
     with running(batcher, model.start):
-        learnt = batcher.submit(make_request(40, 1))
-        assert model.entered.acquire(timeout=60)
-        clock.now_s = 40.0
-        model.gate.set()
-        learnt.future.result(60)
-        model.gate.clear()
+        learn_speed(batcher, model, clock, make_request)
         job = batcher.submit(make_request(40, 2))
         assert model.entered.acquire(timeout=60)
         yield Busy(batcher, job, make_request)
@@ -157,14 +164,8 @@ def test_what_runs_amid_a_batch_does_not_make_it_late(
     running: "Running",
 ) -> None:
     batcher = make_batcher(max_batch_s=1000)
-    model.gate.clear()
     with running(batcher, model.start):
-        learnt = batcher.submit(make_request(40, 1))
-        assert model.entered.acquire(timeout=60)
-        clock.now_s = 40.0
-        model.gate.set()
-        learnt.future.result(60)
-        model.gate.clear()
+        learn_speed(batcher, model, clock, make_request)
         long = batcher.submit(make_request(40, 2), 40 + 40 + 4)  # four seconds to spare
         assert model.entered.acquire(timeout=60)
         short = batcher.submit(make_request(5, 3), 1e9)
@@ -213,14 +214,8 @@ def test_a_job_that_would_wait_for_most_of_its_time_is_refused(
     running: "Running",
 ) -> None:
     batcher = make_batcher(max_queue_share=0.25)
-    model.gate.clear()
     with running(batcher, model.start):
-        learnt = batcher.submit(make_request(40, 1))
-        assert model.entered.acquire(timeout=60)
-        clock.now_s = 40.0
-        model.gate.set()
-        learnt.future.result(60)
-        model.gate.clear()
+        learn_speed(batcher, model, clock, make_request)
         batcher.submit(make_request(40, 2))
         assert model.entered.acquire(timeout=60)
         with pytest.raises(OverloadedError):
