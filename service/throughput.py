@@ -4,6 +4,10 @@ import math
 
 # Weight that a batch keeps with every batch after it; ten batches make most of the figure.
 _KEPT = 0.9
+# A batch that took longer than this many times its prediction counts as one that took just this:
+# a machine that stood still (suspended, migrated) for an hour would have callers refused for long
+# after. A device that is slower from now on is still learnt, within about ten batches.
+_MAX_RATIO = 4.0
 
 
 class Throughput:
@@ -15,6 +19,8 @@ class Throughput:
     def record(self, num_tokens: float, seconds: float) -> None:
         """Learn from a batch. Large batches count for more: they tell more about the device."""
         num_before, seconds_before = self._seen
+        if predicted_s := self.seconds(num_tokens):
+            seconds = min(seconds, _MAX_RATIO * predicted_s)
         self._seen = _KEPT * num_before + num_tokens, _KEPT * seconds_before + seconds
 
     def seconds(self, num_tokens: float) -> float:

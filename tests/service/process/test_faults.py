@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,35 @@ def test_a_client_that_sends_slowly_is_cut_off_at_its_deadline(start_server: "St
             slow.sendall(b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
             assert slow.recv(100).startswith(b"HTTP/1.1 504")
         assert counted(client) == {504: 1}
+
+
+def test_a_wall_clock_that_jumps_under_load_changes_nothing(server: "Process") -> None:
+    words = {40: "later", 80: "earlier"}
+    bodies = [body(words.get(i, "fine"), i) for i in range(140)]
+    with server.client() as client:
+        wait_for(client, "/readyz", '"ready"')
+        assert post_all(str(client.base_url), bodies) == [200] * 140
+        assert counted(client) == {200: 140}
+
+
+def test_a_machine_that_was_suspended_under_load_answers_everybody(
+    start_server: "StartServer",
+) -> None:
+    server = start_server(BLOCKRANK_MAX_BATCH_TOKENS="40", BLOCKRANK_REQUEST_TIMEOUT_MS="2000")
+    with server.client() as client, ThreadPoolExecutor() as pool:
+        wait_for(client, "/readyz", '"ready"')
+        load = pool.submit(post_all, str(client.base_url), [body("fine", i) for i in range(2000)])
+        for _ in range(200):
+            server.read_until('"status":200')
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(3)  # its clocks jump past the deadline of whatever it had accepted
+        server.process.send_signal(signal.SIGCONT)
+        statuses = Counter(load.result(60))
+        assert statuses[200] >= 2000 - 2 * NUM_CLIENTS  # all but those it had at the jump
+        assert set(statuses) <= {200, 504}
+        assert counted(client) == statuses
+        after = [body("after", i) for i in range(140)]
+        assert post_all(str(client.base_url), after) == [200] * 140
 
 
 def test_sigterm_under_load_answers_what_was_accepted(start_server: "StartServer") -> None:
