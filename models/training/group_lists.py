@@ -50,11 +50,12 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
         Counts of groups, lists and documents written.
 
     Raises:
-        DataError: rows that are no training lists; documents without a doc_id, one doc_id with two
-            texts; too few lists for one group.
+        DataError: rows that are no training lists; a list without an answer, or with scores of a
+            teacher, which has not seen the documents of its group; documents without a doc_id, one
+            doc_id with two texts; too few lists for one group.
     """
     lists = list(read_lists(source := Source(path=str(path)), find_files(source, Path())))
-    _check_ids(lists)
+    _check(lists)
     out = set(held_out(len(lists), grouping.held_out_lists))
     training = [x for i, x in enumerate(lists) if i not in out]
     passages = {
@@ -86,9 +87,15 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
     }
 
 
-def _check_ids(lists: Sequence[TrainingList]) -> None:
+def _check(lists: Sequence[TrainingList]) -> None:
     texts: dict[str, str] = {}
     for x in lists:
+        if not any(x.relevance):
+            raise DataError([f"{x.where}: no document of the list is an answer"])
+        if x.teacher is not None:
+            raise DataError(
+                [f"{x.where}: teacher_scores are of other documents than the group's; score those"]
+            )
         for doc_id, text in zip(x.doc_ids, x.texts, strict=True):
             if texts.setdefault(doc_id, text) != text:
                 raise DataError([f"{x.where}: doc_id {doc_id!r} has another text in a list before"])
@@ -114,9 +121,13 @@ def _write_set(
         path,
         ".lists",
         (
-            {"query_id": x.query_id, "query": x.query, "doc_ids": doc_ids, "answer_ids": answers}
+            {
+                "query_id": x.query_id,
+                "query": x.query,
+                "doc_ids": doc_ids,
+                "answer_ids": _answers(x),
+            }
             for x, doc_ids in lists
-            if (answers := _answers(x))
         ),
     )
     judged = "".join(

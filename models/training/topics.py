@@ -53,26 +53,37 @@ def group_by_topic(
     pool = _Pool(answers, order)
     groups = []
     while len(pool) >= lists_per_group:
-        counts: Counter[str] = Counter()
-        used: Counter[str] = Counter()
-        lists: list[int] = []
-        while len(lists) < lists_per_group:
-            chosen = pool.take(counts, used)
-            lists.append(chosen)
-            used.update(answers[chosen])
-            counts.update(doc_ids[chosen])
-        documents = list(dict.fromkeys(x for i in lists for x in answers[i]))
+        lists, held = _gather(pool, lists_per_group, answers, doc_ids)
+        documents = dict.fromkeys(x for i in lists for x in answers[i])
         room = max_words - sum(words[x] for x in documents)
-        for found, _ in counts.most_common():
-            if found in used:
+        for found, _ in held.most_common():
+            if found in documents:
                 continue
             room -= words[found]
             if room < 0 or len(documents) >= max_documents:
                 break
-            documents.append(found)
+            documents[found] = None
         groups.append(Group(tuple(lists), tuple(documents)))
     random.Random(f"{seed} groups").shuffle(groups)
     return groups
+
+
+def _gather(
+    pool: "_Pool",
+    num_lists: int,
+    answers: Sequence[Sequence[str]],
+    doc_ids: Sequence[Sequence[str]],
+) -> tuple[list[int], Counter[str]]:
+    """Lists of one topic out of the pool, and how many of them hold each document."""
+    held: Counter[str] = Counter()
+    answered: Counter[str] = Counter()
+    lists: list[int] = []
+    while len(lists) < num_lists:
+        chosen = pool.take(held, answered)
+        lists.append(chosen)
+        answered.update(answers[chosen])
+        held.update(doc_ids[chosen])
+    return lists, held
 
 
 class _Pool:
@@ -89,10 +100,10 @@ class _Pool:
     def __len__(self) -> int:
         return len(self._left)
 
-    def take(self, counts: Counter[str], used: Counter[str]) -> int:
+    def take(self, held: Counter[str], answered: Counter[str]) -> int:
         """The list whose answer the group's lists hold most often; else the next one."""
-        for answer, _ in counts.most_common():
-            if used[answer] < _LISTS_PER_ANSWER and self._by_answer.get(answer):
+        for answer, _ in held.most_common():
+            if answered[answer] < _LISTS_PER_ANSWER and self._by_answer.get(answer):
                 return self._remove(next(iter(self._by_answer[answer])))
         return self._remove(next(iter(self._left)))
 

@@ -83,6 +83,24 @@ def test_lists_without_ids_of_their_own_are_refused(tmp_path: Path) -> None:
         write_groups(path, tmp_path / "out", GROUPING)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer_ids": None}, "numbers.jsonl:3: no document of the list is an answer"),
+        ({}, "numbers.jsonl:3: teacher_scores are of other documents than the group's"),
+    ],
+    ids=["no answer", "teacher scores"],
+)
+def test_lists_whose_knowledge_would_be_lost_are_refused(
+    change: dict[str, None], message: str, lists: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in lists.read_text().splitlines()]
+    rows[2] |= {"teacher_scores": [0.5] * 6} | change
+    lists.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=message):
+        write_groups(lists, tmp_path / "out", GROUPING)
+
+
 def test_the_command_groups(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
