@@ -14,6 +14,9 @@ from safetensors.torch import load_file
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.weights import is_needed
 
+ADAPTER_FILE = "adapter_model.safetensors"
+"""In the folder of an adapter."""
+
 _NAME = re.compile(r"base_model\.model\.(model\..+)\.lora_([AB])\.weight")
 
 
@@ -54,7 +57,7 @@ class Adapter:
         self._folder = folder
         self._scale = _config(folder / "adapter_config.json").scale
         self._pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        for name, pair in _pairs(folder / "adapter_model.safetensors").items():
+        for name, pair in _pairs(folder / ADAPTER_FILE).items():
             weight = f"{name}.weight"
             if is_needed(weight, last_layer):
                 if pair.keys() != {"A", "B"}:

@@ -1,10 +1,13 @@
 """From a name to a card and a folder of files: embedded default, local folder, or hub name."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import platformdirs
 
+from blockrank_server.models.adapter import ADAPTER_FILE
 from blockrank_server.models.card import CARD_FILE, Card, built_in_cards, load_card
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.gguf_convert import converted_folder
@@ -19,13 +22,33 @@ class Checkpoint:
         card: of the checkpoint.
         folder: holds config.json, tokenizer.json and the safetensors.
         revision: commit of a hub repository, start of the checksum of an embedded file, or None.
-        adapter: folder of the adapter the card names, or None.
+        adapter: folder of the adapter to merge, or None.
     """
 
     card: Card
     folder: Path
     revision: str | None
     adapter: Path | None
+
+    def with_adapter(self, folder: Path | None) -> Self:
+        """The same with another adapter than the card's, if one is given."""
+        return self if folder is None else replace(self, adapter=folder)
+
+    def served_revision(self) -> str | None:
+        """The revision, and the start of the checksum of the adapter; None of a local folder.
+
+        Raises:
+            CheckpointError: the adapter cannot be read.
+        """
+        if self.revision is None or self.adapter is None:
+            return self.revision
+        path = self.adapter / ADAPTER_FILE
+        try:
+            with path.open("rb") as file:
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+        return f"{self.revision}+{checksum[:16]}"
 
 
 def find_checkpoint(

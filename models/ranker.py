@@ -99,16 +99,16 @@ class Ranker:
             revision=revision,
             offline=offline,
             cache_dir=_path(cache_dir),
-        )
+        ).with_adapter(_path(adapter))
         config = load_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         prompt = Prompt(found.card, tokenizer, config.max_position_embeddings)
         need = MemoryNeed.of(config, found.card.last_layer, placement.dtype, placement.quantization)
         fits = check_memory(need, free_bytes(placement.device), max_batch_tokens)
-        engine = _load(found, config, placement, _path(adapter) or found.adapter)
+        engine = _load(found, config, placement)
         info = RankerInfo(
             name=found.card.name,
-            revision=found.revision,
+            revision=found.served_revision(),
             num_layers_kept=found.card.last_layer + 1,
             num_layers=engine.num_layers,
             load_seconds=time.perf_counter() - started,
@@ -227,9 +227,7 @@ class Ranker:
         return self.score(encoded) if encoded else []
 
 
-def _load(
-    found: Checkpoint, config: PretrainedConfig, placement: Placement, adapter: Path | None
-) -> Engine:
+def _load(found: Checkpoint, config: PretrainedConfig, placement: Placement) -> Engine:
     check_heads(found.card, config.num_attention_heads)
     last = found.card.last_layer
     network = load_network(
@@ -239,7 +237,7 @@ def _load(
         placement.device,
         placement.dtype,
         quantization=placement.quantization,
-        adapter=Adapter(adapter, last) if adapter is not None else None,
+        adapter=Adapter(found.adapter, last) if found.adapter is not None else None,
     )
     if placement.device.type == "cpu":
         network.slice_mlps()

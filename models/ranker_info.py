@@ -12,7 +12,8 @@ class RankerInfo:
 
     Attributes:
         name: of the card.
-        revision: commit or checksum of the weights; None for a local folder.
+        revision: commit or checksum of the weights, and of an adapter merged into them; None for a
+            local folder.
         device: as torch spells it.
         dtype: of the weights and activations.
         attention: which implementation runs.

@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from blockrank_server.models.adapter import ADAPTER_FILE
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.training.config import Lora
 from blockrank_server.models.training.errors import ConfigError
 
-ADAPTER_FILE, ADAPTER_CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 # PEFT wraps the causal language model, whose decoder is "model".
 _PREFIX = "base_model.model.model."
 # What PEFT calls the only adapter of a network; not part of the names in its files.

@@ -1,7 +1,9 @@
 """LoRA adapters: merged exactly, or refused."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from blockrank_server.models.card import Card
+from blockrank_server.models.checkpoint import Checkpoint
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.ranker import Ranker
 
@@ -77,6 +81,27 @@ def test_merging_equals_a_checkpoint_with_the_product_added(
     )
     assert adapted == pytest.approx(expected, abs=1e-6)
     assert adapted != pytest.approx(plain, abs=1e-3)
+
+
+def test_a_revision_tells_the_adapter_by_its_content(
+    tmp_path: Path,
+    write_adapter: Callable[..., Path],
+    blockrank_card: dict[str, Any],
+) -> None:
+    card = Card.model_validate(blockrank_card)
+    folder = write_adapter(lora(4, "self_attn.q_proj", 64, 32))
+    file = folder / "adapter_model.safetensors"
+    plain = Checkpoint(card, tmp_path, "abc", None)
+    adapted = plain.with_adapter(folder)
+    first = adapted.served_revision()
+    assert first == f"abc+{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    save_file(lora(3, "self_attn.q_proj", 64, 32), file)
+    assert adapted.served_revision() != first
+    assert plain.with_adapter(None).served_revision() == "abc"
+    assert replace(adapted, revision=None).served_revision() is None
+    file.unlink()
+    with pytest.raises(CheckpointError, match=r"cannot read .*adapter_model\.safetensors"):
+        adapted.served_revision()
 
 
 def test_a_card_can_name_its_adapter(

@@ -35,8 +35,10 @@ def test_its_trained_adapter_is_served_by_name(tmp_path: Path, toy_lists: Path) 
     }
     folder = train(TrainConfig.model_validate(fields), cache_dir=tmp_path / "cache")
     query, documents = "what is a river?", ["All about a river.", "All about money."]
-    scores = Ranker.open("default", adapter=folder, device="cpu").rank(query, documents)
+    ranker = Ranker.open("default", adapter=folder, device="cpu")
+    scores = ranker.rank(query, documents)
     by_card = Ranker.open("default", card=folder / "rerank_card.json", device="cpu")
     assert by_card.rank(query, documents) == scores
-    plain = Ranker.open("default", device="cpu").rank(query, documents)
-    assert scores != pytest.approx(plain, abs=1e-3)
+    shipped = Ranker.open("default", device="cpu")
+    assert scores != pytest.approx(shipped.rank(query, documents), abs=1e-3)
+    assert ranker.info.revision == by_card.info.revision != shipped.info.revision
