@@ -205,6 +205,9 @@ class Batcher:
             raise
         except Exception as error:
             self._settler.retry(flight, error)
+            return
+        if flight.landing.is_landed:
+            self._settler.settle(flight)  # nothing to wait for on another thread
         else:
             self._settler.put(flight)
 

@@ -32,6 +32,7 @@ class Landing:
     rows: list[list[float]]
     error: BaseException | None = None
     was_split: bool = False
+    is_landed: bool = False
 
     def result(self) -> list[list[float]]:
         if self.error is not None:
