@@ -64,7 +64,7 @@ class Batcher:
         self._settler_death: BaseException | None = None
         self._ended = threading.Event()
         self._settler = Settler(observer, self._throughput, clock, self._end, self._settler_died)
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
 
     @property
     def num_requests(self) -> int:

@@ -83,7 +83,7 @@ class ModelHost:
         self._loading = Phase.LOADING
         self._ranker: Ranker | None = None
         self.load_error: BaseException | None = None
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
         metrics.watch(is_ready=lambda: self.phase is Phase.READY)
         metrics.batches.watch(
             num_requests=lambda: self._batcher.num_requests,

@@ -57,7 +57,7 @@ class Settler:
         self._launched: SimpleQueue[Flight | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="settle", daemon=True)
         self._landed_s = -math.inf  # when the scores of the flight before were there
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
 
     def start(self) -> None:
         """Start the thread."""
