@@ -1,8 +1,9 @@
 """A bounded queue in front of the one thread that owns the model.
 
 Two threads: run, on the model's, forms batches and launches them; settle waits for their scores and
-answers, so that on CUDA the next batch is packed and launched while one runs. Every accepted job
-gets exactly one result or one error: also if its batch fails, if a thread dies and at shutdown.
+answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU there is
+nothing to wait for, and run answers too. Every accepted job gets exactly one result or one error:
+also if its batch fails, if a thread dies and at shutdown.
 """
 
 import math
