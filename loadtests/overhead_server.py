@@ -32,6 +32,7 @@ class Landed:
     """Scores that were there before they were asked for."""
 
     was_split = False
+    is_landed = True
 
     def __init__(self, rows: list[list[float]]) -> None:
         self._rows = rows

@@ -28,6 +28,11 @@ class Flight:
         else:
             self._joined = joined
 
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the scores may have to be waited for."""
+        return self._landed is not None
+
     def rows(self) -> list[list[float]]:
         """One row of scores a request. Waits for the device: the one synchronisation of a batch.
 
@@ -54,11 +59,13 @@ class Pending:
 
     Attributes:
         was_split: whether the batch did not fit the device's memory as a whole.
+        is_landed: whether there is no device to wait for: the work was done on the CPU.
     """
 
     def __init__(self, flights: Sequence[Flight]) -> None:
         self._flights = flights
         self.was_split = len(flights) > 1
+        self.is_landed = not any(flight.is_on_device for flight in flights)
 
     def result(self) -> list[list[float]]:
         """Raw score of every document of every request, in input order. Waits for the device."""

@@ -56,7 +56,7 @@ class ApiKeys:
         self._path = settings.api_keys_file
         self._version = _version(self._path) if self._path else None
         self._filed = _read(self._path) if self._path else ()
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
 
     @property
     def are_required(self) -> bool:

@@ -56,7 +56,7 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        structlog.get_logger().info("settings", **settings.effective())
+        structlog.get_logger(__name__).info("settings", **settings.effective())
         host.start()
         yield
         await asyncio.to_thread(host.close, settings.drain_timeout_s)

@@ -1,8 +1,9 @@
 """A bounded queue in front of the one thread that owns the model.
 
 Two threads: run, on the model's, forms batches and launches them; settle waits for their scores and
-answers, so that on CUDA the next batch is packed and launched while one runs. Every accepted job
-gets exactly one result or one error: also if its batch fails, if a thread dies and at shutdown.
+answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU there is
+nothing to wait for, and run answers too. Every accepted job gets exactly one result or one error:
+also if its batch fails, if a thread dies and at shutdown.
 """
 
 import math
@@ -64,7 +65,7 @@ class Batcher:
         self._settler_death: BaseException | None = None
         self._ended = threading.Event()
         self._settler = Settler(observer, self._throughput, clock, self._end, self._settler_died)
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
 
     @property
     def num_requests(self) -> int:
@@ -205,6 +206,9 @@ class Batcher:
             raise
         except Exception as error:
             self._settler.retry(flight, error)
+            return
+        if flight.landing.is_landed:
+            self._settler.settle(flight)  # nothing to wait for on another thread
         else:
             self._settler.put(flight)
 

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
+from blockrank_server.models.request import EncodedRequest
 from blockrank_server.service.answer_headers import answer_headers
 from blockrank_server.service.body import read_body
 from blockrank_server.service.errors import (
@@ -26,10 +27,16 @@ from blockrank_server.service.shape import Shape
 from blockrank_server.service.shapes import shape_of
 from blockrank_server.service.shortlist import Shortlist, in_callers_words, make_shortlist
 
+if TYPE_CHECKING:
+    from blockrank_server.models.ranker import Ranker
+
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Answer = Callable[[Request, bytes], Coroutine[Any, Any, Response]]
 T = TypeVar("T")
+
+# To cancel work that takes less is not worth a task beside each request.
+_WATCH_AFTER_S = 0.01
 
 
 def rerank_as(shapes: Sequence[type[Shape]]) -> Handler:
@@ -75,52 +82,84 @@ async def respond(request: Request, answer: Answer) -> Response:
 
 async def _rank(request: Request, raw: bytes, shapes: Sequence[type[Shape]]) -> Response:
     host: ModelHost = request.app.state.host
-    settings: Settings = request.app.state.settings
     record: RequestRecord = request.state.record
-    ranker = host.ranker
-
-    def prepare() -> Shortlist:
-        body = read_json(raw)
-        shape = shape_of(body, request.headers, shapes)
-        record.shape = shape.name
-        return make_shortlist(shape, body, ranker, strict_model=settings.strict_model)
-
-    started_s = time.perf_counter()
-    shortlist = await host.prepare(prepare)
-    record.tokenized_s = time.perf_counter()
-    record.tokenize_s = record.tokenized_s - started_s
-    _count(shortlist, record, request.app.state.metrics)
-    scores = await _scores(host, shortlist, record)
+    reading = _Reading(request, raw, shapes, host.ranker)
+    scores = await _scores(host, reading, record)
+    shortlist, ranker = reading.shortlist, reading.ranker
     result = shortlist.result(scores, ranker, request_id=record.request_id)
     content = orjson.dumps(shortlist.shape.render(result))
     headers = answer_headers(result, record, ranker.info)
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _scores(host: ModelHost, shortlist: Shortlist, record: RequestRecord) -> list[float]:
-    if shortlist.encoded is None:
-        return []
+async def _scores(host: ModelHost, reading: "_Reading", record: RequestRecord) -> list[float]:
     try:
-        scored = await host.score(shortlist.encoded, deadline_s=record.deadline_s)
+        scored = await host.score(reading, deadline_s=record.deadline_s)
     except InputError as error:
+        shortlist = reading.shortlist
         raise in_callers_words(error, shortlist.spelling, shortlist.kept) from error
     except InferenceError as error:
-        raise shortlist.shape.inference_failed(str(error)) from error
+        raise reading.shortlist.shape.inference_failed(str(error)) from error
+    if scored is None:
+        return []
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()
+    reading.metrics.scored(
+        num_documents=len(scored.scores),
+        num_tokens=record.num_tokens,
+        queue_s=scored.queue_s,
+        infer_s=scored.infer_s,
+    )
     return scored.scores
 
 
-def _count(shortlist: Shortlist, record: RequestRecord, metrics: Metrics) -> None:
-    encoded = shortlist.encoded
-    record.num_documents = len(shortlist.request.documents)
-    record.num_tokens = encoded.num_tokens if encoded else 0
-    metrics.ignored(shortlist.request.ignored_fields)
-    metrics.encoded(
-        num_documents=record.num_documents,
-        num_truncated=len(encoded.truncated_documents) if encoded else 0,
-        tokenize_s=record.tokenize_s,
-    )
+class _Reading:
+    """What a tokenising thread does with a body; its shortlist is there afterwards.
+
+    Args:
+        request: whose body it is.
+        raw: the body.
+        shapes: on its path.
+        ranker: that will score it.
+    """
+
+    shortlist: Shortlist
+
+    def __init__(
+        self, request: Request, raw: bytes, shapes: Sequence[type[Shape]], ranker: "Ranker"
+    ) -> None:
+        self._headers, self._raw, self._shapes = request.headers, raw, shapes
+        self._record: RequestRecord = request.state.record
+        self._is_strict: bool = request.app.state.settings.strict_model
+        self._started_s = time.perf_counter()
+        self.metrics: Metrics = request.app.state.metrics
+        self.ranker = ranker
+
+    def __call__(self) -> EncodedRequest | None:
+        """What is to be scored, if anything is.
+
+        Raises:
+            ServiceError: of the 4xx kind, in the words of the body's shape.
+        """
+        body = read_json(self._raw)
+        shape = shape_of(body, self._headers, self._shapes)
+        self._record.shape = shape.name
+        self.shortlist = make_shortlist(shape, body, self.ranker, strict_model=self._is_strict)
+        self._count()
+        return self.shortlist.encoded
+
+    def _count(self) -> None:
+        record, encoded = self._record, self.shortlist.encoded
+        record.tokenized_s = time.perf_counter()
+        record.tokenize_s = record.tokenized_s - self._started_s
+        record.num_documents = len(self.shortlist.request.documents)
+        record.num_tokens = encoded.num_tokens if encoded else 0
+        self.metrics.ignored(self.shortlist.request.ignored_fields)
+        self.metrics.encoded(
+            num_documents=record.num_documents,
+            num_truncated=len(encoded.truncated_documents) if encoded else 0,
+            tokenize_s=record.tokenize_s,
+        )
 
 
 def _timeout_ms(request: Request, limit: int) -> int:
@@ -157,24 +196,31 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """
     waiting = asyncio.current_task()
     assert waiting is not None
-    gone = asyncio.create_task(_disconnect(request))
+    gone: asyncio.Task[None] | None = None
     is_over = False
 
     def stop(_: asyncio.Task[None]) -> None:
         if not is_over:
             waiting.cancel()
 
-    gone.add_done_callback(stop)
+    def watch() -> None:
+        nonlocal gone
+        gone = asyncio.create_task(_disconnect(request))
+        gone.add_done_callback(stop)
+
+    timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, watch)
     try:
         return await work
     except asyncio.CancelledError:
-        if not gone.done():  # it was somebody else: the deadline, or the server's end
-            raise
+        if gone is None or not gone.done():
+            raise  # it was somebody else: the deadline, or the server's end
         waiting.uncancel()
         raise ClientDisconnect from None
     finally:
         is_over = True
-        gone.cancel()
+        timer.cancel()
+        if gone is not None:
+            gone.cancel()
 
 
 async def _disconnect(request: Request) -> None:

@@ -21,9 +21,12 @@ class Landing(Protocol):
 
     Attributes:
         was_split: whether the batch was too large for the device's memory.
+        is_landed: whether the scores were there when start returned: always so on a CPU, never on
+            another device.
     """
 
     was_split: bool
+    is_landed: bool
 
     def result(self) -> list[list[float]]:
         """Raw scores, one row a request. Waits for the device."""

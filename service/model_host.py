@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
@@ -33,6 +33,7 @@ from blockrank_server.service.open_ranker import OpenRanker
 from blockrank_server.service.settings import Settings
 from blockrank_server.service.shared_scores import SharedScores
 from blockrank_server.service.throughput import Throughput
+from blockrank_server.service.tokenize_pool import TokenizePool
 
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
@@ -75,15 +76,14 @@ class ModelHost:
             ),
         )
         self._shared = SharedScores(metrics.batches.coalesced)
-        self._pool = ThreadPoolExecutor(settings.num_tokenize_threads, "tokenize")
+        self._pool = TokenizePool(settings.num_tokenize_threads)
         # A daemon, so that a process told to stop does not wait for a load of minutes.
         self._thread = threading.Thread(target=self._own_model, name="model", daemon=True)
-        self._num_preparing = 0
         self._is_draining = False
         self._loading = Phase.LOADING
         self._ranker: Ranker | None = None
         self.load_error: BaseException | None = None
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
         metrics.watch(is_ready=lambda: self.phase is Phase.READY)
         metrics.batches.watch(
             num_requests=lambda: self._batcher.num_requests,
@@ -149,27 +149,46 @@ class ModelHost:
         Raises:
             OverloadedError: there is as much before the queue and in it as the queue may hold.
         """
-        if self._num_preparing + self._batcher.num_requests >= self._settings.max_queue_requests:
-            raise OverloadedError(self._batcher.predicted_wait_s)
-        self._num_preparing += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._num_preparing -= 1
+        done: Future[T] = Future()
+        self._check_room()
+        self._pool.start(work, done.set_result, done)
+        return await asyncio.wrap_future(done)
 
-    async def score(self, request: EncodedRequest, *, deadline_s: float = math.inf) -> Scored:
+    async def score(
+        self, prepare: Callable[[], EncodedRequest | None], *, deadline_s: float = math.inf
+    ) -> Scored | None:
         """Scores of one request. Cancelled, it leaves the queue.
 
         Args:
-            request: what ranker.encode gave.
+            prepare: run on a tokenising thread, which then puts what it gives into the queue: the
+                event loop is woken once. None is not scored.
             deadline_s: on the clock of time.monotonic; after it nobody waits for the answer.
 
         Raises:
+            Whatever prepare raises.
             DeadlineError: the deadline cannot be met any more.
             OverloadedError, InputTooLongError, DrainingError: it was not accepted.
             InferenceError: the model failed.
             ModelUnavailableError: its thread has died.
         """
+        scored: Future[Scored | None] = Future()
+
+        def queue(request: EncodedRequest | None) -> None:
+            if request is None:
+                scored.set_result(None)
+            else:
+                self._shared.join(scored, request, lambda: self._submit(request, deadline_s))
+
+        self._check_room()
+        self._pool.start(prepare, queue, scored)
+        return await asyncio.wrap_future(scored)
+
+    def _check_room(self) -> None:
+        num_requests = self._pool.num_requests + self._batcher.num_requests
+        if num_requests >= self._settings.max_queue_requests:
+            raise OverloadedError(self._batcher.predicted_wait_s)
+
+    def _submit(self, request: EncodedRequest, deadline_s: float) -> Future[Scored]:
         fits = self.ranker.info.max_batch_tokens
         if fits is not None and request.num_tokens > fits:
             raise InputTooLongError(
@@ -179,18 +198,7 @@ class ModelHost:
                 limit=fits,
                 value=request.num_tokens,
             )
-
-        def compute() -> asyncio.Future[Scored]:
-            return asyncio.wrap_future(self._batcher.submit(request, deadline_s).future)
-
-        scored = await self._shared.get(request, compute)
-        self._metrics.scored(
-            num_documents=request.num_documents,
-            num_tokens=request.num_tokens,
-            queue_s=scored.queue_s,
-            infer_s=scored.infer_s,
-        )
-        return scored
+        return self._batcher.submit(request, deadline_s).future
 
     def close(self, timeout_s: float) -> bool:
         """Answer what was accepted, then end. Returns whether the model's thread has ended."""
@@ -198,7 +206,7 @@ class ModelHost:
         deadline_s = time.monotonic() + timeout_s
         # A thread that still loads has accepted nothing, so there is nothing to wait for.
         self._batcher.close(timeout_s if self.has_loaded else 0.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
         if self.has_loaded:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         return self.is_ended

@@ -90,7 +90,7 @@ class RequestLog:
         self._app = app
         self._metrics = metrics
         self._tracer = tracer
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app inside."""

@@ -117,8 +117,9 @@ def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None)
         top_n: results to keep; None for all.
     """
     if max_score is not None:
-        shares = (score / max_score for score in scores)
-        scores = [share if 0 < share < 1 else float(share >= 1) for share in shares]
+        scores = [
+            score / max_score if 0 < score < max_score else float(score > 0) for score in scores
+        ]
     texts = list(map(score_text, scores))
     # By what is shown: scores that differ only past the last digit shown are ties to the caller.
     shown = list(map(float, texts))

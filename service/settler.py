@@ -34,6 +34,8 @@ class Observer(Protocol):
 class Settler:
     """Answers in the order in which batches were launched.
 
+    Flights are either all put, or all settled on the thread that launches them.
+
     Args:
         observer: is told what happens.
         throughput: learns how fast batches are.
@@ -55,7 +57,7 @@ class Settler:
         self._launched: SimpleQueue[Flight | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="settle", daemon=True)
         self._landed_s = -math.inf  # when the scores of the flight before were there
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger(__name__)
 
     def start(self) -> None:
         """Start the thread."""
@@ -84,11 +86,12 @@ class Settler:
     def _run(self) -> None:
         try:
             while (flight := self._launched.get()) is not None:
-                self._settle(flight)
+                self.settle(flight)
         except BaseException as error:
             self._on_death(error)
 
-    def _settle(self, flight: Flight) -> None:
+    def settle(self, flight: Flight) -> None:
+        """Answer the jobs of a flight, when it has landed."""
         try:
             rows = flight.rows()
         except DeviceLostError:

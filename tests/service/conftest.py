@@ -139,6 +139,7 @@ class FakeRanker:
 class FakeLanding:
     rows: list[list[float]]
     was_split: bool = False
+    is_landed: bool = True
 
     def result(self) -> list[list[float]]:
         return self.rows

@@ -32,6 +32,7 @@ class Landing:
     rows: list[list[float]]
     error: BaseException | None = None
     was_split: bool = False
+    is_landed: bool = False
 
     def result(self) -> list[list[float]]:
         if self.error is not None:
@@ -44,6 +45,7 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.is_landed = False
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
@@ -68,7 +70,8 @@ class Model:
             special.get(name, [float(name)] * request.num_documents)
             for name, request in zip(names, batch, strict=True)
         ]
-        return Landing(rows, ValueError("late") if BAD_LANDING in names else None)
+        error = ValueError("late") if BAD_LANDING in names else None
+        return Landing(rows, error, is_landed=self.is_landed)
 
 
 class Observer:

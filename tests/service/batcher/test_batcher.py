@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
@@ -102,9 +103,15 @@ def test_the_jobs_of_a_failed_batch_are_tried_in_halves(
     assert not batcher.is_dead
 
 
+@pytest.mark.parametrize("is_landed", [False, True])
 def test_a_batch_that_fails_on_the_device_is_tried_in_halves(
-    model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
+    is_landed: bool,
+    model: "Model",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
 ) -> None:
+    model.is_landed = is_landed
     batcher = make_batcher()
     good, bad = batcher.submit(make_request(5, 1)), batcher.submit(make_request(5, BAD_LANDING))
     with running(batcher, model.start):
@@ -112,6 +119,25 @@ def test_a_batch_that_fails_on_the_device_is_tried_in_halves(
         with pytest.raises(InferenceError):
             bad.future.result(60)
     assert model.batches == [[1, BAD_LANDING], [1], [BAD_LANDING]]
+
+
+@pytest.mark.parametrize("is_landed", [False, True])
+def test_scores_that_are_there_at_once_need_no_other_thread(
+    is_landed: bool,
+    model: "Model",
+    make_batcher: "MakeBatcher",
+    make_request: "MakeRequest",
+    running: "Running",
+) -> None:
+    model.is_landed = is_landed
+    batcher = make_batcher()
+    jobs = [batcher.submit(make_request(BUDGET, name)) for name in (1, 2)]
+    threads: list[str] = []
+    for job in jobs:
+        job.future.add_done_callback(lambda _: threads.append(threading.current_thread().name))
+    with running(batcher, model.start):
+        assert [job.future.result(60).scores for job in jobs] == [[1], [2]]
+    assert {name == "settle" for name in threads} == {not is_landed}
 
 
 def test_a_wrong_count_of_rows_reaches_nobody(
