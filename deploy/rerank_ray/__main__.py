@@ -12,6 +12,7 @@ import ray
 from pydantic import ValidationError
 from ray import serve
 
+from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 from rerank_ray.application import build_with
 from rerank_ray.options import Options
@@ -20,11 +21,12 @@ _USAGE = 2
 _NAME = "blockrank"
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], open_ranker: OpenRanker = open_ranker) -> int:
     """Run it.
 
     Args:
         arguments: option=value; Options names them.
+        open_ranker: gives the ranker; called in each replica.
 
     Returns:
         Exit code: 0 after a signal, 2 for a wrong option or setting.
@@ -47,13 +49,14 @@ def main(arguments: list[str]) -> int:
         signal.signal(each, lambda *_: is_told.set())
     try:
         serve.start(
-            http_options={"host": settings.host, "port": settings.port}, proxy_location="EveryNode"
+            http_options={"host": settings.host, "port": settings.port},
+            proxy_location="EveryNode",
         )
-        serve.run(build_with(options, settings), name=_NAME)
+        serve.run(build_with(options, settings, open_ranker), name=_NAME)
         print(f"serving on http://{settings.host}:{settings.port}", flush=True)
         is_told.wait()
-        # First, and alone: it lets replicas answer what they have. shutdown would end the proxies at
-        # the same time, and with them the answers.
+        # First, and alone: replicas answer what they have. shutdown would end the proxies at the same
+        # time, and with them the answers.
         serve.delete(_NAME)
     finally:
         serve.shutdown()

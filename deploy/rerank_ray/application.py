@@ -1,7 +1,7 @@
 """blockrank-server as an application of Ray Serve.
 
-    PYTHONPATH=deploy python -m rerank_ray num_gpus=1 max_replicas=4     # this machine, or RAY_ADDRESS
-    serve deploy deploy/rerank_ray/serve.yaml                            # a cluster
+PYTHONPATH=deploy python -m rerank_ray num_gpus=1 max_replicas=4     # this machine, or RAY_ADDRESS
+serve deploy deploy/rerank_ray/serve.yaml                            # a cluster
 """
 
 from ray import serve
@@ -11,6 +11,9 @@ from blockrank_server.service.settings import Settings
 from rerank_ray.options import Options
 from rerank_ray.replica import Replica
 
+# More than a replica can hold, queued and in batches, so that it is the server who refuses: by 429 with
+# Retry-After. Ray would let requests wait in its proxy, beyond any deadline.
+_MAX_ONGOING = 10_000
 # Beside drain_timeout_s: until the proxies have heard, and to end the model's thread.
 _STOP_MARGIN_S = 15
 
@@ -37,9 +40,7 @@ def build_with(
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name="Replica",
-        # More than the server's own queue holds, so that it is the server who refuses: by 429,
-        # Retry-After and a body. Ray would let requests wait in its proxy, beyond any deadline.
-        max_ongoing_requests=2 * settings.max_queue_requests,
+        max_ongoing_requests=_MAX_ONGOING,
         autoscaling_config={
             "min_replicas": options.min_replicas,
             "max_replicas": options.max_replicas,
