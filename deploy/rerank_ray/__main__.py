@@ -55,8 +55,8 @@ def main(arguments: list[str], open_ranker: OpenRanker = open_ranker) -> int:
         serve.run(build_with(options, settings, open_ranker), name=_NAME)
         print(f"serving on http://{settings.host}:{settings.port}", flush=True)
         is_told.wait()
-        # First, and alone: replicas answer what they have. shutdown would end the proxies at the same
-        # time, and with them the answers.
+        # First, and alone: replicas answer what they have. shutdown would end the proxies at once,
+        # and with them the answers.
         serve.delete(_NAME)
     finally:
         serve.shutdown()

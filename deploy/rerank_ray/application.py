@@ -11,8 +11,8 @@ from blockrank_server.service.settings import Settings
 from rerank_ray.options import Options
 from rerank_ray.replica import Replica
 
-# More than a replica can hold, queued and in batches, so that it is the server who refuses: by 429 with
-# Retry-After. Ray would let requests wait in its proxy, beyond any deadline.
+# More than a replica can hold, queued and in batches, so that it is the server who refuses: by 429
+# with Retry-After. Ray would let requests wait in its proxy, beyond any deadline.
 _MAX_ONGOING = 10_000
 # Beside drain_timeout_s: until the proxies have heard, and to end the model's thread.
 _STOP_MARGIN_S = 15

@@ -60,4 +60,7 @@ class Replica:
     async def _targets(self) -> list[str]:
         context = serve.get_replica_context()
         handle = serve.get_deployment_handle(context.deployment, context.app_name)
-        return sorted(await handle.broadcast("probes_address").results_async())
+        asked = handle.broadcast("probes_address")
+        # One that has just died is no target; Ray takes a moment to notice.
+        found = await asked.results_async(return_exceptions=True)
+        return sorted(each for each in found if isinstance(each, str))
