@@ -97,8 +97,8 @@ audit: $(UV) ## known faults of what is in the image; needs the network
 image-pins: $(UV) setup ## deploy/image/ and deploy/search/requirements.txt, from constraints.txt
 	deploy/image/pin $(UV)
 
-test: setup ## every test that needs neither a GPU nor Prometheus nor HAProxy
-	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy'
+test: setup ## every test that needs no GPU, Prometheus, HAProxy or gcc
+	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy and not gcc'
 
 .prometheus/bin/promtool:
 	deploy/prometheus/fetch .prometheus
@@ -106,8 +106,8 @@ test: setup ## every test that needs neither a GPU nor Prometheus nor HAProxy
 .prometheus/bin/haproxy:
 	deploy/haproxy/fetch .prometheus
 
-test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, alerts, dashboard, haproxy.cfg on the real programs
-	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy'
+test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, alerts, dashboard, haproxy.cfg, triton-cc on the real programs
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy or gcc'
 
 dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
 	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard

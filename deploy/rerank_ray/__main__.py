@@ -39,6 +39,8 @@ def main(arguments: list[str], open_ranker: OpenRanker = open_ranker) -> int:
         print(f"error: {text}", file=sys.stderr)
         return _USAGE
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own default, 15, lets any other process on the machine go first.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if "RAY_ADDRESS" in os.environ:
         ray.init()
     else:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 IMAGE = Path(__file__).parents[2] / "deploy" / "image"
+Ended = subprocess.CompletedProcess[str]
+pytestmark = pytest.mark.gcc
 LOAD = "from triton.backends.nvidia.driver import CudaUtils; print(callable(CudaUtils().launch))"
 
 
@@ -30,7 +32,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def driver(prefix: Path) -> Path:
-    """A folder with a library that has every function of the driver's that the launcher links to."""
+    """A folder with a library of the functions of the driver's that the launcher links to."""
     source = (prefix / "lib" / "triton" / "driver.c").read_text(encoding="utf-8")
     functions = sorted(set(re.findall(r"\bcu[A-Z]\w+", source)))
     code = "\n".join(f"int {name}(void) {{ return 0; }}" for name in functions)
@@ -39,9 +41,7 @@ def driver(prefix: Path) -> Path:
     return prefix
 
 
-def load(
-    prefix: Path, driver: Path, cache: Path, **more: str
-) -> "subprocess.CompletedProcess[str]":
+def load(prefix: Path, driver: Path, cache: Path, **more: str) -> Ended:
     environment = {
         "PATH": str(prefix / "bin"),
         "TRITON_CACHE_DIR": str(cache),
