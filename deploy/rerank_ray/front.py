@@ -62,13 +62,14 @@ async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None
     gone = asyncio.Event()
 
     async def receive_or_gone() -> Message:
-        waiting = [asyncio.ensure_future(receive()), asyncio.ensure_future(gone.wait())]
+        message = asyncio.ensure_future(receive())
+        leaving = asyncio.ensure_future(gone.wait())
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return {"type": "http.disconnect"} if gone.is_set() else await waiting[0]
+            await asyncio.wait((message, leaving), return_when=asyncio.FIRST_COMPLETED)
+            return {"type": "http.disconnect"} if gone.is_set() else await message
         finally:
-            for each in waiting:
-                each.cancel()
+            message.cancel()
+            leaving.cancel()
 
     answer = asyncio.ensure_future(app(scope, receive_or_gone, send))
     try:
