@@ -52,9 +52,9 @@ check-images: setup
 # What is in an image is in deploy/image/, with hashes. `docker compose build` does the same.
 DEVICE ?= cuda
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-image: ## the server's image: DEVICE=cpu or cuda
+image: ## the server's image: DEVICE=cpu or cuda; IMAGE_OPTIONS="--build-arg ..."
 	DOCKER_BUILDKIT=1 docker build --build-arg DEVICE=$(DEVICE) \
-	  --build-arg REVISION=$$(git rev-parse HEAD) -t blockrank-server:$(VERSION)-$(DEVICE) .
+	  --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTIONS) -t blockrank-server:$(VERSION)-$(DEVICE) .
 
 test-compose: setup ## docker-compose.yml started for real, killed and stopped under load; 10 minutes
 	tests/compose/run .compose
