@@ -133,8 +133,8 @@ def report(rounds: list[dict[str, Measured]], seconds: float) -> str:
         f"# Replicas on Ray Serve, {date}\n",
         f"Embedded default in float32, {os.cpu_count()} cores ({platform.machine()}), Python "
         f"{platform.python_version()}, {versions}. {NUM_CLIENTS} clients in a closed loop, "
-        f"lists of {NUM_DOCUMENTS} documents of 60 words; {len(rounds)} rounds of {seconds:.0f} s, "
-        "medians.\n",
+        f"lists of {NUM_DOCUMENTS} documents of 60 words; medians over rounds of {seconds:.0f} s: "
+        f"{len(rounds)}.\n",
         "| | documents/s | to 1 x 1 | p50, s | p99, s | statuses |",
         "|---|---|---|---|---|---|",
     ]

@@ -21,9 +21,7 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 @each_service
 def test_every_image_has_a_version(name: str) -> None:
     image = SERVICES[name]["image"]
-    assert re.fullmatch(
-        r"[\w./-]+:v?\d[\w.-]*", image.replace("${RERANK_VERSION:-0.1.0}", "0.1.0")
-    )
+    assert re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", image.replace("${RERANK_VERSION:-0.1.0}", "0.1.0"))
     assert ("build" in SERVICES[name]) == (name in BUILT)
 
 
