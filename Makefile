@@ -69,7 +69,7 @@ RAY := deploy/rerank_ray
 	touch $@
 
 test-ray: .venv-ray/.ready ## two replicas on Ray Serve, killed and stopped; 1 minute once Ray is installed
-	PYTHONPATH=deploy .venv-ray/bin/python -m pytest -c tests/ray_serve/pytest.ini tests/ray_serve
+	PYTHONPATH=$(CURDIR)/deploy .venv-ray/bin/python -m pytest -c tests/ray_serve/pytest.ini tests/ray_serve
 
 load-ray: .venv-ray/.ready ## documents/s of 1 and 2 replicas on this machine; writes loadtests/results/
 	PYTHONPATH=$(CURDIR)/deploy:$(CURDIR)/loadtests .venv-ray/bin/python loadtests/bench_ray.py
