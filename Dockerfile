@@ -24,6 +24,15 @@ FROM python AS torch-cuda
 COPY deploy/image/torch-cuda.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/blockrank-server/bin/pip install -r /tmp/torch-cuda.txt
+# Triton compiles one C file at run time, the same for every kernel and GPU. It is compiled here, and
+# triton-cc hands it out where Triton asks for a compiler: what runs has none. Needs Python.h.
+COPY deploy/image/triton_launcher.py /tmp/
+COPY --chmod=755 deploy/image/triton-cc /opt/blockrank-server/bin/
+# hadolint ignore=DL3008
+RUN apt-get update && \
+    apt-get install -y --no-install-recommends gcc libc6-dev && \
+    rm -rf /var/lib/apt/lists/* && \
+    /opt/blockrank-server/bin/python /tmp/triton_launcher.py /opt/blockrank-server/lib/triton
 
 # --- everything else that the server needs, then the server
 # hadolint ignore=DL3006
@@ -47,11 +56,7 @@ FROM ${PY_IMAGE} AS runtime-cpu
 
 # hadolint ignore=DL3006
 FROM ${PY_IMAGE} AS runtime-cuda
-# Triton compiles the launcher of its kernels with a C compiler when the first one runs.
-# hadolint ignore=DL3008
-RUN apt-get update && \
-    apt-get install -y --no-install-recommends gcc libc6-dev && \
-    rm -rf /var/lib/apt/lists/*
+ENV CC=/opt/blockrank-server/bin/triton-cc
 
 # hadolint ignore=DL3006
 FROM runtime-${DEVICE} AS server

