@@ -34,7 +34,7 @@ from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.ranker_info import RankerInfo
 from blockrank_server.models.request import Document, EncodedRequest
 from blockrank_server.models.text_tokenizer import TextTokenizer, Token
-from blockrank_server.models.warm_up import long_request
+from blockrank_server.models.warm_up import TimedPass, warm_up
 
 
 class Ranker:
@@ -190,18 +190,20 @@ class Ranker:
         """
         return self._engine.start(batch, between_steps)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> tuple[TimedPass, TimedPass]:
         """Score made-up requests, so that the first caller does not pay for first-time set-up.
 
         With the Triton kernels this compiles every variant the card can need, and runs a batch of
         the size the ranker was opened for.
 
+        Returns:
+            A pass over few tokens and one over many, timed when all was set up.
+
         Raises:
             DeviceMemoryError: that batch does not fit after all.
         """
-        self.rank("warm up", ["A short document.", "Another one, of a few more words."])
-        if self.info.attention == "triton":
-            self.score([long_request(self._prompt, self._max_batch_tokens)])
+        has_kernels = self.info.attention == "triton"
+        return warm_up(self.score, self._prompt, self._max_batch_tokens, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
         """Used and total bytes of the device's memory; on the CPU, of the process and machine."""

@@ -1,12 +1,58 @@
-"""A made-up request that takes every path of the kernels."""
+"""Made-up requests: one that takes every path of the kernels, and two to time."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from blockrank_server.models.prompt import Prompt
 from blockrank_server.models.request import EncodedRequest
 
 # Twice the keys from which a tail's keys are split, four times those from which a span is.
 _LONG_TOKENS = 2048
+# Of each of eight documents: enough for a CPU to show what a token costs.
+_MEDIUM_TOKENS = 64
 # {number} and the document's own have more digits as they grow.
 _DIGITS = 8
+
+
+class TimedPass(NamedTuple):
+    """How long one forward pass took."""
+
+    num_tokens: int
+    seconds: float
+
+
+def warm_up(
+    score: Callable[[Sequence[EncodedRequest]], Any],
+    prompt: Prompt,
+    num_tokens: int | None,
+    *,
+    has_kernels: bool,
+) -> tuple[TimedPass, TimedPass]:
+    """Score made-up requests until nothing is left to set up, then time two.
+
+    Args:
+        score: returns when the scores of a batch are there.
+        prompt: of the card.
+        num_tokens: of a long request, which only kernels need.
+        has_kernels: Triton compiles a kernel when it is first needed.
+
+    Returns:
+        A pass over few tokens and one over many.
+    """
+    short = prompt.encode("warm up", ["A short document.", "Another one, of a few more words."])
+    large = _encode(prompt, min(_MEDIUM_TOKENS, prompt.card.limits.max_document_tokens), 8)
+    score([short])
+    if has_kernels:
+        large = long_request(prompt, num_tokens)
+        score([large])
+    return _timed(score, short), _timed(score, large)
+
+
+def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedRequest) -> TimedPass:
+    started_s = time.perf_counter()
+    score([request])
+    return TimedPass(request.num_tokens, time.perf_counter() - started_s)
 
 
 def long_request(prompt: Prompt, num_tokens: int | None) -> EncodedRequest:

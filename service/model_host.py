@@ -63,10 +63,11 @@ class ModelHost:
 
     def __init__(self, settings: Settings, open_ranker: OpenRanker, metrics: Metrics) -> None:
         self._settings, self._open, self._metrics = settings, open_ranker, metrics
+        self._throughput = Throughput()
         self._batcher = Batcher(
             LengthBuckets(max_wait_s=settings.max_wait_ms / 1000),
             metrics.batches,
-            Throughput(),
+            self._throughput,
             Limits(
                 max_batch_tokens=settings.max_batch_tokens,
                 max_batch_s=settings.max_batch_ms / 1000,
@@ -215,7 +216,7 @@ class ModelHost:
         try:
             ranker = self._open(self._settings)
             self._loading = Phase.WARMING
-            ranker.warm_up()
+            self._throughput.calibrate(*ranker.warm_up())
         except BaseException as error:
             self.load_error = error
             self._log.error("the model failed to load", error=str(error), kind=type(error).__name__)

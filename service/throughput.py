@@ -11,20 +11,42 @@ _MAX_RATIO = 4.0
 
 
 class Throughput:
-    """Predicts the duration of a batch from its tokens: the cost is linear in them."""
+    """Predicts the duration of a batch from its tokens: each costs the same, and so does a batch.
+
+    What a batch costs beside its tokens counts as so many tokens more, known from the warm-up; how
+    long a token takes is learnt all the time.
+    """
 
     def __init__(self) -> None:
         self._seen = 0.0, 0.0  # tokens, seconds; one object, since two threads share it
+        self._added = 0.0  # tokens
+
+    def calibrate(self, few: tuple[float, float], many: tuple[float, float]) -> None:
+        """Learn from two batches that nothing disturbed. Before the first prediction.
+
+        Args:
+            few: tokens and seconds of a small batch.
+            many: of a larger one.
+        """
+        more_s = many[1] - few[1]
+        if more_s > 0:
+            self._added = max(0.0, few[1] * (many[0] - few[0]) / more_s - few[0])
+        self.record(*many)
 
     def record(self, num_tokens: float, seconds: float) -> None:
         """Learn from a batch. Large batches count for more: they tell more about the device."""
         num_before, seconds_before = self._seen
         if predicted_s := self.seconds(num_tokens):
             seconds = min(seconds, _MAX_RATIO * predicted_s)
-        self._seen = _KEPT * num_before + num_tokens, _KEPT * seconds_before + seconds
+        num_seen = _KEPT * num_before + num_tokens + self._added
+        self._seen = num_seen, _KEPT * seconds_before + seconds
 
     def seconds(self, num_tokens: float) -> float:
-        """Predicted duration; 0 before the first batch."""
+        """Predicted duration of a batch; 0 before the first one, and of no tokens."""
+        return self.more_seconds(num_tokens + self._added) if num_tokens else 0.0
+
+    def more_seconds(self, num_tokens: float) -> float:
+        """Predicted seconds that these tokens make a batch longer."""
         num_seen, seconds = self._seen
         return num_tokens * seconds / num_seen if num_seen else 0.0
 
@@ -33,4 +55,6 @@ class Throughput:
         num_seen, seconds_seen = self._seen
         if not num_seen:
             return 0.0
-        return seconds * num_seen / seconds_seen if seconds_seen else math.inf
+        if not seconds_seen:
+            return math.inf
+        return max(0.0, seconds * num_seen / seconds_seen - self._added)

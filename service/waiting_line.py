@@ -95,7 +95,7 @@ class WaitingLine:
 
     def _is_too_late(self, new: Job, now_s: float, ahead_s: float) -> bool:
         """Whether the job waits too long, or it, or one behind it because of it, ends too late."""
-        added_s = _MARGIN * self._predicted_s(new)
+        added_s = _MARGIN * self._throughput.seconds(new.num_tokens)
         # A job has to wait for the end of its mates too.
         before_s = now_s + ahead_s + (self._max_batch_s if self._jobs else 0.0)
         behind: list[Job] = []
@@ -116,4 +116,4 @@ class WaitingLine:
         return False
 
     def _predicted_s(self, job: Job) -> float:
-        return self._throughput.seconds(job.num_tokens)
+        return self._throughput.more_seconds(job.num_tokens)  # it shares a batch with others

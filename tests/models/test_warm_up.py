@@ -64,7 +64,7 @@ def test_it_stays_within_the_positions(
     assert 350 < found.num_tokens <= 700
 
 
-def test_only_the_kernels_are_warmed_up_with_it(
+def test_kernels_are_warmed_up_with_it_and_nothing_is_timed_cold(
     blockrank_card: dict[str, Any],
     open_tiny: Callable[..., Ranker],
     monkeypatch: pytest.MonkeyPatch,
@@ -78,9 +78,13 @@ def test_only_the_kernels_are_warmed_up_with_it(
         return score(batch)
 
     monkeypatch.setattr(ranker._engine, "score", counted)
-    ranker.warm_up()
-    assert len(scored) == 1
+    few, many = ranker.warm_up()
+    assert scored == [few.num_tokens, few.num_tokens, many.num_tokens]
+    assert few.num_tokens < many.num_tokens < 3000
+    assert few.seconds > 0
+    assert many.seconds > 0
+    scored.clear()
     object.__setattr__(ranker.info, "attention", "triton")
-    ranker.warm_up()
-    assert len(scored) == 3
+    few, many = ranker.warm_up()
+    assert scored == [few.num_tokens, many.num_tokens] * 2
     assert scored[-1] >= 3000

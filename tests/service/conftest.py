@@ -86,8 +86,9 @@ class FakeRanker:
         self.batches: list[int] = []
         self.is_warm = False
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> tuple[tuple[int, float], tuple[int, float]]:
         self.is_warm = True
+        return (10, 0.0), (100, 0.0)
 
     def encode(
         self,

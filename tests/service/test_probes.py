@@ -30,9 +30,10 @@ def test_before_the_model_is_ready(
     entered, opened = threading.Event(), threading.Event()
     ranker = fake_ranker()
 
-    def hold() -> None:
+    def hold() -> tuple[tuple[int, float], tuple[int, float]]:
         entered.set()
         assert opened.wait(60)
+        return (10, 0.0), (100, 0.0)
 
     def open_ranker(_: Settings) -> "Ranker":
         if stage == "loading":
