@@ -10,9 +10,10 @@ from blockrank_server.models.card import BUILT_IN, Weights, load_card
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.gguf_convert import converted_folder
 from blockrank_server.models.ranker import Ranker
+from blockrank_server.models.request import Document
 
 CARD = load_card(BUILT_IN / "default.json")
-QUESTIONS = [
+QUESTIONS: list[tuple[str, list[Document], int]] = [
     (
         "why is the sky blue",
         [
