@@ -120,11 +120,11 @@ def _scorer(
     from blockrank_server.models.placement import Placement  # noqa: PLC0415
 
     placement = Placement.choose(settings.device, settings.dtype, settings.quantization)
-    found = checkpoint_of(settings)
-    made_by = identity(found, settings.adapter, placement)
+    found = checkpoint_of(settings).with_adapter(settings.adapter)
+    made_by = identity(found, placement)
     made_by |= {"by": options.by, "limit": options.limit}
     if options.by == "decoding":
-        return DecodingScorer.open(found, settings.adapter, placement), made_by, None
+        return DecodingScorer.open(found, placement), made_by, None
     ranker = open_ranker(settings)
     fits = ranker.info.max_batch_tokens or _BATCH_TOKENS
     tokens = options.batch_tokens or min(fits, _BATCH_TOKENS)

@@ -82,7 +82,7 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder:
         card = Path(folder) / "card.json"
         card.write_text(all_heads_card(found.card, last_layer).model_dump_json())
-        adapter = settings.adapter or found.adapter
+        adapter = found.with_adapter(settings.adapter).adapter
         ranker = open_ranker(settings.model_copy(update={"card": card, "adapter": adapter}))
     with tqdm(total=sum(map(len, drawn.values())), unit="list", disable=None) as bar:
         return {name: measure_heads(ranker, lists, bar.update) for name, lists in drawn.items()}

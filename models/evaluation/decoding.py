@@ -9,7 +9,6 @@ Axes: T = packed tokens, H = query heads, K = key/value heads, D = head_dim.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -71,9 +70,7 @@ class DecodingScorer:
         self._backend = backend
 
     @classmethod
-    def open(
-        cls, found: Checkpoint, adapter: Path | None, placement: Placement
-    ) -> "DecodingScorer":
+    def open(cls, found: Checkpoint, placement: Placement) -> "DecodingScorer":
         """Load every layer of a checkpoint.
 
         Raises:
@@ -81,7 +78,7 @@ class DecodingScorer:
             CardError: its documents have no number to decode, or there is an adapter.
         """
         check_numbers(found.card)
-        if adapter or found.adapter:
+        if found.adapter:
             raise CardError(
                 f"card {found.card.name}: decoding runs a checkpoint as it is, without an adapter"
             )

@@ -7,24 +7,22 @@ from blockrank_server.models.checkpoint import Checkpoint
 from blockrank_server.models.placement import Placement
 
 
-def identity(found: Checkpoint, adapter: Path | None, placement: Placement) -> dict[str, str]:
+def identity(found: Checkpoint, placement: Placement) -> dict[str, str]:
     """Card, weights and numbers.
 
     Args:
         found: the checkpoint.
-        adapter: used instead of the card's own, or None.
         placement: device and dtype.
 
     Raises:
         OSError: a file cannot be read.
     """
     names = placement.names()
-    merged = adapter or found.adapter
     return {
         "name": found.card.name,
         "card": _digest(found.card.model_dump_json().encode()),
         "weights": found.revision or _files(found.folder),
-        "adapter": _files(merged) if merged else "none",
+        "adapter": _files(found.adapter) if found.adapter else "none",
         "device": names["device"].partition(":")[0],
         "dtype": names["dtype"],
         "quantization": names["quantization"],

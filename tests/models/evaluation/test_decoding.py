@@ -49,7 +49,7 @@ class Parrot(DecodingScorer):
 
 @pytest.fixture
 def parrot(checkpoint: Checkpoint) -> Parrot:
-    found = Parrot.open(checkpoint, None, Placement.choose("cpu", "float32", "none"))
+    found = Parrot.open(checkpoint, Placement.choose("cpu", "float32", "none"))
     assert isinstance(found, Parrot)
     return found
 
@@ -74,7 +74,7 @@ def test_kept_keys_and_values_change_no_token(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoder = load_whole_decoder(checkpoint, CPU, torch.float32)
-    scorer = DecodingScorer.open(checkpoint, None, Placement.choose("cpu", "float32", "none"))
+    scorer = DecodingScorer.open(checkpoint, Placement.choose("cpu", "float32", "none"))
     seen: list[list[int]] = []
 
     def digits(_: TextTokenizer, ids: Any) -> str:
@@ -119,10 +119,10 @@ def test_a_card_without_numbers_is_refused(
     card = Card.model_validate(blockrank_card | query_free)
     placement = Placement.choose("cpu", "float32", "none")
     with pytest.raises(CardError, match="no id to decode"):
-        DecodingScorer.open(Checkpoint(card, checkpoint.folder, None, None), None, placement)
+        DecodingScorer.open(Checkpoint(card, checkpoint.folder, None, None), placement)
 
 
 def test_an_adapter_is_refused_not_left_out(checkpoint: Checkpoint, tmp_path: Path) -> None:
     placement = Placement.choose("cpu", "float32", "none")
     with pytest.raises(CardError, match="without an adapter"):
-        DecodingScorer.open(checkpoint, tmp_path, placement)
+        DecodingScorer.open(checkpoint.with_adapter(tmp_path), placement)

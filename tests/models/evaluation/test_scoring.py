@@ -83,7 +83,7 @@ def test_another_card_or_other_weights_are_another_ranker(
 
     def now(**card: Any) -> dict[str, str]:
         (tmp_path / CARD_FILE).write_text(json.dumps(blockrank_card | card))
-        return identity(find_checkpoint(str(tmp_path)), None, placement)
+        return identity(find_checkpoint(str(tmp_path)), placement)
 
     before = now()
     assert now() == before

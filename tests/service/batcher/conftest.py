@@ -105,6 +105,7 @@ class Clock:
 MakeRequest = Callable[..., EncodedRequest]
 MakeBatcher = Callable[..., Batcher]
 Running = Callable[[Batcher, Start], AbstractContextManager[None]]
+RunFor = Callable[[Batcher, EncodedRequest, float], None]
 
 
 @pytest.fixture
@@ -125,6 +126,22 @@ def clock() -> Clock:
 @pytest.fixture(name="make_request")
 def make_request_fixture() -> MakeRequest:
     return make_request
+
+
+@pytest.fixture
+def run_for(model: Model, clock: Clock) -> RunFor:
+    """Answers a request by a batch that takes so many seconds; the model's gate is closed then."""
+
+    def run(batcher: Batcher, request: EncodedRequest, seconds: float) -> None:
+        model.gate.clear()
+        job = batcher.submit(request)
+        assert model.entered.acquire(timeout=60)
+        clock.now_s += seconds
+        model.gate.set()
+        job.future.result(60)
+        model.gate.clear()
+
+    return run
 
 
 @pytest.fixture

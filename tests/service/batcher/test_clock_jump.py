@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         MakeRequest,
         Model,
         Observer,
+        RunFor,
         Running,
     )
 
@@ -54,17 +55,12 @@ def test_a_jump_amid_a_batch_has_nobody_refused_later(
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
+    run_for: "RunFor",
 ) -> None:
     batcher = make_batcher(max_batch_s=1.0)
     with running(batcher, model.start):
-        for name, seconds in enumerate((0.1, jump_s)):
-            model.gate.clear()
-            job = batcher.submit(make_request(10, name))
-            assert model.entered.acquire(timeout=60)
-            clock.now_s += seconds
-            model.gate.set()
-            job.future.result(60)
-        model.gate.clear()
+        run_for(batcher, make_request(10, 0), 0.1)
+        run_for(batcher, make_request(10, 1), jump_s)
         jobs = [batcher.submit(make_request(10, name), clock.now_s + 8) for name in range(10)]
         model.gate.set()
         assert [job.future.result(60).scores for job in jobs] == [[name] for name in range(10)]

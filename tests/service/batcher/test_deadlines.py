@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         MakeRequest,
         Model,
         Observer,
+        RunFor,
         Running,
     )
 
@@ -34,30 +35,17 @@ class Busy:
         return self.batcher.submit(self.make_request(num_tokens, name), deadline_s)
 
 
-def learn_speed(
-    batcher: Batcher, model: "Model", clock: "Clock", make_request: "MakeRequest"
-) -> None:
-    """Run a job of 40 tokens in 40 s; the gate is closed then, and t = 40."""
-    model.gate.clear()
-    learnt = batcher.submit(make_request(40, 1))
-    assert model.entered.acquire(timeout=60)
-    clock.now_s = 40.0
-    model.gate.set()
-    learnt.future.result(60)
-    model.gate.clear()
-
-
 @pytest.fixture
 def busy(
     model: "Model",
-    clock: "Clock",
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
+    run_for: "RunFor",
 ) -> Iterator[Busy]:
     batcher = make_batcher()
     with running(batcher, model.start):
-        learn_speed(batcher, model, clock, make_request)
+        run_for(batcher, make_request(40, 1), 40.0)  # t = 40
         job = batcher.submit(make_request(40, 2))
         assert model.entered.acquire(timeout=60)
         yield Busy(batcher, job, make_request)
@@ -157,15 +145,15 @@ def test_a_failing_short_job_leaves_the_long_one_alone(busy: Busy, model: "Model
 
 def test_what_runs_amid_a_batch_does_not_make_it_late(
     model: "Model",
-    clock: "Clock",
     observer: "Observer",
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
+    run_for: "RunFor",
 ) -> None:
     batcher = make_batcher(max_batch_s=1000)
     with running(batcher, model.start):
-        learn_speed(batcher, model, clock, make_request)
+        run_for(batcher, make_request(40, 1), 40.0)  # t = 40
         long = batcher.submit(make_request(40, 2), 40 + 40 + 4)  # four seconds to spare
         assert model.entered.acquire(timeout=60)
         short = batcher.submit(make_request(5, 3), 1e9)
@@ -208,14 +196,14 @@ def test_the_first_job_runs_alone_to_tell_how_fast_batches_are(
 
 def test_a_job_that_would_wait_for_most_of_its_time_is_refused(
     model: "Model",
-    clock: "Clock",
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
+    run_for: "RunFor",
 ) -> None:
     batcher = make_batcher(max_queue_share=0.25)
     with running(batcher, model.start):
-        learn_speed(batcher, model, clock, make_request)
+        run_for(batcher, make_request(40, 1), 40.0)  # t = 40
         batcher.submit(make_request(40, 2))
         assert model.entered.acquire(timeout=60)
         with pytest.raises(OverloadedError):

@@ -6,7 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -50,6 +50,17 @@ def status_of(client: httpx.Client, each: dict[str, Any]) -> int:
         return client.post("/rerank", json=each).status_code
     except httpx.HTTPError:
         return 0
+
+
+def amid_load(
+    server: "Process", client: httpx.Client, pool: ThreadPoolExecutor, num_requests: int
+) -> "Future[list[int]]":
+    """Statuses to come of requests of which 200 are answered by now."""
+    bodies = [body("fine", i) for i in range(num_requests)]
+    load = pool.submit(post_all, str(client.base_url), bodies)
+    for _ in range(200):
+        server.read_until('"status":200')
+    return load
 
 
 def counted(client: httpx.Client) -> Counter[int]:
@@ -135,9 +146,7 @@ def test_a_machine_that_was_suspended_under_load_answers_everybody(
     server = start_server(BLOCKRANK_MAX_BATCH_TOKENS="40", BLOCKRANK_REQUEST_TIMEOUT_MS="2000")
     with server.client() as client, ThreadPoolExecutor() as pool:
         wait_for(client, "/readyz", '"ready"')
-        load = pool.submit(post_all, str(client.base_url), [body("fine", i) for i in range(2000)])
-        for _ in range(200):
-            server.read_until('"status":200')
+        load = amid_load(server, client, pool, 2000)
         server.process.send_signal(signal.SIGSTOP)
         time.sleep(3)  # its clocks jump past the deadline of whatever it had accepted
         server.process.send_signal(signal.SIGCONT)
@@ -153,9 +162,7 @@ def test_sigterm_under_load_answers_what_was_accepted(start_server: "StartServer
     server = start_server(BLOCKRANK_MAX_BATCH_TOKENS="40")
     with server.client() as client, ThreadPoolExecutor() as pool:
         wait_for(client, "/readyz", '"ready"')
-        load = pool.submit(post_all, str(client.base_url), [body("fine", i) for i in range(20_000)])
-        for _ in range(200):
-            server.read_until('"status":200')
+        load = amid_load(server, client, pool, 20_000)
         server.process.send_signal(signal.SIGTERM)
         code, err = server.end()
         statuses = Counter(load.result(60))
