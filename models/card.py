@@ -133,6 +133,9 @@ class Card(_Strict):
     normalise_over: Literal["documents", "all"] = Field(
         description="Softmax over the documents' scored tokens, or over everything the token sees."
     )
+    reduce_tokens: Literal["mean", "geometric_mean"] = Field(
+        default="mean", description="How signal tokens are put together, before the heads."
+    )
     reduce_heads: Literal["mean", "sum"] = Field(description="How heads are put together.")
     limits: Limits = Field(description="Documents and tokens of one request.")
     reusable_documents: bool = Field(
@@ -163,6 +166,9 @@ class Card(_Strict):
             != (self.positions.tail_offset is not None),
             "signal.count goes with tokens = last, and only with it": (self.signal.tokens == "last")
             != (self.signal.count is not None),
+            "reduce_tokens geometric_mean needs normalise_over documents": (
+                self.reduce_tokens == "geometric_mean" and self.normalise_over != "documents"
+            ),
             "read names a layer twice": len(set(layers)) != len(layers),
             "read names a head twice": any(
                 point.heads != "all" and len(set(point.heads)) != len(point.heads)

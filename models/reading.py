@@ -8,7 +8,7 @@ import torch
 from blockrank_server.kernels.choose import Backend
 from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.card import Card
-from blockrank_server.models.scoring import document_mass, reduce_heads
+from blockrank_server.models.scoring import document_mass, mean_over_tokens, reduce_heads
 
 
 class Reader:
@@ -63,11 +63,16 @@ class Reader:
         if heads != self._all_heads:
             q_RHD = q_RHD.index_select(1, _on_device(heads, q_RHD.device))
         lse = self._backend.span_lse(q_RHD, k_TKD, kv_heads, self._plan, scale)
+        if self._card.reduce_tokens == "geometric_mean":
+            lse = [mean_over_tokens(lse_HrN) for lse_HrN in lse]
         for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
             found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
 
     def masses(self) -> list[list[torch.Tensor]]:
-        """For each request, [heads, signal tokens, N] mass of every read layer, lowest first."""
+        """For each request, [heads, signal tokens, N] mass of every read layer, lowest first.
+
+        With reduce_tokens = geometric_mean the signal tokens are one.
+        """
         return self._mass
 
     def scores(self) -> list[torch.Tensor]:

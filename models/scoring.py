@@ -1,5 +1,10 @@
 """From attention to scores: mass per document, mean over signal tokens, mean or sum over heads.
 
+The mean over signal tokens is arithmetic, as BlockRank and QRRanker have it, or geometric. In the
+arithmetic one a document that gets all of one token's attention and none of another's stands as
+well as one that gets half of both; in the geometric one each token has its say, as each term has in
+BM25 and each token in late interaction.
+
 Axes: H = heads read in a layer, r = signal tokens, N = documents.
 """
 
@@ -7,6 +12,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
+
+
+def mean_over_tokens(lse_HrN: torch.Tensor) -> torch.Tensor:
+    """[H, 1, N] of [H, r, N]: document_mass of it is the geometric mean of the tokens' masses,
+    scaled to sum to 1 over the documents; a token's denominator is the same for all of them.
+    """
+    return lse_HrN.mean(1, keepdim=True)
 
 
 def document_mass(

@@ -65,6 +65,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "other version": ({"card_version": 2}, "card_version: Input should be 1"),
     "negative layer": ({"read": [{"layer": -1, "heads": "all"}]}, "read.0.layer: "),
     "no heads": ({"read": [{"layer": 1, "heads": []}]}, "read.0.heads"),
+    "geometric mean over everything": (
+        {"reduce_tokens": "geometric_mean", "normalise_over": "all"},
+        "reduce_tokens geometric_mean needs normalise_over documents",
+    ),
     "nothing read": ({"read": []}, "read: "),
     "layer twice": (
         {"read": [{"layer": 1, "heads": [0]}, {"layer": 1, "heads": [1]}]},

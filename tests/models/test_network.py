@@ -63,6 +63,9 @@ def dense_scores(
     mass = torch.stack([probability[..., a:b].sum(-1) for a, b in encoded.scored_spans], -1)
     if card.normalise_over == "documents":
         mass = mass / mass.sum(-1, keepdim=True)
+    if card.reduce_tokens == "geometric_mean":
+        mass = mass.log().mean(1, keepdim=True).exp()
+        mass = mass / mass.sum(-1, keepdim=True)
     per_head = mass.mean(1)
     reduced = per_head.mean(0) if card.reduce_heads == "mean" else per_head.sum(0)
     found: list[float] = reduced.tolist()
@@ -94,9 +97,13 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path, fixtures: Path) -
     return folder
 
 
-@pytest.mark.parametrize("mask", ["block", "causal"])
+@pytest.mark.parametrize(
+    ("mask", "reduce_tokens"),
+    [("block", "mean"), ("block", "geometric_mean"), ("causal", "mean")],
+)
 def test_every_family_scores_as_the_whole_model(
     mask: str,
+    reduce_tokens: str,
     checkpoint: Path,
     qrranker_card: dict[str, Any],
     query_free: dict[str, Any],
@@ -109,6 +116,7 @@ def test_every_family_scores_as_the_whole_model(
         prompt["tail"][1] = {"control": "<|im_end|>"}
         fields |= query_free | {"prompt": prompt, "mask": "block", "normalise_over": "documents"}
         fields["positions"] = {"documents": "shared", "tail_offset": 4096}
+        fields |= {"reduce_tokens": reduce_tokens, "signal": {"tokens": "query"}}
     ranker = open_tiny(checkpoint, fields)
 
     encoded = ranker.encode("capital of France", DOCUMENTS)

@@ -20,7 +20,7 @@ def passages(count: int, seed: int = 0) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(0, 60))) for _ in range(count)]
 
 
-@pytest.fixture(params=["released", "query_free", "qrranker"])
+@pytest.fixture(params=["released", "query_free", "geometric_mean", "qrranker"])
 def ranker(
     request: pytest.FixtureRequest,
     blockrank_card: dict[str, Any],
@@ -30,7 +30,9 @@ def ranker(
 ) -> Ranker:
     if request.param == "qrranker":
         return open_tiny("qrranker", qrranker_card)
-    changed = query_free if request.param == "query_free" else {}
+    changed = {} if request.param == "released" else query_free
+    if request.param == "geometric_mean":
+        changed = changed | {"reduce_tokens": "geometric_mean"}
     return open_tiny("blockrank", blockrank_card | changed)
 
 

@@ -52,9 +52,18 @@ def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("lora", [{"rank": 2}, None], ids=["lora", "every weight"])
+@pytest.mark.parametrize("reduce_tokens", ["mean", "geometric_mean"])
 def test_gradient_equals_finite_differences(
-    loss: dict[str, Any], lora: Any, make_config: MakeConfig, make_batch: MakeBatch
+    loss: dict[str, Any],
+    lora: Any,
+    reduce_tokens: str,
+    make_config: MakeConfig,
+    make_batch: MakeBatch,
+    tiny_model: Path,
+    blockrank_card: dict[str, Any],
 ) -> None:
+    fields = blockrank_card | {"reduce_tokens": reduce_tokens}
+    (tiny_model / "rerank_card.json").write_text(json.dumps(fields))
     config = make_config(loss=loss, lora=lora)
     base, batch = make_batch(config, teacher=True)
     model, _ = base.load(config, torch.device("cpu"))
