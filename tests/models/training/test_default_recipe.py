@@ -15,7 +15,7 @@ from blockrank_server.models.training.run import train
 ROOT = Path(__file__).parents[3]
 
 
-PARTS = ("default", "default-harder", "default-geometric")
+PARTS = ("default", "default-harder", "default-geometric", "default-mpnet")
 
 
 def test_the_parts_of_the_shipped_recipe_end_with_what_is_served(
@@ -24,11 +24,11 @@ def test_the_parts_of_the_shipped_recipe_end_with_what_is_served(
     monkeypatch.chdir(ROOT)
     served = load_card(built_in_cards()["default"])
     parts = [load_config(ROOT / f"models/training/{name}.yaml") for name in PARTS]
-    first, second, last = (BaseModel.open(part).found.card for part in parts)
-    assert last == served
+    first, second, third, last = (BaseModel.open(part).found.card for part in parts)
+    assert third == last == served
     arithmetic = {"reduce_tokens": "mean", "adapter": None, "description": first.description}
     assert first == second == served.model_copy(update=arithmetic)
-    assert [part.adapter for part in parts] == [None, parts[0].output, parts[1].output]
+    assert [part.adapter for part in parts] == [None, *(part.output for part in parts[:-1])]
 
 
 def test_its_trained_adapter_is_served_by_name(tmp_path: Path, toy_lists: Path) -> None:

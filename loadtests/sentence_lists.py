@@ -1,0 +1,82 @@
+"""Write training lists again with sentences in place of passages.
+
+    python loadtests/sentence_lists.py ../shared/data/train/squad-train OUT
+
+Every passage becomes its sentences, each a document with the passage's title. All sentences of a
+relevant passage are answers: the contrastive loss then asks for any of them, and a teacher's scores
+say which. `blockrank-server group-lists` reads OUT/NAME-sentences.
+"""
+
+import argparse
+import gzip
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from blockrank_server.models.shortlists import read_shortlists
+
+# White space after a sentence's end and before what may begin another.
+_BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[]?[A-Z0-9])")
+_LEAST_CHARACTERS = 40  # of a sentence; with a shorter one beside it, two stay together
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, in order and nothing left out; "J. R. Smith" is not split."""
+    found: list[str] = []
+    for part in _BOUNDARY.split(text.strip()):
+        if found and min(len(part), len(found[-1])) < _LEAST_CHARACTERS:
+            found[-1] = f"{found[-1]} {part}"
+        else:
+            found.append(part)
+    return found
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Rows as JSON Lines, gzipped; the same rows give the same bytes."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", type=Path, help="FOLDER/NAME of NAME.lists.jsonl.gz and its fellows")
+    parser.add_argument("out", type=Path, help="folder for NAME-sentences")
+    args = parser.parse_args()
+    lists = read_shortlists(args.set.parent, args.set.name)
+    passages = {
+        doc_id: document
+        for x in lists
+        for doc_id, document in zip(x.doc_ids, x.documents, strict=True)
+    }
+    parts = {
+        doc_id: {
+            f"{doc_id}-{i}": {"title": document["title"], "text": text}
+            for i, text in enumerate(sentences(document["text"]))
+        }
+        for doc_id, document in passages.items()
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{args.set.name}-sentences"
+    write_rows(
+        Path(f"{path}.passages.jsonl.gz"),
+        ({"doc_id": i, **part} for found in parts.values() for i, part in found.items()),
+    )
+    write_rows(
+        Path(f"{path}.lists.jsonl.gz"),
+        (
+            {
+                "query_id": x.query_id,
+                "query": x.query,
+                "doc_ids": [i for doc_id in x.doc_ids for i in parts[doc_id]],
+                "answer_ids": [i for doc_id in x.answer_ids for i in parts[doc_id]],
+            }
+            for x in lists
+        ),
+    )
+    print(f"{path}: {len(lists)} lists, {sum(map(len, parts.values()))} sentences")
+
+
+if __name__ == "__main__":
+    main()
