@@ -7,7 +7,7 @@ from blockrank_server.service.cli_flags import add_model_flags, positive
 
 EVALUATE_EXAMPLES = """examples:
   blockrank-server evaluate data/eval --documents 20
-  blockrank-server evaluate data/eval --card runs/mine/rerank_card.json --documents 20 100 --shuffle 1 --plots
+  blockrank-server evaluate data/eval --card runs/mine/rerank_card.json --documents 20 100
   blockrank-server evaluate my.jsonl --compare other.run
   blockrank-server evaluate data/eval --run runs-of-bm25
   blockrank-server evaluate my.jsonl --model ./checkpoint --by decoding --limit 50
