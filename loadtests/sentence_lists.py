@@ -8,14 +8,10 @@ say which. `blockrank-server group-lists` reads OUT/NAME-sentences.
 """
 
 import argparse
-import gzip
-import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from blockrank_server.models.shortlists import read_shortlists
+from blockrank_server.models.shortlists import documents_by_id, read_shortlists, write_rows
 
 # White space after a sentence's end and before what may begin another.
 _BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[]?[A-Z0-9])")
@@ -33,38 +29,29 @@ def sentences(text: str) -> list[str]:
     return found
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as JSON Lines, gzipped; the same rows give the same bytes."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", type=Path, help="FOLDER/NAME of NAME.lists.jsonl.gz and its fellows")
     parser.add_argument("out", type=Path, help="folder for NAME-sentences")
     args = parser.parse_args()
     lists = read_shortlists(args.set.parent, args.set.name)
-    passages = {
-        doc_id: document
-        for x in lists
-        for doc_id, document in zip(x.doc_ids, x.documents, strict=True)
-    }
     parts = {
         doc_id: {
             f"{doc_id}-{i}": {"title": document["title"], "text": text}
             for i, text in enumerate(sentences(document["text"]))
         }
-        for doc_id, document in passages.items()
+        for doc_id, document in documents_by_id(lists).items()
     }
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{args.set.name}-sentences"
     write_rows(
-        Path(f"{path}.passages.jsonl.gz"),
+        path,
+        ".passages",
         ({"doc_id": i, **part} for found in parts.values() for i, part in found.items()),
     )
     write_rows(
-        Path(f"{path}.lists.jsonl.gz"),
+        path,
+        ".lists",
         (
             {
                 "query_id": x.query_id,

@@ -3,7 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,20 @@ def read_shortlists(folder: Path, name: str) -> list[Shortlist]:
     ]
 
 
+def documents_by_id(lists: Iterable[Shortlist]) -> dict[str, Document]:
+    """Every document of the lists once, in the order met."""
+    return {
+        doc_id: document
+        for x in lists
+        for doc_id, document in zip(x.doc_ids, x.documents, strict=True)
+    }
+
+
+def title_and_text(document: Document) -> str:
+    """A document as one text, for what knows no titles."""
+    return f"{document['title']} {document['text']}".strip()
+
+
 def read_qrels(folder: Path, name: str) -> dict[str, dict[str, int]]:
     """Relevance by query and document.
 
@@ -82,6 +96,26 @@ def read_qrels(folder: Path, name: str) -> dict[str, dict[str, int]]:
         for query_id, doc_id, relevance in lines:
             qrels.setdefault(query_id, {})[doc_id] = int(relevance)
     return qrels
+
+
+def write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one file of a set; the same rows give the same bytes.
+
+    Args:
+        path: FOLDER/NAME of the set.
+        kind: .lists or .passages.
+        rows: one JSON object a line.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    # Without a time in its header the file's bytes follow from its rows.
+    with (
+        path.with_name(f"{path.name}{kind}.jsonl.gz").open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as file,
+    ):
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

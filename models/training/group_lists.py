@@ -1,12 +1,10 @@
 """Write training lists again as groups that share their documents, and lists held out of them."""
 
-import gzip
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from blockrank_server.models.shortlists import write_rows
 from blockrank_server.models.training.config import Source
 from blockrank_server.models.training.errors import DataError
 from blockrank_server.models.training.lists import TrainingList
@@ -116,8 +114,8 @@ def _write_set(
 ) -> None:
     """Lists with the documents each ranks."""
     needed = dict.fromkeys(doc_id for _, doc_ids in lists for doc_id in doc_ids)
-    _write_rows(path, ".passages", (passages[doc_id] for doc_id in needed))
-    _write_rows(
+    write_rows(path, ".passages", (passages[doc_id] for doc_id in needed))
+    write_rows(
         path,
         ".lists",
         (
@@ -139,13 +137,3 @@ def _write_set(
     path.with_name(f"{path.name}.qrels.tsv").write_text(
         f"query-id\tdoc-id\trelevance\n{judged}", encoding="utf-8"
     )
-
-
-def _write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
-    # Without a time in its header the file's bytes follow from its rows.
-    with (
-        path.with_name(f"{path.name}{kind}.jsonl.gz").open("wb") as raw,
-        gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as file,
-    ):
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
