@@ -36,7 +36,7 @@ class InputError(RankerError, ValueError):
 
 
 class EmptyInputError(InputError):
-    """An empty query, or an empty list of documents."""
+    """A query that is empty or has no token, or an empty list of documents."""
 
 
 class InputTooLongError(InputError):

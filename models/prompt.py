@@ -11,7 +11,12 @@ from dataclasses import replace
 from tokenizers import Encoding
 
 from blockrank_server.models.card import Card, Control, Piece, Text
-from blockrank_server.models.errors import CardError, InputError, InputTooLongError
+from blockrank_server.models.errors import (
+    CardError,
+    EmptyInputError,
+    InputError,
+    InputTooLongError,
+)
 from blockrank_server.models.prompt_blocks import BlockPrompt
 from blockrank_server.models.prompt_whole import WholePrompt
 from blockrank_server.models.request import (
@@ -80,6 +85,11 @@ class Prompt:
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         kept, num_query_tokens = self._tokenizer.cut(query, max_query)
+        if num_query_tokens == 0:
+            raise EmptyInputError(
+                "query has no token: the checkpoint's vocabulary holds none of its characters",
+                field="query",
+            )
         if num_query_tokens > max_query and not truncate:
             raise _too_long("query", max_query, num_query_tokens)
         encoded, num_tokens = self._prompt.encode(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blockrank_server.models.card import BUILT_IN, load_card
@@ -156,17 +156,31 @@ def prompt(request: pytest.FixtureRequest, fixtures: Path) -> Prompt:
     return Prompt(load_card(BUILT_IN / f"{request.param}.json"), tokenizer, 32768)
 
 
+# The tiny Qwen vocabulary lacks some of the 256 bytes: U+0016 is no token there.
+@example(query="\x16", texts=["a"])
 @given(query=st.text(min_size=1), texts=st.lists(st.text(max_size=200), min_size=1, max_size=5))
 def test_any_text_is_encoded_or_refused(prompt: Prompt, query: str, texts: list[str]) -> None:
     try:
         encoded = prompt.encode(query, texts)
     except InputError:
-        assert not query.strip() or any(0xD800 <= ord(c) < 0xE000 for c in query + "".join(texts))
+        is_text = not any(0xD800 <= ord(c) < 0xE000 for c in query + "".join(texts))
+        assert not is_text or not query.strip() or not prompt.tokenize(query).ids
         return
+    assert prompt.tokenize(query).ids
     spans = encoded.scored_spans
     assert (spans[:, 0] <= spans[:, 1]).all()
     assert (spans[1:, 0] >= spans[:-1, 1]).all()
     assert encoded.signal_span[0] < encoded.signal_span[1] <= encoded.num_tokens
+
+
+def test_a_query_without_a_token_is_refused(
+    qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("qrranker", qrranker_card)
+    with pytest.raises(EmptyInputError, match="query has no token") as caught:
+        ranker.encode("\x16", ["a"])
+    assert caught.value.field == "query"
+    assert ranker.encode("why\x16", ["a"]).num_tokens > 0
 
 
 def test_braces_in_a_value_are_text() -> None:
