@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blockrank_server.models.card import BUILT_IN, Weights, load_card
-from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.errors import CheckpointError, EmptyInputError
 from blockrank_server.models.gguf_convert import converted_folder
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.request import Document
@@ -67,6 +67,12 @@ def test_it_ranks_real_text(ranker: Ranker, query: str, documents: list[str], be
     scores = ranker.rank(query, documents)
     assert scores.index(max(scores)) == best
     assert sum(scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_query_of_bytes_its_vocabulary_lacks_is_refused(ranker: Ranker) -> None:
+    with pytest.raises(EmptyInputError, match="query has no token"):
+        ranker.rank("\x16\x04", ["a", "b"])
+    assert sum(ranker.rank("b", ["\x16", "b"])) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(("query", "documents", "best"), QUESTIONS, ids=["fact", "how", "code"])
