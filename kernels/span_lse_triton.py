@@ -17,9 +17,9 @@ import torch
 import triton
 import triton.language as tl
 
-from blockrank_server.kernels.launch import arch_of, check_kernel_inputs, lse_tile
-from blockrank_server.kernels.lse_tiles import LseTilePlan, head_groups
+from blockrank_server.kernels.launch_config import arch_of, check_kernel_inputs, lse_tile
 from blockrank_server.kernels.span_lse import check_span_lse
+from blockrank_server.kernels.span_lse_tiles import LseTilePlan, head_groups
 
 MERGE_ROWS, MERGE_CHUNKS = 32, 16
 

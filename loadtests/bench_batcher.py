@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 
 from bench_http import server
-from blockrank_server.models.host_memory import keep_freed_memory
+from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
+from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.shortlists import Shortlist, read_shortlists
 
 HERE = Path(__file__).parent
 WORDS = 60  # of a document, about MS MARCO's mean

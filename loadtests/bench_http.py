@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from blockrank_server.models.shortlists import Shortlist, read_shortlists
+from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
 
 HERE = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("blockrank-server")

@@ -31,7 +31,7 @@ from typing import Any
 
 import httpx
 
-from blockrank_server.models.shortlists import read_shortlists
+from blockrank_server.models.data.shortlists import read_shortlists
 
 HERE = Path(__file__).parent
 SERVERS = ("ours", "fastapi", "bytes")

@@ -28,14 +28,14 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from blockrank_server.models.gguf_convert import weights_file
-from blockrank_server.models.host_memory import keep_freed_memory
-from blockrank_server.models.packing import PackedBatch, pack
+from blockrank_server.models.checkpoint.gguf import weights_file
+from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
+from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.host_memory import keep_freed_memory
+from blockrank_server.models.engine.packing import PackedBatch, pack
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.prompt.tokenizer import TokenIds
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.reading import Reader
-from blockrank_server.models.request import EncodedRequest
-from blockrank_server.models.shortlists import Shortlist, read_shortlists
-from blockrank_server.models.text_tokenizer import TokenIds
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import httpx
 
 from bench_batcher import Body, bodies
-from blockrank_server.models.shortlists import read_shortlists
+from blockrank_server.models.data.shortlists import read_shortlists
 
 HERE = Path(__file__).parent
 NUM_CLIENTS, NUM_DOCUMENTS, NUM_BODIES = 8, 10, 40

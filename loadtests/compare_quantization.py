@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blockrank_server.models.host_memory import keep_freed_memory
+from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
+from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.shortlists import Shortlist, read_shortlists
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]

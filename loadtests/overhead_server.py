@@ -13,10 +13,10 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
-from blockrank_server.models.card import BUILT_IN, load_card
-from blockrank_server.models.ranker_info import RankerInfo
-from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service.server import serve
+from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
+from blockrank_server.models.engine.ranker_info import RankerInfo
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.service.api.server import serve
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import platformdirs
 import torch
 from safetensors.torch import load_file, save_file
 
-from blockrank_server.models.card import BUILT_IN, CARD_FILE, load_card
-from blockrank_server.models.config import load_config
-from blockrank_server.models.gguf_convert import converted_folder
-from blockrank_server.models.weights import SINGLE_FILE
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE, load_card
+from blockrank_server.models.checkpoint.gguf import converted_folder
+from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.checkpoint.weights import SINGLE_FILE
 
 _READ_HIDDEN = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 _WRITE_HIDDEN = ("o_proj", "down_proj")

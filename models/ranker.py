@@ -16,25 +16,25 @@ import torch
 from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
-from blockrank_server.models.adapter import Adapter
-from blockrank_server.models.card import Card, check_heads
-from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
-from blockrank_server.models.config import load_config
-from blockrank_server.models.engine import Engine
-from blockrank_server.models.loading import load_network
-from blockrank_server.models.memory import (
+from blockrank_server.models.checkpoint.adapter import Adapter
+from blockrank_server.models.checkpoint.card import Card, check_heads
+from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
+from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.engine.loading import load_network
+from blockrank_server.models.engine.memory import (
     MemoryNeed,
     check_memory,
     free_bytes,
     used_and_total_bytes,
 )
-from blockrank_server.models.pending import Pending
-from blockrank_server.models.placement import Placement
-from blockrank_server.models.prompt import Prompt
-from blockrank_server.models.ranker_info import RankerInfo
-from blockrank_server.models.request import Document, EncodedRequest
-from blockrank_server.models.text_tokenizer import TextTokenizer, Token
-from blockrank_server.models.warm_up import TimedPass, warm_up
+from blockrank_server.models.engine.pending_scores import Pending
+from blockrank_server.models.engine.placement import Placement
+from blockrank_server.models.engine.ranker_info import RankerInfo
+from blockrank_server.models.engine.warm_up import TimedPass, warm_up
+from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.request import Document, EncodedRequest
+from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
 
 class Ranker:

@@ -2,6 +2,6 @@
 
 import sys
 
-from blockrank_server.service.cli import main
+from blockrank_server.service.cli.main import main
 
 sys.exit(main())

@@ -8,10 +8,10 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from blockrank_server.service.batch_metrics import BatchMetrics
-from blockrank_server.service.batching import DOCUMENT_EDGES, document_bucket
 from blockrank_server.service.errors import all_errors
-from blockrank_server.service.series import Series
+from blockrank_server.service.scheduler.metric_factory import Series
+from blockrank_server.service.scheduler.metrics import BatchMetrics
+from blockrank_server.service.scheduler.policy import DOCUMENT_EDGES, document_bucket
 
 BUCKETS = (*map(str, DOCUMENT_EDGES), "more")
 

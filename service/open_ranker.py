@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
-    from blockrank_server.models.checkpoint import Checkpoint
+    from blockrank_server.models.checkpoint.checkpoint import Checkpoint
     from blockrank_server.models.ranker import Ranker
 
 OpenRanker = Callable[[Settings], "Ranker"]
@@ -50,7 +50,7 @@ def checkpoint_of(settings: Settings) -> "Checkpoint":
         CardError, CheckpointError: it cannot be found, or its card is not valid.
     """
     # Here and not on top, as above.
-    from blockrank_server.models.checkpoint import find_checkpoint  # noqa: PLC0415
+    from blockrank_server.models.checkpoint.checkpoint import find_checkpoint  # noqa: PLC0415
 
     return find_checkpoint(
         settings.model,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blockrank_server.models.quantization_names import Quantization
+from blockrank_server.models.quantization.names import Quantization
 
 _PREFIX = "BLOCKRANK_"
 # An empty one is no way to say "none": it would open a server that was meant to be closed.

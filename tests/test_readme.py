@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from blockrank_server.service.app import create_app
+from blockrank_server.service.api.app import create_app
 from blockrank_server.service.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockrank_server.service.errors import UnknownPathError
-from blockrank_server.service.request_log import REQUEST_ID_HEADER
+from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER
 
 METRICS = "/metrics"
 TARGETS = "/metrics/targets"

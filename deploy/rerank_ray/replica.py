@@ -7,10 +7,10 @@ import ray
 from ray import serve
 from starlette.types import ASGIApp
 
-from blockrank_server.service.app import create_app
-from blockrank_server.service.model_host import ModelHost, Phase
+from blockrank_server.service.api.app import create_app
+from blockrank_server.service.api.server import prepare_process
 from blockrank_server.service.open_ranker import OpenRanker
-from blockrank_server.service.server import prepare_process
+from blockrank_server.service.scheduler.model_worker import ModelHost, Phase
 from blockrank_server.service.settings import Settings
 from rerank_ray.front import Front
 from rerank_ray.probes_port import ProbesPort
@@ -50,7 +50,7 @@ class Replica:
         if self._host.phase in _BROKEN:
             raise RuntimeError(f"the model is {self._host.phase}") from self._host.load_error
         if not self._has_frozen:
-            gc.freeze()  # as service/server.py does, and for its reason
+            gc.freeze()  # as service/api/server.py does, and for its reason
             self._has_frozen = True
 
     def probes_address(self) -> str:

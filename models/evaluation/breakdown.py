@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.evaluation.sets import EvaluationSet
-from blockrank_server.models.shortlists import Shortlist
 
 # Last number of each group; longer lists and later positions make one more.
 _GROUPS = (1, 3, 5, 10, 20, 50, 100)

@@ -15,7 +15,7 @@ from blockrank_server.models.evaluation.results import (
     judge,
     over_sets,
 )
-from blockrank_server.models.evaluation.runs import RunFolder, Variant, external_run
+from blockrank_server.models.evaluation.run_store import RunFolder, Variant, external_run
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.significance import TEST
 from blockrank_server.models.evaluation.trec import Run

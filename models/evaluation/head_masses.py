@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blockrank_server.models.card import Card, ReadPoint
+from blockrank_server.models.checkpoint.card import Card, ReadPoint
+from blockrank_server.models.data.shortlists import Shortlist
+from blockrank_server.models.evaluation.attention_scorer import Progress
 from blockrank_server.models.evaluation.errors import EvaluationError
-from blockrank_server.models.evaluation.scoring import Progress
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.shortlists import Shortlist
 
 JudgedList = tuple[Shortlist, NDArray[np.bool_]]
 """A list, and which of its documents are relevant."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.shortlists import Shortlist
 
 
 @dataclass(frozen=True, slots=True)

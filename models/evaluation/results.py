@@ -8,7 +8,7 @@ from typing import Any
 from blockrank_server.models.evaluation.breakdown import Group, by_documents, by_position
 from blockrank_server.models.evaluation.calibration import Bin, calibration, calibration_error
 from blockrank_server.models.evaluation.measures import Values, measure
-from blockrank_server.models.evaluation.order import OrderEffect, order_effect
+from blockrank_server.models.evaluation.order_sensitivity import OrderEffect, order_effect
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.significance import Comparison, compare, compare_sets
 from blockrank_server.models.evaluation.trec import Run

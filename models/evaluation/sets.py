@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blockrank_server.models.data.errors import DataError
+from blockrank_server.models.data.judgements import read_qrels
+from blockrank_server.models.data.rows import RowError, parse_answers, parse_list
+from blockrank_server.models.data.shortlists import Shortlist
+from blockrank_server.models.data.source import Source
+from blockrank_server.models.data.sources import LISTS, file_rows, find_files
 from blockrank_server.models.evaluation.errors import EvaluationError
-from blockrank_server.models.shortlists import Shortlist
-from blockrank_server.models.training.config import Source
-from blockrank_server.models.training.errors import DataError
-from blockrank_server.models.training.judgements import read_qrels
-from blockrank_server.models.training.lists import RowError, parse_answers, parse_list
-from blockrank_server.models.training.sources import LISTS, file_rows, find_files
 
 _ENDINGS = (LISTS, ".jsonl.gz", ".jsonl")
 Qrels = dict[str, dict[str, int]]

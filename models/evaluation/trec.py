@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from blockrank_server.models.training.judgements import read_teacher
+from blockrank_server.models.data.judgements import read_teacher
 
 Ranking = Sequence[tuple[str, float]]
 """(doc_id, score) of a query's documents, best first."""

@@ -6,24 +6,24 @@ from typing import Self
 import torch
 from transformers import PretrainedConfig
 
-from blockrank_server.models.card import Card, check_heads
-from blockrank_server.models.checkpoint import Checkpoint, find_checkpoint
-from blockrank_server.models.config import load_config
-from blockrank_server.models.loading import load_network
-from blockrank_server.models.network import Network
-from blockrank_server.models.prompt import Prompt
-from blockrank_server.models.text_tokenizer import TextTokenizer
-from blockrank_server.models.training.adapters import add_adapters, load_adapters
+from blockrank_server.models.checkpoint.card import Card, check_heads
+from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
+from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.engine.loading import load_network
+from blockrank_server.models.engine.network import Network
+from blockrank_server.models.engine.whole_decoder import WholeDecoder, load_whole_decoder
+from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import AnswerText, ExampleMaker
-from blockrank_server.models.training.model import TrainableRanker
+from blockrank_server.models.training.lora import add_adapters, load_adapters
+from blockrank_server.models.training.trainable_ranker import TrainableRanker
 from blockrank_server.models.training.trained_weights import (
     TrainedAdapters,
     TrainedNetwork,
     TrainedWeights,
 )
-from blockrank_server.models.training.whole_decoder import WholeDecoder, load_whole_decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,52 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from blockrank_server.models.data.source import Source
 
 # The linear layers of a decoder layer, as every supported family names them.
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Strict):
-    """One set of training lists."""
-
-    path: str | None = Field(
-        default=None,
-        description="NAME of NAME.lists.jsonl.gz, NAME.passages.jsonl.gz and NAME.qrels.tsv; or a "
-        "file .jsonl or .jsonl.gz of BlockRank's format; or a pattern with * for its shards.",
-    )
-    hub: str | None = Field(
-        default=None, description="Data set on the hub (owner/name), rows of BlockRank's format."
-    )
-    split: str = Field(default="train", description="Of the hub's data set.")
-    subset: str | None = Field(default=None, description="Of the hub's data set.")
-    qrels: str | None = Field(
-        default=None, description="Judgements (TSV or TREC) instead of the rows' answer_ids."
-    )
-    teacher: str | None = Field(
-        default=None, description="Teacher's scores: a TREC run, or TSV of query, document, score."
-    )
-    lists_per_epoch: int | None = Field(
-        default=None,
-        ge=0,
-        description="Lists drawn in an epoch; null is each list once, 0 none: only validation.",
-    )
-    validation_lists: int = Field(
-        default=0, ge=0, description="Lists held out of training, in blocks of neighbours."
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("a source needs path or hub, and not both")
-        return self
-
-
-class Data(_Strict):
+class Data(BaseModel, extra="forbid", frozen=True):
     """Where lists come from and what is taken of each."""
 
     root: Path = Field(default=Path(), description="Folder that relative paths start from.")
@@ -102,7 +65,7 @@ class Data(_Strict):
         return self
 
 
-class Loss(_Strict):
+class Loss(BaseModel, extra="forbid", frozen=True):
     """Weighted sum of three losses; those of weight 0 are not computed."""
 
     contrastive: float = Field(
@@ -137,7 +100,7 @@ class Loss(_Strict):
         return self
 
 
-class Lora(_Strict):
+class Lora(BaseModel, extra="forbid", frozen=True):
     """Low-rank adapters beside frozen weights."""
 
     rank: int = Field(default=16, gt=0, description="Of the products.")
@@ -151,7 +114,7 @@ class Lora(_Strict):
     )
 
 
-class Optimizer(_Strict):
+class Optimizer(BaseModel, extra="forbid", frozen=True):
     """AdamW and its schedule."""
 
     learning_rate: float = Field(default=3e-4, gt=0, description="At its highest.")
@@ -163,7 +126,7 @@ class Optimizer(_Strict):
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are scaled down to it.")
 
 
-class Logging(_Strict):
+class Logging(BaseModel, extra="forbid", frozen=True):
     """What a run writes while it trains. Changes no result."""
 
     log_every: int = Field(default=10, gt=0, description="Steps between two lines of metrics.")
@@ -180,7 +143,7 @@ class Logging(_Strict):
     run_name: str | None = Field(default=None, description="For wandb.")
 
 
-class TrainConfig(_Strict):
+class TrainConfig(BaseModel, extra="forbid", frozen=True):
     """A training run. The result depends on everything here but output, logging and workers."""
 
     model: str = Field(default="default", min_length=1, description="Folder, hub name or default.")

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from blockrank_server.models.card import Card
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.data.errors import DataError
+from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.errors import InputError
-from blockrank_server.models.packing import PackedBatch, pack
-from blockrank_server.models.prompt import Prompt
-from blockrank_server.models.request import EncodedRequest
-from blockrank_server.models.text_tokenizer import TextTokenizer, TokenIds
+from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 from blockrank_server.models.training.config import Data
-from blockrank_server.models.training.errors import DataError
 from blockrank_server.models.training.list_table import ListTable
-from blockrank_server.models.training.lists import TrainingList
 from blockrank_server.models.training.sampling import ListOrder, choose_documents
 
 

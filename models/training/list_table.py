@@ -10,10 +10,10 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from blockrank_server.models.training.config import Source
-from blockrank_server.models.training.errors import DataError
-from blockrank_server.models.training.lists import TrainingList
-from blockrank_server.models.training.sources import find_files, read_lists
+from blockrank_server.models.data.errors import DataError
+from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.source import Source
+from blockrank_server.models.data.sources import find_files, read_lists
 
 # Part of a table's name: raise it when what is written, or what is valid, changes.
 _FORMAT = 2

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from blockrank_server.models.card import CARD_FILE, Card
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.training.checkpoints import (
     check_complete,
     last_checkpoint,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
+from blockrank_server.models.data.rows import TrainingList
 from blockrank_server.models.training.config import Data
-from blockrank_server.models.training.lists import TrainingList
 
 # Held-out lists stand in blocks: neighbours in a file often share documents.
 _BLOCK = 10

@@ -1,8 +1,9 @@
 """Lists of one topic that share their documents, so that one forward pass teaches many queries.
 
 Where documents do not see the query, a document that several lists of a batch hold is computed
-once (models/packing.py). A group is made of lists whose answers stand in one another's documents;
-all of its lists rank the same documents: the answers of all, and what their lists hold most often.
+once (models/engine/packing.py). A group is made of lists whose answers stand in one another's
+documents; all of its lists rank the same documents: the answers of all, and what their lists hold
+most often.
 """
 
 import random

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.training.config import TrainConfig
-from blockrank_server.models.training.errors import ConfigError, DataError
+from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import (
     ExampleMaker,
     HeldOutExamples,

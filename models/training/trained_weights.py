@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from blockrank_server.models.card import Card
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.weights import SINGLE_FILE
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.training.adapters import load_adapters, save_adapters
-from blockrank_server.models.weights import SINGLE_FILE
+from blockrank_server.models.training.lora import load_adapters, save_adapters
 
 _HEAD = "lm_head."
 

@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
-from blockrank_server.models.host_memory import give_back_freed_memory
+from blockrank_server.models.engine.host_memory import give_back_freed_memory
 from blockrank_server.models.training.checkpoints import mark_complete
 from blockrank_server.models.training.examples import (
     Batch,
@@ -19,10 +19,10 @@ from blockrank_server.models.training.examples import (
     HeldOutExamples,
     TrainingExamples,
 )
-from blockrank_server.models.training.measures import ranking_measures
-from blockrank_server.models.training.model import BatchLoss, TrainableRanker
+from blockrank_server.models.training.list_measures import ranking_measures
 from blockrank_server.models.training.nan_report import NotFiniteError, write_report
 from blockrank_server.models.training.running_means import RunningMeans, means
+from blockrank_server.models.training.trainable_ranker import BatchLoss, TrainableRanker
 from blockrank_server.models.training.trained_weights import TrainedWeights
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from blockrank_server.service.metrics import BUCKETS
-from blockrank_server.service.series import SECONDS
+from blockrank_server.service.scheduler.metric_factory import SECONDS
 from blockrank_server.service.settings import Settings
 from deploy_kit.labels import Known, yielded
 from deploy_kit.rules import DEPLOY, Alert, alerts, recorded

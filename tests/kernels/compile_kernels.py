@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from blockrank_server.kernels import block_attention_triton, span_lse_triton
-from blockrank_server.kernels.launch import Arch, attention_tile, lse_tile
+from blockrank_server.kernels.launch_config import Arch, attention_tile, lse_tile
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 CAPABILITIES: dict[int, Arch] = {80: "ampere", 90: "hopper"}

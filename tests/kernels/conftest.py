@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.kernels.choose import TORCH, Backend, choose_backend, triton_backend
+from blockrank_server.kernels.backend import TORCH, Backend, choose_backend, triton_backend
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blockrank_server.kernels.block_attention import AttentionPlan, block_attention
-from blockrank_server.kernels.launch import AttentionTile, arch_of, attention_tile
+from blockrank_server.kernels.launch_config import AttentionTile, arch_of, attention_tile
 from blockrank_server.kernels.segments import Segment
 
 LayOut = Callable[..., list[Segment]]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.kernels import lse_tiles
+from blockrank_server.kernels import span_lse_tiles
 from blockrank_server.kernels.segments import Span
 from blockrank_server.kernels.span_lse import LsePlan, SpanRead, span_lse
+from blockrank_server.kernels.span_lse_tiles import CHUNK_KEYS
 from blockrank_server.kernels.span_lse_triton import MERGE_CHUNKS
 
 HEAD_DIM = 16
@@ -41,10 +42,10 @@ CASES: dict[str, list[SpanRead]] = {
     "no-signal": [SpanRead((4, 4), ((0, 3), (3, 4))), SpanRead((9, 10), ((5, 8),))],
     "no-spans": [SpanRead((4, 6), ()), SpanRead((9, 10), ((5, 8),))],
     "long-span": [
-        SpanRead((3 * lse_tiles.CHUNK_KEYS, 3 * lse_tiles.CHUNK_KEYS + 2), documents(5, 9, 0)),
+        SpanRead((3 * CHUNK_KEYS, 3 * CHUNK_KEYS + 2), documents(5, 9, 0)),
         SpanRead(
-            (3 * lse_tiles.CHUNK_KEYS + 2, 3 * lse_tiles.CHUNK_KEYS + 4),
-            ((0, lse_tiles.CHUNK_KEYS), (0, 2 * lse_tiles.CHUNK_KEYS + 1), (7, 7)),
+            (3 * CHUNK_KEYS + 2, 3 * CHUNK_KEYS + 4),
+            ((0, CHUNK_KEYS), (0, 2 * CHUNK_KEYS + 1), (7, 7)),
         ),
     ],
 }
@@ -109,7 +110,7 @@ def test_heads_share_keys(
 
 def test_a_span_of_many_chunks(check: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a merge takes in one step."""
-    monkeypatch.setattr(lse_tiles, "CHUNK_KEYS", 3)
+    monkeypatch.setattr(span_lse_tiles, "CHUNK_KEYS", 3)
     assert 3 * MERGE_CHUNKS < 170 // 3
     check([SpanRead((170, 173), ((0, 170), (5, 9)))], [0, 0, 1], 2)
 

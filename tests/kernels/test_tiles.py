@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockrank_server.kernels import lse_tiles
-from blockrank_server.kernels.attention_tiles import AttentionTables, TilePlan
-from blockrank_server.kernels.launch import AttentionTile, attention_tile
-from blockrank_server.kernels.lse_tiles import LseTilePlan, head_groups
+from blockrank_server.kernels import span_lse_tiles
+from blockrank_server.kernels.block_attention_tiles import AttentionTables, TilePlan
+from blockrank_server.kernels.launch_config import AttentionTile, attention_tile
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
+from blockrank_server.kernels.span_lse_tiles import LseTilePlan, head_groups
 
 CPU = torch.device("cpu")
 SMALL = AttentionTile(block_m=6, block_n=4, num_warps=4, num_stages=1, split_keys=6)
@@ -143,7 +143,7 @@ def readings(draw: st.DrawFn) -> list[SpanRead]:
 @given(reads=readings())
 def test_chunks_cover_the_keys_of_each_span(reads: list[SpanRead]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lse_tiles, "CHUNK_KEYS", 7)
+        patch.setattr(span_lse_tiles, "CHUNK_KEYS", 7)
         plan = LseTilePlan(reads, CPU)
     assert plan.signal_R.tolist() == [token for read in reads for token in range(*read.signal)]
     chunks = iter(plan.chunks_C8.tolist())
@@ -171,8 +171,8 @@ def test_chunks_cover_the_keys_of_each_span(reads: list[SpanRead]) -> None:
 @pytest.mark.parametrize(
     ("longest", "num_chunks", "num_merged"),
     [
-        pytest.param(lse_tiles.CHUNK_KEYS, 3, 0, id="one-chunk-each"),
-        pytest.param(lse_tiles.CHUNK_KEYS + 1, 4, 3, id="one-span-too-long"),
+        pytest.param(span_lse_tiles.CHUNK_KEYS, 3, 0, id="one-chunk-each"),
+        pytest.param(span_lse_tiles.CHUNK_KEYS + 1, 4, 3, id="one-span-too-long"),
     ],
 )
 def test_only_long_spans_are_merged(longest: int, num_chunks: int, num_merged: int) -> None:

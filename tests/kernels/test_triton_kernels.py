@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from blockrank_server.kernels import block_attention_triton, span_lse_triton
-from blockrank_server.kernels.choose import triton_backend
-from blockrank_server.kernels.launch import arch_of, attention_tile
+from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.kernels.launch_config import arch_of, attention_tile
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from blockrank_server.kernels.choose import TORCH
-from blockrank_server.models.engine import Engine
-from blockrank_server.models.packing import pack
+from blockrank_server.kernels.backend import TORCH
+from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.engine.packing import pack
 from gpu_bench import rivals, tables
 from gpu_bench.clock import percentiles
 from gpu_bench.engine_rows import kind_of

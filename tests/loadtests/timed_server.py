@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blockrank_server.service.server import serve
+from blockrank_server.service.api.server import serve
 from blockrank_server.service.settings import Settings
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "service" / "conftest.py"))

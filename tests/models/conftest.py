@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from blockrank_server.models.card import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

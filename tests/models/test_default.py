@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from blockrank_server.models.card import BUILT_IN, Weights, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, Weights, load_card
+from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.errors import CheckpointError, EmptyInputError
-from blockrank_server.models.gguf_convert import converted_folder
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.request import Document
 
 CARD = load_card(BUILT_IN / "default.json")
 QUESTIONS: list[tuple[str, list[Document], int]] = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from blockrank_server.models.packing import pack
+from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.ranker import Ranker
 
 WORDS = ["river", "bank", "money", "tree", "stone", "paris", "capital", "city", "list", "rain"]

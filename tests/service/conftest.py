@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from blockrank_server.models.card import Card
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.errors import InputTooLongError
-from blockrank_server.models.request import EncodedRequest, check_query, titles_and_texts
-from blockrank_server.models.text_tokenizer import Token
-from blockrank_server.service.app import create_app
+from blockrank_server.models.prompt.request import EncodedRequest, check_query, titles_and_texts
+from blockrank_server.models.prompt.tokenizer import Token
+from blockrank_server.service.api.app import create_app
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from blockrank_server.service.series import SECONDS
+from blockrank_server.service.scheduler.metric_factory import SECONDS
 
 if TYPE_CHECKING:
     from tests.service.conftest import FakeRanker, MakeClient

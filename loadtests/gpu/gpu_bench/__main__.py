@@ -13,7 +13,7 @@ from statistics import median
 import torch
 import transformers
 
-from blockrank_server.kernels.choose import choose_backend
+from blockrank_server.kernels.backend import choose_backend
 from gpu_bench import tables, workload
 from gpu_bench.clock import Clock
 from gpu_bench.engine_rows import EngineBench

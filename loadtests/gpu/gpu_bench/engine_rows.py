@@ -10,13 +10,13 @@ from typing import Any, get_args
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from blockrank_server.kernels.choose import Backend
-from blockrank_server.models.engine import Engine
-from blockrank_server.models.memory import MemoryNeed
-from blockrank_server.models.packing import pack
-from blockrank_server.models.quantization import quantize
-from blockrank_server.models.quantization_names import Quantization
-from blockrank_server.models.request import EncodedRequest
+from blockrank_server.kernels.backend import Backend
+from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.engine.memory import MemoryNeed
+from blockrank_server.models.engine.packing import pack
+from blockrank_server.models.engine.quantize import quantize
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.quantization.names import Quantization
 from gpu_bench.clock import percentiles
 from gpu_bench.work import Ceilings, network_flops
 from gpu_bench.workload import Model, request

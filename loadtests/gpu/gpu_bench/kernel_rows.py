@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from blockrank_server.kernels.choose import TORCH, Backend
-from blockrank_server.models.card import Card
-from blockrank_server.models.packing import pack
+from blockrank_server.kernels.backend import TORCH, Backend
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.packing import pack
 from gpu_bench import rivals
 from gpu_bench.clock import Clock
 from gpu_bench.work import Ceilings, attention_work, read_work

@@ -9,7 +9,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from blockrank_server.models.request import EncodedRequest
+from blockrank_server.models.prompt.request import EncodedRequest
 
 _PREFIX, _TAIL = -1, -2
 

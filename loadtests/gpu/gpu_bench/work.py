@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
-from blockrank_server.models.packing import PackedBatch
+from blockrank_server.models.engine.packing import PackedBatch
 from gpu_bench.workload import Heads
 
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
-from blockrank_server.models.card import BUILT_IN, Card, load_card
-from blockrank_server.models.network import Network
-from blockrank_server.models.request import EncodedRequest
+from blockrank_server.models.checkpoint.card import BUILT_IN, Card, load_card
+from blockrank_server.models.engine.network import Network
+from blockrank_server.models.prompt.request import EncodedRequest
 
 LENGTHS = (
     "a document is 15 tokens of frame and a content whose length is log-normal (median 75.4, "

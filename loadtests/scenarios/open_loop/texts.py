@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from blockrank_server.models.shortlists import read_shortlists
+from blockrank_server.models.data.shortlists import read_shortlists
 
 DATA = Path(__file__).parents[2] / "data"
 SAMPLE = "squad-sample"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from blockrank_server.models.request import EncodedRequest
-from blockrank_server.service import server
-from blockrank_server.service.app import create_app
-from blockrank_server.service.batch_metrics import Incident
-from blockrank_server.service.flight import Drop
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.service.api import server
+from blockrank_server.service.api.app import create_app
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.scheduler.metrics import Incident
+from blockrank_server.service.scheduler.running_batch import Drop
 from blockrank_server.service.settings import Settings
 
 FAKE = runpy.run_path(str(Path(__file__).parents[2] / "service" / "conftest.py"))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import promql_parser as promql
 from prometheus_client import CollectorRegistry
 
+from blockrank_server.service.dialects.shapes import SHAPES
 from blockrank_server.service.metrics import MODEL_LABELS, Metrics
-from blockrank_server.service.shapes import SHAPES
 
 TARGET = frozenset({"job", "instance"})  # what a scrape adds
 # label -> values it can have; None where that depends on what is served

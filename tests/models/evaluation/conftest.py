@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.evaluation.sets import EvaluationSet, Qrels
-from blockrank_server.models.shortlists import Shortlist
 
 MakeSet = Callable[[Mapping[str, str], Qrels], EvaluationSet]
 WriteSet = Callable[[Path, str, Mapping[str, Sequence[str]], str], Path]

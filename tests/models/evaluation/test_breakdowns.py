@@ -4,7 +4,7 @@ import pytest
 
 from blockrank_server.models.evaluation.breakdown import by_documents, by_position
 from blockrank_server.models.evaluation.calibration import calibration, calibration_error
-from blockrank_server.models.evaluation.order import order_effect
+from blockrank_server.models.evaluation.order_sensitivity import order_effect
 
 if TYPE_CHECKING:
     from tests.models.evaluation.conftest import MakeSet

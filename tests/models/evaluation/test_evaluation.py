@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blockrank_server.models.data.shortlists import Shortlist
+from blockrank_server.models.evaluation.attention_scorer import Progress, Scores
 from blockrank_server.models.evaluation.evaluation import Task, as_json, evaluate
 from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.measures import parse_measures
 from blockrank_server.models.evaluation.plots import plot
 from blockrank_server.models.evaluation.report import as_markdown
 from blockrank_server.models.evaluation.results import Judging, SetResult
-from blockrank_server.models.evaluation.runs import RunFolder
-from blockrank_server.models.evaluation.scoring import Progress, Scores
+from blockrank_server.models.evaluation.run_store import RunFolder
 from blockrank_server.models.evaluation.sets import EvaluationSet
-from blockrank_server.models.shortlists import Shortlist
 
 if TYPE_CHECKING:
     from tests.models.evaluation.conftest import MakeSet

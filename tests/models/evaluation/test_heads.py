@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from blockrank_server.models.card import Card
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.evaluation.errors import EvaluationError
 from blockrank_server.models.evaluation.head_choice import HeadChoice
 from blockrank_server.models.evaluation.head_masses import (

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.evaluation.errors import EvaluationError
 from blockrank_server.models.evaluation.sets import find_sets, read_set
-from blockrank_server.models.training.errors import DataError
 
 if TYPE_CHECKING:
     from tests.models.evaluation.conftest import MakeSet, WriteSet

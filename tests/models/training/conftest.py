@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from blockrank_server.models.data.rows import parse_row
 from blockrank_server.models.training.base_model import BaseModel
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.examples import Collator
-from blockrank_server.models.training.lists import parse_row
 from blockrank_server.models.training.run import train
 
 WORDS = """river bank money paris berlin music python garden engine doctor

@@ -13,7 +13,7 @@ from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 from blockrank_server.models.training.base_model import BaseModel
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.examples import Batch, Collator
-from blockrank_server.models.training.model import TrainableRanker
+from blockrank_server.models.training.trainable_ranker import TrainableRanker
 
 MakeConfig = Callable[..., TrainConfig]
 MakeBatch = Callable[..., tuple[BaseModel, Batch]]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from blockrank_server.models.training.config import Source
-from blockrank_server.models.training.errors import DataError
+from blockrank_server.models.data.errors import DataError
+from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.source import Source
+from blockrank_server.models.data.sources import find_files, read_lists
 from blockrank_server.models.training.group_lists import Grouping, write_groups
-from blockrank_server.models.training.lists import TrainingList
-from blockrank_server.models.training.sources import find_files, read_lists
-from blockrank_server.service.cli import main
+from blockrank_server.service.cli.main import main
 
 GROUPING = Grouping(
     lists_per_group=3,

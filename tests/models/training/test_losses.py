@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from blockrank_server.models.training.list_measures import ranking_measures
 from blockrank_server.models.training.losses import (
     contrastive_loss,
     distillation_loss,
     document_logits,
 )
-from blockrank_server.models.training.measures import ranking_measures
 
 SCORES = torch.tensor([0.5, 0.2, 0.3, 0.0])
 

@@ -29,7 +29,7 @@ def save_or_die(self, folder):
         os.kill(os.getpid(), signal.SIGKILL)
     save(self, folder)
 RankTrainer._save_optimizer_and_scheduler = save_or_die
-from blockrank_server.service.cli import main
+from blockrank_server.service.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from blockrank_server.models.data.rows import TrainingList
 from blockrank_server.models.training.config import Data
-from blockrank_server.models.training.lists import TrainingList
 from blockrank_server.models.training.sampling import ListOrder, choose_documents, held_out
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.errors import CardError, CheckpointError
 from blockrank_server.models.training.config import TrainConfig
-from blockrank_server.models.training.errors import ConfigError, DataError, TrainingError
+from blockrank_server.models.training.errors import ConfigError, TrainingError
 from blockrank_server.models.training.nan_report import NotFiniteError
 
 MakeConfig = Callable[..., TrainConfig]

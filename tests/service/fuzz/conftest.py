@@ -18,7 +18,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from starlette.types import Message, Scope
 
-from blockrank_server.service.app import create_app
+from blockrank_server.service.api.app import create_app
 from blockrank_server.service.errors import ErrorBody
 from blockrank_server.service.settings import Settings
 

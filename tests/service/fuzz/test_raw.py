@@ -9,8 +9,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockrank_server.service.routes import ROUTES
-from blockrank_server.service.shapes import SHAPES
+from blockrank_server.service.dialects.registry import ROUTES
+from blockrank_server.service.dialects.shapes import SHAPES
 
 if TYPE_CHECKING:
     from tests.service.fuzz.conftest import Fuzzed

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.errors import CheckpointError, DeviceMemoryError
-from blockrank_server.service.server import serve
+from blockrank_server.service.api.server import serve
 from blockrank_server.service.settings import Settings
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))

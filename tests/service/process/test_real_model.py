@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from blockrank_server.models.card import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 
 if TYPE_CHECKING:
     from tests.service.process.conftest import StartServer

@@ -1,0 +1,98 @@
+"""Which implementation a device gets: decided once, from the device alone, never by except."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
+
+import torch
+
+from blockrank_server.kernels import block_attention, span_lse
+from blockrank_server.kernels.launch_config import arch_of
+from blockrank_server.kernels.segments import Segment
+
+
+class TokenPlan(Protocol):
+    """What the attention plans of every backend offer.
+
+    Attributes:
+        num_tokens: T.
+    """
+
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One implementation of the two operations. Its plans are for its own operations only.
+
+    Attributes:
+        name: for logs and for /info.
+        plan_attention: (segments, num_tokens, device) -> plan.
+        block_attention: (q_THD, k_TKD, v_TKD, plan, scale) -> [T, H, D], as documented in
+            kernels/block_attention.py.
+        plan_reads: (reads, device) -> plan.
+        span_lse: (q_RHD, k_TKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
+            kernels/span_lse.py.
+    """
+
+    name: Literal["torch", "triton"]
+    plan_attention: Callable[[Sequence[Segment], int, torch.device], TokenPlan]
+    # Any: the plan's type is the backend's own affair.
+    block_attention: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, float], torch.Tensor]
+    plan_reads: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.ReadPlan]
+    span_lse: Callable[[torch.Tensor, torch.Tensor, Sequence[int], Any, float], list[torch.Tensor]]
+
+
+TORCH = Backend(
+    name="torch",
+    plan_attention=block_attention.AttentionPlan,
+    block_attention=block_attention.block_attention,
+    plan_reads=span_lse.LsePlan,
+    span_lse=span_lse.span_lse,
+)
+"""Runs on every device and is differentiable: the choice for training, on CUDA too."""
+
+
+def choose_backend(device: torch.device) -> Backend:
+    """Triton on CUDA, torch on the CPU.
+
+    Raises:
+        ValueError: another device, or a card older than the kernels support.
+        RuntimeError: a CUDA device, but triton is not installed.
+    """
+    if device.type == "cpu":
+        return TORCH
+    if device.type != "cuda":
+        raise ValueError(f"device must be cpu or cuda, got {device}")
+    if find_spec("triton") is None:
+        raise RuntimeError(
+            "a CUDA device needs the triton package, which is not installed: install torch's CUDA "
+            "build, which brings it, or run on the CPU"
+        )
+    backend = triton_backend()
+    arch_of(device)  # refuses an unsupported card now, not in the first request
+    return backend
+
+
+def triton_backend() -> Backend:
+    """The Triton kernels: forward only, on CUDA or in Triton's interpreter.
+
+    Raises:
+        ModuleNotFoundError: triton is not installed.
+    """
+    # Imported here: a machine without triton imports this module too.
+    from blockrank_server.kernels import (  # noqa: PLC0415
+        block_attention_tiles,
+        block_attention_triton,
+        span_lse_tiles,
+        span_lse_triton,
+    )
+
+    return Backend(
+        name="triton",
+        plan_attention=block_attention_tiles.TilePlan,
+        block_attention=block_attention_triton.block_attention,
+        plan_reads=span_lse_tiles.LseTilePlan,
+        span_lse=span_lse_triton.span_lse,
+    )

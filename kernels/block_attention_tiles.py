@@ -1,0 +1,192 @@
+"""The work of block attention, cut into tiles: the tables its Triton kernels read.
+
+A tile is up to block_m / group query tokens of one segment and the keys they see: ranges of keys
+visible to all of them, then keys own_start .. q_stop up to each query. Every KV head runs every
+tile. A segment with many keys and few queries, the tail over a long list, is cut along its keys
+too; such tiles leave partial results in slots, and one merge per query block joins them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blockrank_server.kernels.launch_config import AttentionTile
+from blockrank_server.kernels.segments import Segment, Span, check_segments
+from blockrank_server.kernels.upload import upload
+
+# Programs that keep the largest card of today busy: 132 multiprocessors, two programs each. A
+# constant, not the card's own count: a request's splits, hence its bits, are the same everywhere,
+# whatever shares its batch.
+_ENOUGH_PROGRAMS = 264
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionTables:
+    """What the kernels read, on the device; F = key ranges, W = tiles, X = merges."""
+
+    tiles_W8: torch.Tensor  # int32: q_start, q_stop, own_start, first range, last range, slot, 0, 0
+    merges_X4: torch.Tensor  # int32: q_start, q_stop, first slot, last slot
+    ranges_F2: torch.Tensor  # int32: key start, key stop
+    num_slots: int
+
+
+@dataclass(slots=True)
+class _Work:
+    """Strips: runs of query tokens whose tiles share one list of key ranges."""
+
+    block_q: int
+    strips: list[tuple[int, ...]] = field(default_factory=list)
+    ranges: list[Span] = field(default_factory=list)
+    merges: list[tuple[int, ...]] = field(default_factory=list)
+    num_slots: int = 0
+    stored: dict[tuple[Span, ...], tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, segment: Segment, own_start: int, keys: tuple[Span, ...]) -> None:
+        self._strip(segment, own_start, keys, slot=-1, slot_step=0)
+
+    def add_split(self, segment: Segment, pieces: Sequence[tuple[Span, ...]]) -> None:
+        """One strip a piece; the last one also takes the segment's own keys."""
+        first, num = self.num_slots, len(pieces)
+        for i, piece in enumerate(pieces):
+            # A start past every query: the piece has no keys of its own segment.
+            own_start, keys = segment.stop, piece
+            if i == num - 1:
+                own_start, keys = _take_neighbour(segment.start, piece)
+            self._strip(segment, own_start, keys, slot=first + i, slot_step=num)
+        for start in range(segment.start, segment.stop, self.block_q):
+            stop = min(start + self.block_q, segment.stop)
+            self.merges.append((start, stop, self.num_slots, self.num_slots + num))
+            self.num_slots += num
+
+    def _strip(
+        self, segment: Segment, own_start: int, keys: tuple[Span, ...], *, slot: int, slot_step: int
+    ) -> None:
+        if keys not in self.stored:
+            self.stored[keys] = len(self.ranges), len(self.ranges) + len(keys)
+            self.ranges.extend(keys)
+        first, last = self.stored[keys]
+        num_keys = sum(stop - start for start, stop in keys)
+        strip = segment.start, segment.stop, own_start, first, last, slot, slot_step, num_keys
+        self.strips.append(strip)
+
+
+class TilePlan:
+    """Segments prepared once for all layers of a forward pass; what the Triton kernel takes.
+
+    Args:
+        segments: cover 0 .. num_tokens exactly once.
+        num_tokens: T.
+        device: where the tables will live.
+
+    Raises:
+        ValueError: the segments do not cover the tokens.
+    """
+
+    def __init__(self, segments: Sequence[Segment], num_tokens: int, device: torch.device) -> None:
+        check_segments(segments, num_tokens)
+        self.num_tokens = num_tokens
+        self._segments = tuple(segments)
+        self._device = device
+        self._tables: dict[tuple[AttentionTile, int, int], AttentionTables] = {}
+
+    def tables(self, tile: AttentionTile, *, group: int, num_kv: int) -> AttentionTables:
+        """The tables for heads of one shape: built by the first layer, reused by the others.
+
+        Args:
+            tile: launch constants.
+            group: query heads per KV head.
+            num_kv: KV heads; the fewer there are, the more a segment is split.
+        """
+        key = tile, group, num_kv
+        if key not in self._tables:
+            work = _cut(self._segments, tile, group, num_kv)
+            self._tables[key] = _to_device(work, self._device)
+        return self._tables[key]
+
+
+def _cut(segments: Sequence[Segment], tile: AttentionTile, group: int, num_kv: int) -> _Work:
+    work = _Work(block_q=tile.block_m // group)
+    joined: dict[tuple[Span, ...], tuple[Span, ...]] = {}
+    for segment in segments:
+        if segment.num_tokens == 0:
+            continue
+        if segment.full not in joined:
+            joined[segment.full] = _joined(segment.full)
+        own_start, keys = _take_neighbour(segment.start, joined[segment.full])
+        programs = -(-segment.num_tokens // work.block_q) * num_kv
+        num_splits = min(-(-_ENOUGH_PROGRAMS // programs), segment.num_full // tile.split_keys)
+        if num_splits > 1:
+            work.add_split(segment, _pieces(joined[segment.full], num_splits, tile.block_n))
+        else:
+            work.add(segment, own_start, keys)
+    return work
+
+
+def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The spans that hold keys, neighbours merged, in the same order."""
+    joined: list[Span] = []
+    for start, stop in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], stop
+        elif start < stop:
+            joined.append((start, stop))
+    return tuple(joined)
+
+
+def _take_neighbour(start: int, keys: tuple[Span, ...]) -> tuple[int, tuple[Span, ...]]:
+    """Let a range that ends where the segment starts run on into it: one loop instead of two."""
+    if keys and keys[-1][1] == start:
+        return keys[-1][0], keys[:-1]
+    return start, keys
+
+
+def _pieces(keys: tuple[Span, ...], num: int, block_n: int) -> list[tuple[Span, ...]]:
+    """The keys in order, cut into at most num pieces of whole blocks."""
+    total = sum(stop - start for start, stop in keys)
+    size = -(-total // (num * block_n)) * block_n
+    pieces: list[list[Span]] = [[]]
+    room = size
+    for start, stop in keys:
+        done = start
+        while done < stop:
+            if room == 0:
+                pieces.append([])
+                room = size
+            taken = min(room, stop - done)
+            pieces[-1].append((done, done + taken))
+            done, room = done + taken, room - taken
+    return [tuple(piece) for piece in pieces]
+
+
+def _to_device(work: _Work, device: torch.device) -> AttentionTables:
+    tiles_W8 = _tiles(np.array(work.strips, np.int32).reshape(-1, 8), work.block_q)
+    parts = [
+        tiles_W8,
+        np.array(work.merges, np.int32).reshape(-1, 4),
+        np.array(work.ranges, np.int32).reshape(-1, 2),
+    ]
+    flat = upload(np.concatenate([part.ravel() for part in parts]), device)  # one copy
+    edges = [0, *accumulate(part.size for part in parts)]
+    tiles, merges, ranges = (
+        flat[edges[i] : edges[i + 1]].view(-1, part.shape[1]) for i, part in enumerate(parts)
+    )
+    return AttentionTables(tiles, merges, ranges, work.num_slots)
+
+
+def _tiles(strips_S8: NDArray[np.int32], block_q: int) -> NDArray[np.int32]:
+    """Cut strips along their queries; most keys first, so that no long tile starts last."""
+    counts_S = -(-(strips_S8[:, 1] - strips_S8[:, 0]) // block_q)
+    strips_W8 = strips_S8.repeat(counts_S, axis=0)
+    step_W = np.arange(len(strips_W8)) - (counts_S.cumsum() - counts_S).repeat(counts_S)
+    tiles_W8 = np.zeros_like(strips_W8)
+    tiles_W8[:, 0] = strips_W8[:, 0] + step_W * block_q
+    tiles_W8[:, 1] = np.minimum(tiles_W8[:, 0] + block_q, strips_W8[:, 1])
+    tiles_W8[:, 2:5] = strips_W8[:, 2:5]
+    tiles_W8[:, 5] = strips_W8[:, 5] + step_W * strips_W8[:, 6]
+    num_keys_W = strips_W8[:, 7] + np.maximum(tiles_W8[:, 1] - tiles_W8[:, 2], 0)
+    longest_first_W = np.argsort(-num_keys_W, kind="stable")
+    return tiles_W8[longest_first_W]

@@ -1,0 +1,221 @@
+"""A card: everything that differs between rerankers, as validated JSON beside the weights.
+
+The engine has no branch on a model's name. A new checkpoint of a supported family (Llama, Mistral,
+Qwen2, Qwen3) needs a card and nothing else. docs: models/README.md lists every field.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from blockrank_server.models.errors import CardError
+
+CARD_FILE = "rerank_card.json"
+BUILT_IN = Path(__file__).parents[1] / "cards"
+
+
+class Control(BaseModel, extra="forbid", frozen=True):
+    """One control token of the tokenizer. Only a card can place one, never a caller's text."""
+
+    control: str = Field(min_length=1, description="The token as the tokenizer spells it: <s>.")
+
+
+class Text(BaseModel, extra="forbid", frozen=True):
+    """Text, tokenised with control tokens off. {query}, {content} and {number} are filled in."""
+
+    text: str = Field(min_length=1, description="Literal text with placeholders.")
+
+
+Piece = Control | Text
+
+
+class Prompt(BaseModel, extra="forbid", frozen=True):
+    """How query and documents become one token sequence: prefix, documents in order, tail."""
+
+    tokenise: Literal["blocks", "whole"] = Field(
+        description="blocks: every piece of every block is tokenised alone. whole: pieces between "
+        "two control tokens are joined first, so a token may span a block's border."
+    )
+    prefix: tuple[Piece, ...] = Field(description="Before the documents. May hold {query}.")
+    document: tuple[Piece, ...] = Field(
+        min_length=1, description="Each document. Holds {content}; may hold {number}."
+    )
+    tail: tuple[Piece, ...] = Field(min_length=1, description="After the documents: {query}.")
+    content: str = Field(
+        default="{title} {text}", description="A document with a title; stripped afterwards."
+    )
+    content_without_title: str = Field(default="{text}", description="The same without a title.")
+    first_number: int = Field(default=0, ge=0, description="{number} of the first document.")
+    scored_tokens: Literal["block", "content"] = Field(
+        default="block",
+        description="Tokens whose attention counts for a document: its whole block, or those that "
+        "overlap its content and the space before it.",
+    )
+
+    def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
+        """Whether a part of the prompt holds the placeholder, given without braces."""
+        return _count(getattr(self, part), placeholder) > 0
+
+
+def _count(pieces: tuple[Piece, ...], placeholder: str) -> int:
+    return sum(p.text.count(f"{{{placeholder}}}") for p in pieces if isinstance(p, Text))
+
+
+class Positions(BaseModel, extra="forbid", frozen=True):
+    """Rotary positions. The prefix always has 0 .. P-1."""
+
+    documents: Literal["shared", "sequential"] = Field(
+        description="shared: every document starts at P. sequential: as in the packed prompt."
+    )
+    tail_offset: int | None = Field(
+        default=None, gt=0, description="Position of the tail's first token; null if sequential."
+    )
+
+
+class ReadPoint(BaseModel, extra="forbid", frozen=True):
+    """Heads of one layer whose attention is read."""
+
+    layer: int = Field(ge=0, description="0-based decoder layer.")
+    heads: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)] = Field(
+        description="0-based query heads, or all of them."
+    )
+
+
+class Signal(BaseModel, extra="forbid", frozen=True):
+    """The tokens of the tail whose attention is read."""
+
+    tokens: Literal["last", "query"] = Field(
+        description="last: the final tokens of the tail. query: those of its last {query}."
+    )
+    count: int | None = Field(default=None, gt=0, description="How many, with tokens = last.")
+
+
+class Limits(BaseModel, extra="forbid", frozen=True):
+    """What a request may hold. A request can lower the token limits, never raise them."""
+
+    max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
+    max_document_tokens: int = Field(gt=0, description="Tokens of one document with its frame.")
+    max_query_tokens: int = Field(gt=0, description="Tokens of the query alone.")
+
+
+class Weights(BaseModel, extra="forbid", frozen=True):
+    """Where the tensors are, when not in *.safetensors beside config.json."""
+
+    package: str = Field(description="Installed Python package that holds the file.")
+    file: str = Field(description="GGUF file inside the package.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of that file; checked.")
+    install: str = Field(description="Command to show when the package is missing.")
+
+
+class Card(BaseModel, extra="forbid", frozen=True):
+    """All that the engine must know about one reranker."""
+
+    card_version: Literal[1] = Field(description="Version of this format.")
+    name: str = Field(min_length=1, max_length=200, description="Name shown to clients.")
+    description: str = Field(default="", description="One sentence for people.")
+    source: str = Field(default="", description="Paper, repository, licence.")
+    weights: Weights | None = Field(default=None, description="null: safetensors in the folder.")
+    adapter: str | None = Field(
+        default=None, description="Folder of a PEFT LoRA adapter, relative to the card; merged."
+    )
+    mask: Literal["block", "causal"] = Field(
+        description="block: a document sees the prefix and itself, the tail sees everything."
+    )
+    prompt: Prompt = Field(description="Templates of prefix, document and tail.")
+    positions: Positions = Field(description="Rotary positions of documents and tail.")
+    read: tuple[ReadPoint, ...] = Field(min_length=1, description="Layers and heads to read.")
+    signal: Signal = Field(description="Query-side tokens to read.")
+    normalise_over: Literal["documents", "all"] = Field(
+        description="Softmax over the documents' scored tokens, or over everything the token sees."
+    )
+    reduce_tokens: Literal["mean", "geometric_mean"] = Field(
+        default="mean", description="How signal tokens are put together, before the heads."
+    )
+    reduce_heads: Literal["mean", "sum"] = Field(description="How heads are put together.")
+    limits: Limits = Field(description="Documents and tokens of one request.")
+    reusable_documents: bool = Field(
+        description="A document's keys and values depend on nothing but prefix and its own text."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for problem, wrong in self._contradictions().items():
+            if wrong:
+                raise ValueError(problem)
+        return self
+
+    def _contradictions(self) -> dict[str, bool]:
+        prompt, block = self.prompt, self.mask == "block"
+        layers = [point.layer for point in self.read]
+        shared = self.positions.documents == "shared"
+        return {
+            "prompt.document needs {content}": not prompt.uses("document", "content"),
+            "prompt.tail needs {query}": not prompt.uses("tail", "query"),
+            "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
+                prompt.tokenise == "whole"
+                and (len(prompt.document) != 1 or _count(prompt.document, "content") != 1)
+            ),
+            "mask block needs prompt.tokenise blocks": block and prompt.tokenise != "blocks",
+            "shared positions need mask block": shared and not block,
+            "positions.tail_offset goes with documents = shared, and only with it": shared
+            != (self.positions.tail_offset is not None),
+            "signal.count goes with tokens = last, and only with it": (self.signal.tokens == "last")
+            != (self.signal.count is not None),
+            "reduce_tokens geometric_mean needs normalise_over documents": (
+                self.reduce_tokens == "geometric_mean" and self.normalise_over != "documents"
+            ),
+            "read names a layer twice": len(set(layers)) != len(layers),
+            "read names a head twice": any(
+                point.heads != "all" and len(set(point.heads)) != len(point.heads)
+                for point in self.read
+            ),
+            "reusable_documents needs mask block, shared positions, no {query} in the prefix and "
+            "no {number} in documents": self.reusable_documents
+            and (not shared or prompt.uses("prefix", "query") or prompt.uses("document", "number")),
+        }
+
+    @property
+    def last_layer(self) -> int:
+        """0-based; nothing above it is loaded."""
+        return max(point.layer for point in self.read)
+
+    def num_read_heads(self, num_heads: int) -> int:
+        """(layer, head) pairs read from a network of num_heads query heads a layer."""
+        return sum(num_heads if p.heads == "all" else len(p.heads) for p in self.read)
+
+
+def load_card(path: Path) -> Card:
+    """Read and validate a card.
+
+    Raises:
+        CardError: naming the file and each field at fault.
+    """
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CardError(f"cannot read card {path}: {error.strerror}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()
+        )
+        raise CardError(f"card {path}: {faults}") from error
+
+
+def check_heads(card: Card, num_heads: int) -> None:
+    """Refuse a card that reads heads the network does not have.
+
+    Raises:
+        CardError: naming layer, head and their number.
+    """
+    for point in card.read:
+        if point.heads != "all" and (over := [h for h in point.heads if not 0 <= h < num_heads]):
+            raise CardError(
+                f"card {card.name}: read layer {point.layer} names head {over[0]}, "
+                f"the checkpoint has {num_heads}"
+            )
+
+
+def built_in_cards() -> dict[str, Path]:
+    """Names that can be opened without a card beside the weights, and where their cards are."""
+    return {path.stem.replace("--", "/"): path for path in sorted(BUILT_IN.glob("*.json"))}

@@ -1,0 +1,91 @@
+"""Files of a Hugging Face hub repository: those that scores need, all of one commit."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card, load_card
+from blockrank_server.models.checkpoint.weights import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    is_needed,
+    tensor_files,
+)
+from blockrank_server.models.errors import CheckpointError
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name has the form owner/repository."""
+    return _NAME.fullmatch(name) is not None
+
+
+class HubRepository:
+    """One commit of a repository, in the hub's own cache.
+
+    Args:
+        name: owner/repository.
+        revision: branch, tag or commit; None for the default branch.
+        offline: use what the cache holds and nothing else.
+        cache_dir: another place for the cache than the hub's default.
+
+    Raises:
+        CheckpointError: no such repository or revision, or it is out of reach.
+    """
+
+    def __init__(
+        self, name: str, revision: str | None, *, offline: bool, cache_dir: Path | None
+    ) -> None:
+        self._name, self._revision = name, revision
+        self._offline, self._cache_dir = offline, cache_dir
+        self.folder = self._fetch("config.json").parent
+        self.commit = self._revision = self.folder.name
+
+    def card(self) -> Card | None:
+        """The card beside the weights, if there is one."""
+        path = self._find(CARD_FILE)
+        return load_card(path) if path else None
+
+    def fetch_weights(self, last_layer: int) -> Path:
+        """Folder with the tokenizer and the safetensors shards of layers 0 .. last_layer."""
+        self._fetch("tokenizer.json")
+        if self._find(INDEX_FILE) is None:
+            self._fetch(SINGLE_FILE)
+            return self.folder
+        files = tensor_files(self.folder).items()
+        for file in sorted({file for name, file in files if is_needed(name, last_layer)}):
+            self._fetch(file)
+        return self.folder
+
+    def _find(self, file: str) -> Path | None:
+        try:
+            return self._download(file)
+        except EntryNotFoundError:
+            return None
+
+    def _fetch(self, file: str) -> Path:
+        try:
+            return self._download(file)
+        except EntryNotFoundError as error:
+            where = "cache, and offline is set" if self._offline else "repository or out of reach"
+            raise CheckpointError(f"{file} of {self._name} is not in the {where}") from error
+
+    def _download(self, file: str) -> Path:
+        try:
+            return Path(
+                hf_hub_download(
+                    self._name,
+                    file,
+                    revision=self._revision,
+                    local_files_only=self._offline,
+                    cache_dir=self._cache_dir,
+                )
+            )
+        except EntryNotFoundError:
+            raise
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+            raise CheckpointError(f"cannot fetch {file} of {self._name}: {reason}") from error

@@ -1,0 +1,35 @@
+"""config.json of a checkpoint, by transformers' own classes; never by code from the folder."""
+
+import json
+from pathlib import Path
+
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+from blockrank_server.models.errors import CheckpointError
+
+# Those of transformers whose layers the engine runs.
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The checkpoint's config.
+
+    Raises:
+        CheckpointError: missing, broken, or of an unsupported family.
+    """
+    path = folder / "config.json"
+    try:
+        fields = json.loads(path.read_bytes())
+        family = fields["model_type"]
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a model's config: {error!r}") from error
+    if family not in FAMILIES:
+        raise CheckpointError(
+            f"{path}: model_type {family!r} is not supported, only {', '.join(FAMILIES)}"
+        )
+    try:
+        return CONFIG_MAPPING[family].from_dict(fields)
+    except Exception as error:  # transformers validates with errors of several kinds
+        raise CheckpointError(f"{path} is not a valid {family} config: {error}") from error

@@ -1,0 +1,90 @@
+"""Collects the read points of one forward pass."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+from blockrank_server.kernels.backend import Backend
+from blockrank_server.kernels.span_lse import SpanRead
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.document_mass import (
+    document_mass,
+    mean_over_tokens,
+    reduce_heads,
+)
+
+
+class Reader:
+    """Reads document mass at the card's layers and heads while a batch passes through.
+
+    Args:
+        card: read points, normalisation, reduction.
+        reads: one a request.
+        num_documents: one a request.
+        num_heads: query heads of a layer.
+        num_kv_heads: key/value heads of a layer.
+        device: of the forward pass.
+        backend: that computes the log-sum-exp.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        reads: Sequence[SpanRead],
+        num_documents: Sequence[int],
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        device: torch.device,
+        backend: Backend,
+    ) -> None:
+        self._card = card
+        self._backend = backend
+        self._plan = backend.plan_reads(reads, device)
+        self._num_documents = num_documents
+        self._group_size = num_heads // num_kv_heads
+        self._all_heads = tuple(range(num_heads))
+        self._heads = {
+            point.layer: self._all_heads if point.heads == "all" else point.heads
+            for point in card.read
+        }
+        self._mass: list[list[torch.Tensor]] = [[] for _ in reads]
+
+    @property
+    def signal_R(self) -> torch.Tensor:
+        """[R] int64, the signal tokens of all requests on the packed axis."""
+        return self._plan.signal_R
+
+    def reads(self, layer: int) -> bool:
+        """Whether the card reads this layer."""
+        return layer in self._heads
+
+    def read(self, layer: int, q_RHD: torch.Tensor, k_TKD: torch.Tensor, scale: float) -> None:
+        """Take one layer's attention: [R, H, D] of the signal tokens' queries, [T, K, D] keys."""
+        heads = self._heads[layer]
+        kv_heads = [head // self._group_size for head in heads]
+        if heads != self._all_heads:
+            q_RHD = q_RHD.index_select(1, _on_device(heads, q_RHD.device))
+        lse = self._backend.span_lse(q_RHD, k_TKD, kv_heads, self._plan, scale)
+        if self._card.reduce_tokens == "geometric_mean":
+            lse = [mean_over_tokens(lse_HrN) for lse_HrN in lse]
+        for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
+            found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
+
+    def masses(self) -> list[list[torch.Tensor]]:
+        """For each request, [heads, signal tokens, N] mass of every read layer, lowest first.
+
+        With reduce_tokens = geometric_mean the signal tokens are one.
+        """
+        return self._mass
+
+    def scores(self) -> list[torch.Tensor]:
+        """[N] fp32 score of every document of every request, after the last read layer."""
+        return [reduce_heads(mass, self._card.reduce_heads) for mass in self._mass]
+
+
+@lru_cache(maxsize=256)  # an index given as a list is copied every time, and waits for the device
+def _on_device(heads: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # the next caller may be training
+        return torch.tensor(heads, device=device)

@@ -1,0 +1,170 @@
+"""One forward pass of a batch: encoded requests in, raw scores out. Owned by one thread."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blockrank_server.kernels.backend import Backend
+from blockrank_server.kernels.upload import upload
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.network import Network
+from blockrank_server.models.engine.packing import PackedBatch, pack
+from blockrank_server.models.engine.pending_scores import Flight, Pending
+from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
+from blockrank_server.models.prompt.request import EncodedRequest
+
+
+class Engine:
+    """Scores batches on one device.
+
+    Args:
+        network: with its weights on the device; in training perhaps a whole decoder, called alike.
+        card: of the same checkpoint.
+        device: of the network.
+        backend: computes attention and scores.
+    """
+
+    def __init__(
+        self, network: Network, card: Card, device: torch.device, backend: Backend
+    ) -> None:
+        self._network = network
+        self._card = card
+        self._device = device
+        self._backend = backend
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the whole checkpoint."""
+        return self._network.num_layers
+
+    @property
+    def max_score(self) -> float:
+        """The largest score a document can have."""
+        if self._card.reduce_heads == "mean":
+            return 1.0
+        return float(self._card.num_read_heads(self._network.config.num_attention_heads))
+
+    def score(self, requests: Sequence[EncodedRequest]) -> list[list[float]]:
+        """Raw score of every document of every request, in input order, by one forward pass.
+
+        Raises:
+            DeviceMemoryError: neither the batch nor its halves fit the device.
+        """
+        return self.start(requests).result()
+
+    def start(
+        self,
+        requests: Sequence[EncodedRequest],
+        between_steps: Callable[[], None] | None = None,
+    ) -> Pending:
+        """Pack a batch and launch its forward pass; the result is waited for elsewhere.
+
+        On CUDA this returns while the device works, so that the next batch can be packed and
+        started meanwhile; batches run in the order they are started. A batch that does not fit the
+        device's memory is split once, into halves.
+
+        Args:
+            requests: at least one.
+            between_steps: called on this thread after every layer is launched; may start others.
+
+        Raises:
+            DeviceLostError: the device failed, now or in a batch before.
+            DeviceMemoryError: neither the batch nor its halves fit the device.
+        """
+        if (flight := self._try_launch(requests, between_steps)) is not None:
+            return Pending([flight])
+        flights = []
+        for half in _halves(requests):
+            torch.cuda.empty_cache()  # the halves need blocks of other sizes
+            if (flight := self._try_launch(half, between_steps)) is None:
+                break
+            flights.append(flight)
+        else:
+            if flights:
+                return Pending(flights)
+        torch.cuda.empty_cache()
+        num_tokens = sum(request.num_tokens for request in requests)
+        raise DeviceMemoryError(
+            f"{len(requests)} requests with {num_tokens} tokens do not fit the memory of "
+            f"{self._device}"
+        )
+
+    def forward(
+        self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
+    ) -> Reader:
+        """What the read points saw of a batch. Differentiable outside inference mode."""
+        return self.run(batch, between_steps)[0]
+
+    def run(
+        self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
+    ) -> tuple[Reader, torch.Tensor | None]:
+        """forward, and what the network returns besides: of a whole decoder its last hidden
+        states, of one cut at the last read layer nothing.
+        """
+        config, backend = self._network.config, self._backend
+        reader = Reader(
+            self._card,
+            batch.reads,
+            batch.num_documents,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            device=self._device,
+            backend=backend,
+        )
+        plan = backend.plan_attention(batch.segments, batch.num_tokens, self._device)
+        token_ids, position_ids = upload(
+            np.stack([batch.token_ids, batch.position_ids]), self._device
+        )
+        hidden_TC = self._network(
+            token_ids,
+            position_ids,
+            lambda q_THD, k_TKD, v_TKD, scale: backend.block_attention(
+                q_THD, k_TKD, v_TKD, plan, scale
+            ),
+            reader,
+            between_steps,
+        )
+        return reader, hidden_TC
+
+    def head_masses(self, requests: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
+        """[H, N] of every request: mass of each head read, lowest layer first, mean over signal
+        tokens.
+        """
+        with torch.inference_mode(), self._on_device():
+            masses = self.forward(pack(requests, self._card)).masses()
+            rows = [torch.cat([mass_HrN.mean(1) for mass_HrN in layers]) for layers in masses]
+            return [row.float().cpu().numpy() for row in rows]
+
+    def _try_launch(
+        self, requests: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
+    ) -> Flight | None:
+        """None where the device's memory ran out.
+
+        The error is not passed on: its traceback holds the tensors that filled the memory.
+        """
+        try:
+            batch = pack(requests, self._card)
+            with torch.inference_mode(), self._on_device():
+                return Flight(self.forward(batch, between_steps).scores())
+        except torch.OutOfMemoryError:
+            return None
+        except torch.AcceleratorError as error:
+            raise DeviceLostError(f"{self._device} failed: {error}") from error
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        """Triton launches on the current device, wherever the tensors are."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
+
+def _halves(requests: Sequence[EncodedRequest]) -> list[Sequence[EncodedRequest]]:
+    """Two parts of about as many tokens, in order; none where there is one request."""
+    if len(requests) < 2:
+        return []
+    before = list(accumulate((request.num_tokens for request in requests), initial=0))
+    middle = min(range(1, len(requests)), key=lambda i: abs(2 * before[i] - before[-1]))
+    return [requests[:middle], requests[middle:]]

@@ -1,0 +1,175 @@
+"""How much device memory a checkpoint and a batch take, from the config alone.
+
+An estimate for CUDA, where a batch that does not fit fails; the CPU is not checked. Loadtests hold
+it against the measured peak on every run (loadtests/gpu), and a test against the CPU's allocator.
+
+Axes: C = hidden size, A = query heads x head_dim, B = key/value heads x head_dim, I = the MLP's.
+"""
+
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Self
+
+import torch
+from transformers import PretrainedConfig
+
+from blockrank_server.models.engine.quantize import scratch_bytes, weight_bytes
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.names import Quantization
+
+# What the allocator rounds up and cannot reuse, and partial results of split tails.
+_MARGIN = 1.1
+# cuBLAS workspaces and loaded kernels.
+_FIXED_BYTES = 256 * 2**20
+_FP32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes on the device.
+
+    Attributes:
+        weights: of the layers kept, as quantized.
+        per_token: activations of one token of a batch at the worst moment of a layer.
+        scratch: to make the largest quantized weight whole, once a batch.
+    """
+
+    weights: int
+    per_token: int
+    scratch: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        config: PretrainedConfig,
+        last_layer: int,
+        dtype: torch.dtype,
+        quantization: Quantization,
+    ) -> Self:
+        """Of a checkpoint cut at its last read layer.
+
+        Args:
+            config: of a supported family.
+            last_layer: 0-based.
+            dtype: of weights and activations.
+            quantization: of the linear layers below the last.
+        """
+        itemsize, sizes = dtype.itemsize, _linear_sizes(config)
+        in_layer = sum(weight_bytes(quantization, *size, itemsize) for size in sizes)
+        return cls(
+            weights=_num_others(config, last_layer) * itemsize + last_layer * in_layer,
+            per_token=_token_bytes(config, itemsize),
+            scratch=scratch_bytes(quantization, max(map(prod, sizes)), itemsize),
+        )
+
+    def batch(self, num_tokens: int) -> int:
+        """Bytes that one batch needs besides the weights."""
+        return _FIXED_BYTES + self.scratch + int(_MARGIN * self.per_token * num_tokens)
+
+    def max_tokens(self, free_bytes: int) -> int:
+        """The most tokens of a batch that fit; 0 or less where none does.
+
+        Args:
+            free_bytes: on the device before the weights are there.
+        """
+        return int((free_bytes - self.weights - self.batch(0)) / (_MARGIN * self.per_token))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What this process can still have on the device; None for the CPU, which is not checked."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def used_and_total_bytes(device: torch.device) -> tuple[int, int]:
+    """Of the device's memory, whoever uses it; on the CPU, of this process and of the machine."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free, total
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return resident * page, os.sysconf("SC_PHYS_PAGES") * page
+
+
+def check_memory(need: MemoryNeed, free: int | None, max_batch_tokens: int | None) -> int | None:
+    """The most tokens of one batch that fit the device, None where that is not known.
+
+    Args:
+        need: of the checkpoint.
+        free: bytes free before the weights are there, or None.
+        max_batch_tokens: tokens a batch is to hold; None asks for nothing but the weights.
+
+    Raises:
+        CheckpointError: weights and a batch of that size do not fit.
+    """
+    if free is None:
+        return None
+    fits = need.max_tokens(free)
+    if fits < 1:
+        raise CheckpointError(
+            f"the weights need {_gib(need.weights)} and {_gib(need.batch(0))} beside them, "
+            f"the device has {_gib(free)} free"
+        )
+    if max_batch_tokens is not None and max_batch_tokens > fits:
+        raise CheckpointError(
+            f"a batch of {max_batch_tokens} tokens needs {_gib(need.batch(max_batch_tokens))} "
+            f"beside {_gib(need.weights)} of weights, the device has {_gib(free)} free: "
+            f"{fits} tokens fit"
+        )
+    return fits
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB"
+
+
+def _widths(config: PretrainedConfig) -> tuple[int, int, int, int]:
+    """Hidden size, width of the queries, of the keys, head_dim."""
+    heads, hidden = config.num_attention_heads, config.hidden_size
+    head_dim = getattr(config, "head_dim", None) or hidden // heads
+    num_kv = getattr(config, "num_key_value_heads", None) or heads
+    return hidden, heads * head_dim, num_kv * head_dim, head_dim
+
+
+def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:
+    """Outputs and inputs of the linear layers of one whole layer."""
+    hidden, queries, keys, _ = _widths(config)
+    gated = config.intermediate_size
+    attention = [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries)]
+    return [*attention, (gated, hidden), (gated, hidden), (hidden, gated)]
+
+
+def _num_others(config: PretrainedConfig, last_layer: int) -> int:
+    """Weights that are not of a whole layer's linear layers: they are never quantized."""
+    hidden, queries, keys, head_dim = _widths(config)
+    # Qwen2's projections have biases always, Llama's where its config says so.
+    is_qwen2 = config.model_type == "qwen2"
+    has_bias = is_qwen2 or getattr(config, "attention_bias", False)
+    read = hidden + (queries + keys) * has_bias  # of every layer: its norm, and biases of q and k
+    if config.model_type == "qwen3":
+        read += 2 * head_dim
+    whole = read + keys * has_bias + hidden + (hidden if has_bias and not is_qwen2 else 0)
+    if getattr(config, "mlp_bias", False):
+        whole += 2 * config.intermediate_size + hidden
+    last = read + (queries + keys) * hidden
+    return int(config.vocab_size * hidden + last_layer * whole + last)
+
+
+def _token_bytes(config: PretrainedConfig, itemsize: int) -> int:
+    """The largest of a layer's moments, counted from transformers' own code."""
+    hidden, queries, keys, head_dim = _widths(config)
+    inputs = 2 * _FP32_BYTES + 2 * head_dim * itemsize  # token, position, cos and sin
+    # The layer's input, and the residual after attention; squares beside the input, in fp32.
+    norm = 2 * hidden * itemsize + 2 * hidden * _FP32_BYTES
+    # Input, normed input, q, k, v; of q the two products and what makes the second of them.
+    rotary = (2 * hidden + 4 * queries + 2 * keys) * itemsize
+    # Input, normed input, q, k, v, the heads' output and its projection.
+    attention = (3 * hidden + 2 * queries + 2 * keys) * itemsize
+    # Input, residual, normed residual; gate, up and their product, or that and the projection.
+    gated = config.intermediate_size
+    mlp = (3 * hidden + max(3 * gated, gated + hidden)) * itemsize
+    return int(inputs + max(norm, rotary, attention, mlp))

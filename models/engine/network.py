@@ -1,0 +1,214 @@
+"""The decoder: transformers' own modules, cut at the last read layer, with our attention inside.
+
+Of the last read layer only the input norm, q_proj and k_proj (and their norms) are kept, since a
+score needs nothing else of it. There is no cache object, no final norm, no LM head.
+
+Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads, D = head_dim.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AutoModel, PretrainedConfig
+from transformers.models.llama.modeling_llama import rotate_half
+
+from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.fp8 import Fp8Linear
+from blockrank_server.models.quantization.weight_only import WeightOnlyLinear
+
+# (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+# The name of our attention in transformers' attention interface.
+ATTENTION = "blockrank"
+# Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
+_MLP_SLICE = 2048
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    attention: Attention,
+    reader: Reader,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention interface: [1, H, T, D] in, [1, T, H, D] out."""
+    q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
+    layer = module.layer_idx
+    assert isinstance(layer, int)
+    if reader.reads(layer):
+        reader.read(layer, q_THD[reader.signal_R], k_TKD, scaling)
+    return attention(q_THD, k_TKD, v_TKD, scaling).unsqueeze(0), None
+
+
+AttentionInterface.register(ATTENTION, _attend)
+
+
+class Network(nn.Module):
+    """Layers 0 .. last_layer of a decoder, the last one reduced to its queries and keys.
+
+    Args:
+        config: of a supported family; the number of layers it names is that of the checkpoint.
+        last_layer: 0-based.
+
+    Raises:
+        CheckpointError: too few layers, or sliding-window attention.
+    """
+
+    def __init__(self, config: PretrainedConfig, last_layer: int) -> None:
+        super().__init__()
+        check_config(config, last_layer)
+        self.num_layers: int = config.num_hidden_layers
+        config.num_hidden_layers = last_layer + 1
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: last_layer + 1]
+        self.config = config
+        model = AutoModel.from_config(
+            config, attn_implementation=ATTENTION, trust_remote_code=False
+        )
+        self.embed_tokens = model.embed_tokens
+        self.layers = model.layers
+        self.rotary_emb = model.rotary_emb
+        last = self.layers[-1]
+        self._pause: Callable[[], None] = _no_pause
+        del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
+
+    def restore_rotary(self, device: torch.device) -> None:
+        """Compute the rotary frequencies, which no checkpoint holds, in fp32 on the device."""
+        self.rotary_emb = type(self.rotary_emb)(self.config).to(device)
+
+    def fuse_elementwise(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Let torch.compile fuse what stands between the matrix products: norms, the MLP's gate,
+        what quantized layers do before theirs.
+
+        Compiles in the first forward pass, once for every length. Scores change by rounding. Not
+        the default: loadtests/gpu measures whether it pays.
+
+        Args:
+            backend: of torch.compile.
+        """
+        for layer in self.layers[:-1]:
+            projections = [
+                m for m in layer.self_attn.children() if isinstance(m, Fp8Linear | WeightOnlyLinear)
+            ]
+            for part in (
+                layer.input_layernorm,
+                layer.post_attention_layernorm,
+                layer.mlp,
+                *projections,
+            ):
+                part.compile(dynamic=True, backend=backend)
+
+    def slice_mlps(self, num_tokens: int = _MLP_SLICE) -> None:
+        """Run the MLPs over so many tokens at a time, with a pause after each part.
+
+        For the CPU, where a layer of a long batch takes most of a second.
+        """
+        for layer in self.layers[:-1]:
+            layer.mlp.forward = partial(self._sliced, layer.mlp.forward, num_tokens)
+
+    def _sliced(
+        self, mlp: Callable[[torch.Tensor], torch.Tensor], num_tokens: int, hidden_1TC: torch.Tensor
+    ) -> torch.Tensor:
+        parts = []
+        for part in torch.split(hidden_1TC, num_tokens, dim=1):
+            parts.append(mlp(part))
+            self._pause()
+        return torch.cat(parts, dim=1)
+
+    def forward(
+        self,
+        token_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        attention: Attention,
+        reader: Reader,
+        between_steps: Callable[[], None] | None = None,
+    ) -> None:
+        """Run one packed batch.
+
+        Args:
+            token_ids_T: [T] int32 or int64.
+            position_ids_T: [T] rotary positions.
+            attention: of the whole layers.
+            reader: collects what the read points see.
+            between_steps: called a few times in every layer; may run other batches.
+        """
+        outer, self._pause = self._pause, between_steps or _no_pause
+        try:
+            self._forward(token_ids_T, position_ids_T, attention, reader)
+        finally:
+            self._pause = outer
+
+    def _forward(
+        self,
+        token_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        attention: Attention,
+        reader: Reader,
+    ) -> None:
+        def attention_and_pause(
+            q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, scale: float
+        ) -> torch.Tensor:
+            heads_THD = attention(q_THD, k_TKD, v_TKD, scale)
+            self._pause()
+            return heads_THD
+
+        hidden = self.embed_tokens(token_ids_T)[None]
+        cos, sin = self.rotary_emb(hidden, position_ids_T[None])
+        for layer in self.layers[:-1]:
+            hidden = layer(
+                hidden,
+                attention_mask=None,
+                position_embeddings=(cos, sin),
+                attention=attention_and_pause,
+                reader=reader,
+            )
+            self._pause()
+        self._read_last(hidden[0], cos[0], sin[0], reader)
+
+    def _read_last(
+        self, hidden_TC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, reader: Reader
+    ) -> None:
+        layer, signal_R = self.layers[-1], reader.signal_R
+        attention = layer.self_attn
+        normed = layer.input_layernorm(hidden_TC)
+        q_RHD = attention.q_proj(normed[signal_R]).unflatten(-1, (-1, attention.head_dim))
+        k_TKD = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, "q_norm"):
+            q_RHD, k_TKD = attention.q_norm(q_RHD), attention.k_norm(k_TKD)
+        q_RHD = _rotate(q_RHD, cos_TD[signal_R], sin_TD[signal_R])
+        reader.read(len(self.layers) - 1, q_RHD, _rotate(k_TKD, cos_TD, sin_TD), attention.scaling)
+
+
+def _no_pause() -> None:
+    """Of a batch between whose steps nothing else may run."""
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    half: torch.Tensor = rotate_half(x)
+    return x * cos[:, None] + half * sin[:, None]
+
+
+def check_config(config: PretrainedConfig, last_layer: int) -> None:
+    """Refuse a config that our attention cannot run.
+
+    Raises:
+        CheckpointError: too few layers, or sliding-window attention.
+    """
+    if last_layer >= config.num_hidden_layers:
+        raise CheckpointError(
+            f"the card reads layer {last_layer}, the checkpoint has {config.num_hidden_layers}"
+        )
+    windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if windowed:
+        raise CheckpointError(f"sliding_window {config.sliding_window} is not supported")

@@ -1,0 +1,76 @@
+"""Where and how a ranker runs: device, dtype, implementation, bits; decided once, when opened."""
+
+from typing import Literal, NamedTuple, Self, TypedDict
+
+import torch
+
+from blockrank_server.kernels.backend import Backend, choose_backend
+from blockrank_server.models.engine.quantize import check_quantization
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.names import Quantization
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class PlacementNames(TypedDict):
+    """A placement as text."""
+
+    device: str
+    dtype: str
+    attention: Literal["torch", "triton"]
+    quantization: Quantization
+
+
+class Placement(NamedTuple):
+    """A device, the dtype of weights and activations, the kernels, and the linear layers' bits."""
+
+    device: torch.device
+    dtype: torch.dtype
+    backend: Backend
+    quantization: Quantization
+
+    @classmethod
+    def choose(cls, device: str, dtype: str, quantization: str) -> Self:
+        """By name; auto takes CUDA where there is one, and bfloat16 there.
+
+        Raises:
+            CheckpointError: no such device, dtype or quantization here.
+        """
+        where = _device(device)
+        try:
+            backend = choose_backend(where)
+        except (ValueError, RuntimeError) as error:
+            raise CheckpointError(str(error)) from error
+        kind = _dtype(dtype, where)
+        return cls(where, kind, backend, check_quantization(quantization, where, kind))
+
+    def names(self) -> PlacementNames:
+        """For people and metrics."""
+        return {
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "attention": self.backend.name,
+            "quantization": self.quantization,
+        }
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CheckpointError(f"device {name!r} is not one torch knows") from error
+    if device.type not in ("cpu", "cuda"):
+        raise CheckpointError(f"device {name!r} is not supported, only cpu and cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CheckpointError(f"device {name!r}: {torch.cuda.device_count()} CUDA devices found")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in _DTYPES:
+        raise CheckpointError(f"dtype {name!r} is not one of auto, {', '.join(_DTYPES)}")
+    return _DTYPES[name]

@@ -1,0 +1,116 @@
+"""Linear layers in fewer bits: an option, never chosen by itself.
+
+The read layer's projections keep theirs: they are the score, and next to none of the work.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import cast, get_args
+
+import torch
+from torch import nn
+
+from blockrank_server.models.engine.network import Network
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.fp8 import Fp8Linear
+from blockrank_server.models.quantization.names import Quantization
+from blockrank_server.models.quantization.weight_only import GROUP_SIZE, Int4Linear, Int8Linear
+
+_FP8_CAPABILITY = (8, 9)
+_LAYERS: Mapping[Quantization, Callable[[nn.Linear], nn.Module]] = {
+    "fp8": Fp8Linear,
+    "int8": Int8Linear,
+    "int4": Int4Linear,
+}
+
+
+def check_quantization(how: str, device: torch.device, dtype: torch.dtype) -> Quantization:
+    """Refuse what this device cannot do, before weights are loaded.
+
+    Raises:
+        CheckpointError: saying what is needed.
+    """
+    if how not in get_args(Quantization):
+        raise CheckpointError(
+            f"quantization {how!r} is not one of {', '.join(get_args(Quantization))}"
+        )
+    if how == "fp8" and not (
+        dtype == torch.bfloat16
+        and device.type == "cuda"
+        and torch.cuda.get_device_capability(device) >= _FP8_CAPABILITY
+    ):
+        raise CheckpointError(
+            "quantization fp8 needs bfloat16 on a CUDA device of compute capability 8.9 or newer, "
+            f"got {str(dtype).removeprefix('torch.')} on {device}"
+        )
+    return cast(Quantization, how)
+
+
+def linear_names(network: Network, how: Quantization) -> list[str]:
+    """The linear layers to replace: all below the read layer, or none."""
+    if how == "none":
+        return []
+    read = f"layers.{len(network.layers) - 1}."
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(read)
+    ]
+
+
+def quantize_linear(network: Network, name: str, how: Quantization) -> None:
+    """Replace one linear layer, in place.
+
+    Args:
+        network: whose weight of that layer is on the device, with adapters merged.
+        name: of linear_names.
+        how: as check_quantization returned it, not none.
+
+    Raises:
+        CheckpointError: the weight has a size that cannot be quantized.
+    """
+    linear = network.get_submodule(name)
+    assert isinstance(linear, nn.Linear)
+    try:
+        network.set_submodule(name, _LAYERS[how](linear))
+    except ValueError as error:
+        raise CheckpointError(f"quantization {how}, {name}: {error}") from error
+
+
+def quantize(network: Network, how: Quantization) -> None:
+    """quantize_linear for every layer of linear_names."""
+    for name in linear_names(network, how):
+        quantize_linear(network, name, how)
+
+
+def weight_bytes(how: Quantization, num_outputs: int, num_inputs: int, itemsize: int) -> int:
+    """Of one linear layer's weight and its scales, kept on the device.
+
+    Args:
+        how: it is quantized.
+        num_outputs: of the layer.
+        num_inputs: of the layer.
+        itemsize: bytes of the dtype of weights and activations.
+    """
+    num_weights = num_outputs * num_inputs
+    match how:
+        case "none":
+            return num_weights * itemsize
+        case "fp8":
+            return num_weights + num_outputs * torch.float32.itemsize
+        case "int8":
+            return num_weights + num_outputs * itemsize
+        case "int4":
+            return num_weights // 2 + 2 * num_weights // GROUP_SIZE * itemsize
+
+
+def scratch_bytes(how: Quantization, num_weights: int, itemsize: int) -> int:
+    """What a linear layer takes on the device in a call, besides its activations: the whole weight,
+    and in 4 bits its steps, a byte each.
+    """
+    match how:
+        case "none" | "fp8":
+            return 0
+        case "int8":
+            return num_weights * itemsize
+        case "int4":
+            return num_weights * (itemsize + 1)

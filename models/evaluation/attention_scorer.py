@@ -1,0 +1,84 @@
+"""Scores of many lists through the ranker that serves, in batches that share documents."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.data.shortlists import Shortlist
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.ranker import Ranker
+
+_BYTES_PER_TOKEN = 4  # int32 token ids
+Scores = list[float] | None
+"""One a document in the list's order; None where the scorer gave no answer."""
+Progress = Callable[[int], None]
+"""Told how many lists have been done since."""
+
+
+class Scorer(Protocol):
+    """Whatever scores lists."""
+
+    def __call__(self, lists: Sequence[Shortlist], progress: Progress) -> list[Scores]:
+        """Scores of every list, in the lists' order."""
+
+
+class AttentionScorer:
+    """By attention reading.
+
+    Args:
+        ranker: that serves.
+        max_tokens: of a batch; a larger list goes alone.
+    """
+
+    def __init__(self, ranker: Ranker, max_tokens: int) -> None:
+        self._ranker = ranker
+        self._max_tokens = max_tokens
+
+    def __call__(self, lists: Sequence[Shortlist], progress: Progress) -> list[Scores]:
+        """Scores of every list, in the lists' order.
+
+        Raises:
+            InputError: a list is beyond the card's limits.
+        """
+        encoded = [self._ranker.encode(x.query, x.documents) for x in lists]
+        scores: dict[int, Scores] = {}
+        for batch in batches(encoded, self._max_tokens, self._ranker.card):
+            rows = self._ranker.score([encoded[i] for i in batch])
+            scores.update(zip(batch, rows, strict=True))
+            progress(len(batch))
+        return [scores[i] for i in range(len(lists))]
+
+
+def batches(encoded: Sequence[EncodedRequest], max_tokens: int, card: Card) -> Iterator[list[int]]:
+    """Indices of requests that go together: where documents are reusable, those that share some.
+
+    Each batch grows by the request that adds the fewest tokens of documents, up to max_tokens.
+    """
+    left = dict(enumerate(encoded))
+    blocks = {i: _blocks(i, request, card) for i, request in left.items()}
+    batch: list[int] = []
+    placed: set[bytes] = set()
+    size = 0
+    while left:
+        new = {i: sum(map(len, blocks[i] - placed)) // _BYTES_PER_TOKEN for i in left}
+        nearest = min(left, key=new.__getitem__) if card.reusable_documents else next(iter(left))
+        request = left[nearest]
+        added = new[nearest] + request.num_tokens - request.tail_start
+        if batch and size + added > max_tokens:
+            yield batch
+            batch, placed, size = [], set(), 0
+            continue
+        batch.append(nearest)
+        size += added
+        placed |= blocks[nearest]
+        del left[nearest]
+    if batch:
+        yield batch
+
+
+def _blocks(index: int, request: EncodedRequest, card: Card) -> set[bytes]:
+    """What is computed for this request before its tail, by what may be shared."""
+    ids = request.token_ids
+    if not card.reusable_documents:  # nothing: the index makes it unlike any other
+        return {ids[: request.tail_start].tobytes() + b"%d" % index}
+    return {ids[a:b].tobytes() for a, b in request.block_spans}

@@ -1,0 +1,43 @@
+"""What decides a ranker's scores, in a form that can be compared."""
+
+import hashlib
+from pathlib import Path
+
+from blockrank_server.models.checkpoint.checkpoint import Checkpoint
+from blockrank_server.models.engine.placement import Placement
+
+
+def identity(found: Checkpoint, placement: Placement) -> dict[str, str]:
+    """Card, weights and numbers.
+
+    Args:
+        found: the checkpoint.
+        placement: device and dtype.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    names = placement.names()
+    return {
+        "name": found.card.name,
+        "card": _digest(found.card.model_dump_json().encode()),
+        "weights": found.revision or _files(found.folder),
+        "adapter": _files(found.adapter) if found.adapter else "none",
+        "device": names["device"].partition(":")[0],
+        "dtype": names["dtype"],
+        "quantization": names["quantization"],
+    }
+
+
+def _files(folder: Path) -> str:
+    """Of a folder's weights, by content: a training run may write the same size again."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,125 @@
+"""The runs of one evaluation: made once, kept as TREC files, found again after a stop."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockrank_server.models.evaluation.attention_scorer import Progress, Scorer
+from blockrank_server.models.evaluation.errors import EvaluationError
+from blockrank_server.models.evaluation.sets import EvaluationSet
+from blockrank_server.models.evaluation.trec import Run, ranked, read_run, write_run
+
+_MADE_BY = "made_by.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to show the lists of a set.
+
+    Attributes:
+        num_documents: first documents of each list; None is all.
+        seed: of the shuffle; None is the order given.
+    """
+
+    num_documents: int | None
+    seed: int | None = None
+
+    def of(self, found: EvaluationSet) -> EvaluationSet:
+        """The set as shown."""
+        cut = found.cut(self.num_documents)
+        return cut if self.seed is None else cut.shuffled(self.seed)
+
+    def file_name(self, found: EvaluationSet) -> str:
+        """Of the run; says which lists it is of."""
+        count = "all" if self.num_documents is None else str(self.num_documents)
+        order = "" if self.seed is None else f".shuffled-{self.seed}"
+        return f"{found.name}.{count}{order}.run"
+
+
+class RunFolder:
+    """Run files of one ranker.
+
+    Args:
+        path: folder; made if it is not there.
+        made_by: what decides the scores.
+        scorer: makes the runs that are not there yet.
+
+    Raises:
+        EvaluationError: the folder holds runs of another ranker, or of other queries.
+    """
+
+    def __init__(self, path: Path, made_by: Mapping[str, object], scorer: Scorer) -> None:
+        self._path = path
+        self._scorer = scorer
+        self._tag = str(made_by["name"]).replace("\t", " ")
+        path.mkdir(parents=True, exist_ok=True)
+        file = path / _MADE_BY
+        if not file.exists():
+            file.write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if before != (now := json.loads(json.dumps(made_by))):
+            other = sorted(key for key in before.keys() | now if before.get(key) != now.get(key))
+            raise EvaluationError(
+                f"{path} holds runs made with another {', '.join(other)}: name another folder"
+            )
+
+    def has(self, found: EvaluationSet, variant: Variant) -> bool:
+        """Whether the run is there; a file is always whole."""
+        return (self._path / variant.file_name(found)).exists()
+
+    def runs(
+        self, found: EvaluationSet, variants: Sequence[Variant], progress: Progress
+    ) -> dict[Variant, Run]:
+        """The run of each variant; those not there yet are made together, to share documents."""
+        missing = [v for v in variants if not self.has(found, v)]
+        shown = [v.of(found).lists for v in missing]
+        scores = iter(self._scorer([x for lists in shown for x in lists], progress))
+        for variant, lists in zip(missing, shown, strict=True):
+            run: Run = {
+                x.query_id: [] if row is None else ranked(x.doc_ids, row)
+                for x, row in ((x, next(scores)) for x in lists)
+            }
+            write_run(self._path / variant.file_name(found), run, self._tag)
+        return {v: _read(self._path / v.file_name(found), v.of(found)) for v in variants}
+
+
+def external_run(path: Path, found: EvaluationSet, num_documents: int | None) -> Run:
+    """Another system's run of a set.
+
+    Args:
+        path: the file, or a folder that holds NAME.run.
+        found: the set as read.
+        num_documents: keep documents only that are among the first so many of the list; None keeps
+            all the run has.
+
+    Raises:
+        DataError: it cannot be read.
+        EvaluationError: it ranks no query of the set.
+    """
+    file = path / f"{found.name}.run" if path.is_dir() else path
+    run = read_run(file)
+    if not any(query_id in run for query_id in found.qrels):
+        raise EvaluationError(f"{file}: ranks no query of the set {found.name}")
+    if num_documents is None:
+        return run
+    shown = {x.query_id: set(x.doc_ids) for x in found.cut(num_documents).lists}
+    return {
+        q: [pair for pair in ranking if pair[0] in shown[q]]
+        for q, ranking in run.items()
+        if q in shown
+    }
+
+
+def _read(path: Path, found: EvaluationSet) -> Run:
+    """A run of this folder, which may be of no answer at all.
+
+    Raises:
+        EvaluationError: it is of other lists.
+    """
+    run = read_run(path) if path.stat().st_size else {}
+    lists = {x.query_id: set(x.doc_ids) for x in found.lists}
+    for query_id, ranking in run.items():
+        if {doc_id for doc_id, _ in ranking} != lists.get(query_id):
+            raise EvaluationError(f"{path} is of other lists than {found.name}: remove it")
+    return run

@@ -1,0 +1,96 @@
+"""Prompts whose blocks are tokenised alone: prefix, each document, tail."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockrank_server.models.checkpoint.card import Card, Control, Piece
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.prompt.template import fill, overlapping
+from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
+
+
+class BlockPrompt:
+    """Encodes prefix | documents | tail, every text piece of a block tokenised alone."""
+
+    def __init__(self, card: Card, tokenizer: TextTokenizer) -> None:
+        self._card = card
+        self._tokenizer = tokenizer
+
+    def encode(
+        self, query: str, contents: Sequence[str], max_document_tokens: int
+    ) -> tuple[EncodedRequest, list[int]]:
+        """The request, and the tokens of each document's block before it was cut."""
+        prefix, _ = self._block(self._card.prompt.prefix, query)
+        tail, query_span = self._block(self._card.prompt.tail, query)
+        whole = self._documents(contents, max_document_tokens)
+        documents = [ids[:max_document_tokens] for ids in whole]
+        lengths = np.array([len(ids) for ids in documents], np.int32)
+        stops = len(prefix) + lengths.cumsum(dtype=np.int32)
+        spans = np.stack([stops - lengths, stops], axis=1)
+        tail_start = int(stops[-1])
+        request = EncodedRequest(
+            token_ids=np.concatenate([prefix, *documents, tail]),
+            position_ids=self._positions(len(prefix), lengths, len(tail)),
+            num_prefix_tokens=len(prefix),
+            tail_start=tail_start,
+            block_spans=spans,
+            scored_spans=spans,
+            signal_span=self._signal(tail_start, len(tail), query_span),
+            truncated_documents=tuple(
+                i for i, ids in enumerate(whole) if len(ids) > max_document_tokens
+            ),
+        )
+        return request, [len(ids) for ids in whole]
+
+    def _block(self, pieces: Iterable[Piece], query: str) -> tuple[TokenIds, tuple[int, int]]:
+        """Ids of prefix or tail, and the tokens of the last {query} in it."""
+        ids: list[int] = []
+        query_span = (0, 0)
+        for piece in pieces:
+            if isinstance(piece, Control):
+                ids.append(self._tokenizer.control_id(piece.control))
+                continue
+            filled = fill(piece.text, {"query": query})
+            encoding = self._tokenizer.encode(filled.text)
+            for _, start, stop in filled.spans:
+                first, last = overlapping(encoding.offsets, start, stop)
+                query_span = (len(ids) + first, len(ids) + last)
+            ids.extend(encoding.ids)
+        return np.array(ids, np.int32), query_span
+
+    def _documents(self, contents: Sequence[str], max_tokens: int) -> list[TokenIds]:
+        heads = [self._tokenizer.head(content, max_tokens) for content in contents]
+        first = self._card.prompt.first_number
+        columns: list[list[TokenIds]] = []
+        for piece in self._card.prompt.document:
+            if isinstance(piece, Control):
+                control = np.array([self._tokenizer.control_id(piece.control)], np.int32)
+                columns.append([control] * len(heads))
+                continue
+            texts = [
+                fill(piece.text, {"content": head, "number": str(first + i)}).text
+                for i, head in enumerate(heads)
+            ]
+            columns.append(self._tokenizer.encode_many(texts))
+        if len(columns) == 1:
+            return columns[0]
+        return [np.concatenate(row) for row in zip(*columns, strict=True)]
+
+    def _positions(
+        self, num_prefix: int, lengths: NDArray[np.int32], num_tail: int
+    ) -> NDArray[np.int32]:
+        positions = self._card.positions
+        if positions.tail_offset is None:
+            return np.arange(num_prefix + int(lengths.sum()) + num_tail, dtype=np.int32)
+        documents = [np.arange(num_prefix, num_prefix + n, dtype=np.int32) for n in lengths]
+        tail = np.arange(positions.tail_offset, positions.tail_offset + num_tail, dtype=np.int32)
+        return np.concatenate([np.arange(num_prefix, dtype=np.int32), *documents, tail])
+
+    def _signal(
+        self, tail_start: int, num_tail: int, query_span: tuple[int, int]
+    ) -> tuple[int, int]:
+        if (count := self._card.signal.count) is not None:
+            return tail_start + num_tail - count, tail_start + num_tail
+        return tail_start + query_span[0], tail_start + query_span[1]

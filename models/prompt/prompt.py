@@ -1,0 +1,160 @@
+"""A request's text as token ids, by the card's templates.
+
+Cutting is decided here, before any queue: documents are cut on the right to the card's limit, a
+query over its limit is cut only if the caller allows it, and prefix and tail never are.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tokenizers import Encoding
+
+from blockrank_server.models.checkpoint.card import Card, Control, Piece, Text
+from blockrank_server.models.errors import (
+    CardError,
+    EmptyInputError,
+    InputError,
+    InputTooLongError,
+)
+from blockrank_server.models.prompt.per_block import BlockPrompt
+from blockrank_server.models.prompt.request import (
+    Document,
+    EncodedRequest,
+    check_query,
+    titles_and_texts,
+)
+from blockrank_server.models.prompt.tokenizer import TextTokenizer
+from blockrank_server.models.prompt.whole_text import WholePrompt
+
+
+class Prompt:
+    """Encodes requests for one card. Thread-safe.
+
+    Args:
+        card: templates, limits, positions.
+        tokenizer: of the same checkpoint.
+        max_positions: rotary positions the checkpoint was made for.
+
+    Attributes:
+        card: as given.
+        max_positions: as given.
+
+    Raises:
+        CheckpointError: the card names a control token the tokenizer lacks.
+        CardError: the card's limits and tail_offset do not fit each other or max_positions.
+    """
+
+    def __init__(self, card: Card, tokenizer: TextTokenizer, max_positions: int) -> None:
+        for piece in _pieces(card):
+            if isinstance(piece, Control):
+                tokenizer.control_id(piece.control)
+        self.card = card
+        self._tokenizer = tokenizer
+        kind = BlockPrompt if card.prompt.tokenise == "blocks" else WholePrompt
+        self._prompt = kind(card, tokenizer)
+        self.max_positions = max_positions
+        self._check_limits()
+
+    def encode(
+        self,
+        query: str,
+        documents: Sequence[Document],
+        *,
+        max_document_tokens: int | None = None,
+        max_query_tokens: int | None = None,
+        truncate: bool = True,
+    ) -> EncodedRequest:
+        """Token ids, positions and spans of one request.
+
+        Args:
+            query: not empty.
+            documents: 1 to the card's max_documents; strings or {title, text}.
+            max_document_tokens: lowers the card's limit for this request.
+            max_query_tokens: lowers the card's limit for this request.
+            truncate: cut what is too long; otherwise it is an error.
+
+        Raises:
+            InputError: and its kinds; the field, the limit and the value are named.
+        """
+        limits = self.card.limits
+        max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
+        max_document = _lowered(
+            limits.max_document_tokens, max_document_tokens, "max_document_tokens"
+        )
+        check_query(query)
+        pairs = titles_and_texts(documents, max_documents=limits.max_documents)
+        kept, num_query_tokens = self._tokenizer.cut(query, max_query)
+        if num_query_tokens == 0:
+            raise EmptyInputError(
+                "query has no token: the checkpoint's vocabulary holds none of its characters",
+                field="query",
+            )
+        if num_query_tokens > max_query and not truncate:
+            raise _too_long("query", max_query, num_query_tokens)
+        encoded, num_tokens = self._prompt.encode(
+            kept, [self._content(*pair) for pair in pairs], max_document
+        )
+        if encoded.truncated_documents and not truncate:
+            first = encoded.truncated_documents[0]
+            raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
+        if (end := int(encoded.position_ids.max()) + 1) > self.max_positions:
+            raise InputTooLongError(
+                f"documents and query need {end} positions, the limit is {self.max_positions}",
+                field="documents",
+                limit=self.max_positions,
+                value=end,
+            )
+        return replace(encoded, query_truncated=num_query_tokens > max_query)
+
+    def tokenize(self, text: str) -> Encoding:
+        """Ids and character offsets of text alone, as it would stand in a document."""
+        return self._tokenizer.encode(text)
+
+    def _check_limits(self) -> None:
+        """Room for the longest query and document, wherever the card says both start."""
+        offset = self.card.positions.tail_offset
+        if offset is None:
+            return
+        limits = self.card.limits
+        frame, _ = self._prompt.encode("", [""], limits.max_document_tokens)
+        times = sum(p.text.count("{query}") for p in self.card.prompt.prefix if isinstance(p, Text))
+        before = frame.num_prefix_tokens + times * limits.max_query_tokens
+        if before + limits.max_document_tokens > offset:
+            raise CardError(
+                f"card {self.card.name}: positions.tail_offset is {offset}, prefix and longest "
+                f"document need {before + limits.max_document_tokens}"
+            )
+        end = int(frame.position_ids[-1]) + 1 + limits.max_query_tokens
+        if end > self.max_positions:
+            raise CardError(
+                f"card {self.card.name}: the longest tail ends at position {end}, "
+                f"the checkpoint has {self.max_positions}"
+            )
+
+    def _content(self, title: str, text: str) -> str:
+        prompt = self.card.prompt
+        template = prompt.content if title else prompt.content_without_title
+        values = {"title": title, "text": text}
+        return re.sub(r"\{(title|text)\}", lambda m: values[m[1]], template).strip()
+
+
+def _pieces(card: Card) -> list[Piece]:
+    return [*card.prompt.prefix, *card.prompt.document, *card.prompt.tail]
+
+
+def _lowered(limit: int, asked: int | None, field: str) -> int:
+    if asked is None:
+        return limit
+    if asked < 1:
+        raise InputError(f"{field} is {asked}, at least 1 is needed", field=field, value=asked)
+    return min(limit, asked)
+
+
+def _too_long(field: str, limit: int, value: int) -> InputTooLongError:
+    return InputTooLongError(
+        f"{field} has at least {value} tokens, the limit is {limit} and truncation is off",
+        field=field,
+        limit=limit,
+        value=value,
+    )

@@ -1,0 +1,108 @@
+"""What a caller gives and what the engine takes: documents as text, requests as token ids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
+from blockrank_server.models.prompt.tokenizer import TokenIds
+
+Document = str | Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedRequest:
+    """One request on its own token axis: prefix | document 0 | document 1 | ... | tail.
+
+    Attributes:
+        token_ids: [T] int32.
+        position_ids: [T] int32 rotary positions.
+        num_prefix_tokens: tokens before the first document's block.
+        tail_start: index of the tail's first token.
+        block_spans: [N, 2] int32, where each document's block starts and stops.
+        scored_spans: [N, 2] int32, the tokens of each document that are scored; inside its block.
+        signal_span: first signal token and the one after the last.
+        truncated_documents: input indices of the documents that were cut.
+        query_truncated: whether the query was cut.
+    """
+
+    token_ids: TokenIds
+    position_ids: NDArray[np.int32]
+    num_prefix_tokens: int
+    tail_start: int
+    block_spans: NDArray[np.int32]
+    scored_spans: NDArray[np.int32]
+    signal_span: tuple[int, int]
+    truncated_documents: tuple[int, ...] = ()
+    query_truncated: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole prompt."""
+        return len(self.token_ids)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of the shortlist."""
+        return len(self.scored_spans)
+
+
+def check_query(query: str) -> None:
+    """Refuse a query that is not text.
+
+    Raises:
+        EmptyInputError: nothing but white space.
+        InputError: not a string, or not Unicode text.
+    """
+    _check_text(query, "query")
+    if not query.strip():
+        raise EmptyInputError("query is empty", field="query")
+
+
+def titles_and_texts(documents: Sequence[Document], *, max_documents: int) -> list[tuple[str, str]]:
+    """(title, text) of each document; the title is empty where none was given.
+
+    Raises:
+        EmptyInputError: no documents.
+        InputTooLongError: more than max_documents.
+        InputError: a document is neither a string nor {title, text} of strings.
+    """
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
+        raise InputError("documents is not a list", field="documents")
+    if not documents:
+        raise EmptyInputError("documents is empty", field="documents")
+    if len(documents) > max_documents:
+        raise InputTooLongError(
+            f"documents holds {len(documents)} documents, the limit is {max_documents}",
+            field="documents",
+            limit=max_documents,
+            value=len(documents),
+        )
+    return [_title_and_text(d, f"documents[{i}]") for i, d in enumerate(documents)]
+
+
+def _title_and_text(document: Document, field: str) -> tuple[str, str]:
+    if isinstance(document, str):
+        _check_text(document, field)
+        return "", document
+    if not isinstance(document, Mapping) or "text" not in document:
+        raise InputError(f"{field} is neither a string nor has a text", field=field)
+    if unknown := set(document) - {"title", "text", "doc_id"}:
+        raise InputError(f"{field} has {len(unknown)} fields besides title and text", field=field)
+    title, text = document.get("title") or "", document["text"]
+    _check_text(title, f"{field}.title")
+    _check_text(text, f"{field}.text")
+    return title, text
+
+
+def _check_text(value: object, field: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{field} is {type(value).__name__}, not a string", field=field)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{field} holds a lone surrogate, not Unicode text", field=field
+        ) from error

@@ -1,0 +1,94 @@
+"""Prompts tokenised as one string, as a causal reranker saw them: a token may span two blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from blockrank_server.models.checkpoint.card import Card, Control, Piece
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.prompt.template import fill, overlapping
+from blockrank_server.models.prompt.tokenizer import TextTokenizer
+
+Span = tuple[int, int]
+
+
+@dataclass
+class _Prompt:
+    """Ids so far, the open run of text, and the character spans waiting for its tokens."""
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    waiting: list[tuple[str, int, int]] = field(default_factory=list)
+    spans: dict[str, list[Span]] = field(default_factory=dict)
+
+
+class WholePrompt:
+    """Encodes prefix, documents and tail as one text, cut only at control tokens."""
+
+    def __init__(self, card: Card, tokenizer: TextTokenizer) -> None:
+        self._card = card
+        self._tokenizer = tokenizer
+
+    def encode(
+        self, query: str, contents: Sequence[str], max_document_tokens: int
+    ) -> tuple[EncodedRequest, list[int]]:
+        """The request, and the tokens each document's content had (see TextTokenizer.cut)."""
+        template = self._card.prompt
+        cut = [self._tokenizer.cut(content, max_document_tokens) for content in contents]
+        state = _Prompt()
+        self._add(state, template.prefix, {"query": query}, "prefix")
+        for i, (content, _) in enumerate(cut):
+            values = {"content": content, "number": str(template.first_number + i)}
+            self._add(state, template.document, values, "block")
+        self._add(state, template.tail, {"query": query}, "tail")
+        self._close(state)
+        num_tokens = [count for _, count in cut]
+        truncated = tuple(i for i, n in enumerate(num_tokens) if n > max_document_tokens)
+        return self._request(state, truncated), num_tokens
+
+    def _add(
+        self, state: _Prompt, pieces: Sequence[Piece], values: dict[str, str], part: str
+    ) -> None:
+        for piece in pieces:
+            if isinstance(piece, Control):
+                self._close(state)
+                state.ids.append(self._tokenizer.control_id(piece.control))
+                continue
+            filled, start = fill(piece.text, values), len(state.text)
+            for name, a, b in filled.spans:
+                # The space before a content belongs to its first token.
+                first = len(filled.text[:a].rstrip(" ")) if name == "content" else a
+                state.waiting.append((f"{part}.{name}", start + first, start + b))
+            state.waiting.append((part, start, start + len(filled.text)))
+            state.text += filled.text
+
+    def _close(self, state: _Prompt) -> None:
+        """Tokenise the open text and turn the waiting character spans into token spans."""
+        encoding = self._tokenizer.encode(state.text)
+        offsets, done = encoding.offsets, len(state.ids)
+        starts = np.array([a for a, _ in offsets])
+        stops = np.array([b for _, b in offsets])
+        for name, a, b in state.waiting:
+            # Offsets ascend, so the tokens around a span are found without walking the prompt.
+            low = max(0, int(np.searchsorted(stops, a, "right")) - 1)
+            high = int(np.searchsorted(starts, b, "left")) + 1
+            first, last = overlapping(offsets[low:high], a, b)
+            state.spans.setdefault(name, []).append((done + low + first, done + low + last))
+        state.ids.extend(encoding.ids)
+        state.text, state.waiting = "", []
+
+    def _request(self, state: _Prompt, truncated: tuple[int, ...]) -> EncodedRequest:
+        name = "block" if self._card.prompt.scored_tokens == "block" else "block.content"
+        blocks = np.array(state.spans["block"], np.int32).reshape(-1, 2)
+        size, count = len(state.ids), self._card.signal.count
+        return EncodedRequest(
+            token_ids=np.array(state.ids, np.int32),
+            position_ids=np.arange(size, dtype=np.int32),
+            num_prefix_tokens=int(blocks[0, 0]),
+            tail_start=int(blocks[-1, 1]),
+            block_spans=blocks,
+            scored_spans=np.array(state.spans[name], np.int32).reshape(-1, 2),
+            signal_span=state.spans["tail.query"][-1] if count is None else (size - count, size),
+            truncated_documents=truncated,
+        )

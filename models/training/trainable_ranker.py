@@ -1,0 +1,149 @@
+"""The module that is trained: the engine that serves, with a loss on top of its scores."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypedDict, cast
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from blockrank_server.kernels.backend import TORCH
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.engine.network import Network
+from blockrank_server.models.engine.whole_decoder import WholeDecoder
+from blockrank_server.models.training.config import Loss
+from blockrank_server.models.training.examples import Batch, Example
+from blockrank_server.models.training.losses import (
+    answer_loss,
+    contrastive_loss,
+    distillation_loss,
+    document_logits,
+)
+
+
+class BatchLoss(TypedDict):
+    """What the model returns of a batch; a plain dict, as accelerate wants it.
+
+    Attributes:
+        loss: [] weighted sum, mean over lists.
+        parts: each loss alone, detached, mean over lists.
+        scores: of each list, detached.
+    """
+
+    loss: torch.Tensor
+    parts: dict[str, torch.Tensor]
+    scores: list[torch.Tensor]
+
+
+class TrainableRanker(nn.Module):
+    """Scores a batch by the serving engine and puts the loss on it.
+
+    The Triton kernels have no backward pass, so the torch path runs on every device.
+
+    Args:
+        network: cut at the last read layer, or the whole decoder where loss.lm is not 0.
+        card: of the checkpoint.
+        device: of the network.
+        loss: weights and temperatures.
+    """
+
+    def __init__(
+        self, network: Network | WholeDecoder, card: Card, device: torch.device, loss: Loss
+    ) -> None:
+        super().__init__()
+        self.network = network
+        # A whole decoder is called as the cut network is.
+        self._engine = Engine(cast(Network, network), card, device, BACKEND)
+        self._device = device
+        self._loss = loss
+
+    def forward(self, batch: Batch) -> BatchLoss:
+        """Loss and scores of a batch."""
+        reader, hidden_TC = self._engine.run(batch.packed)
+        scores = reader.scores()
+        parts: dict[str, list[torch.Tensor]] = {}
+        for scores_N, example in zip(scores, batch.examples, strict=True):
+            for name, value in self._document_losses(scores_N, example).items():
+                parts.setdefault(name, []).append(value)
+        if self._loss.lm:
+            assert hidden_TC is not None
+            parts["lm"] = self._answer_losses(hidden_TC, batch)
+        means = {name: torch.stack(values).mean() for name, values in parts.items()}
+        total = torch.stack([getattr(self._loss, name) * x for name, x in means.items()]).sum()
+        detached = {name: value.detach() for name, value in means.items()}
+        return {"loss": total, "parts": detached, "scores": [x.detach() for x in scores]}
+
+    def checkpoint_activations(self) -> None:
+        """Keep only each layer's input for the backward pass, and compute the layer again there."""
+        layers: Any = self.network.layers
+        for layer in layers:
+            layer.gradient_checkpointing = True
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+
+    def _document_losses(self, scores_N: torch.Tensor, example: Example) -> dict[str, torch.Tensor]:
+        loss = self._loss
+        logits_N = document_logits(scores_N, loss.temperature, loss.logits)
+        found = {}
+        if loss.contrastive:
+            positive_N = torch.tensor(example.positive, device=self._device)
+            found["contrastive"] = contrastive_loss(logits_N, positive_N)
+        if loss.distillation:
+            teacher_N = torch.tensor(example.teacher, dtype=logits_N.dtype, device=self._device)
+            found["distillation"] = distillation_loss(logits_N, teacher_N, loss.teacher_temperature)
+        return found
+
+    def _answer_losses(self, hidden_TC: torch.Tensor, batch: Batch) -> list[torch.Tensor]:
+        assert isinstance(self.network, WholeDecoder)
+        ends = _tail_ends(batch)
+        sizes = [example.num_answer_tokens for example in batch.examples]
+        # The token at i is predicted at i - 1.
+        rows = [i - 1 for end, n in zip(ends, sizes, strict=True) for i in range(end - n, end)]
+        logits_AV = self.network.next_token_logits(hidden_TC[torch.tensor(rows)])
+        answers = [
+            torch.tensor(example.request.token_ids[-n:], dtype=torch.long, device=self._device)
+            for example, n in zip(batch.examples, sizes, strict=True)
+        ]
+        return [
+            answer_loss(logits, answer)
+            for logits, answer in zip(torch.split(logits_AV, sizes), answers, strict=True)
+        ]
+
+
+def _tail_ends(batch: Batch) -> Sequence[int]:
+    """Where each list's tail ends on the packed axis."""
+    return [
+        read.signal[1] + example.request.num_tokens - example.request.signal_span[1]
+        for read, example in zip(batch.packed.reads, batch.examples, strict=True)
+    ]
+
+
+def _attention(
+    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, plan: Any, scale: float
+) -> torch.Tensor:
+    """In one dtype: under autocast the rotary tables keep fp32 where the weights do, values do not.
+
+    At least fp32 on the CPU, where bf16 attention's backward pass takes twice as long (LOG.md).
+    """
+    dtype = v_TKD.dtype
+    if v_TKD.device.type == "cpu":
+        dtype = torch.promote_types(dtype, torch.float32)
+    with torch.autocast(v_TKD.device.type, enabled=False):
+        out_THD = TORCH.block_attention(
+            q_THD.to(dtype), k_TKD.to(dtype), v_TKD.to(dtype), plan, scale
+        )
+    return out_THD.to(v_TKD.dtype)
+
+
+def _span_lse(
+    q_RHD: torch.Tensor, k_TKD: torch.Tensor, kv_head_H: Sequence[int], plan: Any, scale: float
+) -> list[torch.Tensor]:
+    """In fp32 as served: autocast would round the logits to bf16."""
+    with torch.autocast(k_TKD.device.type, enabled=False):
+        return TORCH.span_lse(q_RHD, k_TKD, kv_head_H, plan, scale)
+
+
+BACKEND = replace(TORCH, block_attention=_attention, span_lse=_span_lse)
+"""The torch path, fit for autocast."""

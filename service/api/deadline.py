@@ -1,0 +1,100 @@
+"""An answer before the request's deadline, and only while its client waits."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from blockrank_server.service.api.request_body import read_body
+from blockrank_server.service.errors import DeadlineError, InvalidFieldError
+from blockrank_server.service.metrics import CLIENT_GONE
+from blockrank_server.service.settings import Settings
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+Answer = Callable[[Request, bytes], Coroutine[Any, Any, Response]]
+T = TypeVar("T")
+
+# To cancel work that takes less is not worth a task beside each request.
+_WATCH_AFTER_S = 0.01
+
+
+async def respond(request: Request, answer: Answer) -> Response:
+    """The answer to a body, before its deadline and while its client waits.
+
+    Args:
+        request: not read yet.
+        answer: given the request and its body.
+
+    Raises:
+        ServiceError: of any kind.
+    """
+    settings: Settings = request.app.state.settings
+    timeout_ms = _timeout_ms(request, settings.request_timeout_ms)
+    request.state.record.deadline_s = time.monotonic() + timeout_ms / 1000
+    # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
+    # because a client that still sends sees a broken connection instead of the error.
+    refusal = request.app.state.host.refusal()
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            raw = await read_body(request, settings.max_body_bytes)
+            if refusal is not None:
+                raise refusal
+            return await _unless_gone(request, answer(request, raw))
+    except TimeoutError:
+        raise DeadlineError(f"No answer within {timeout_ms} ms") from None
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_GONE)
+
+
+def _timeout_ms(request: Request, limit: int) -> int:
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return limit
+    if not (given.isascii() and given.isdigit() and len(given) < 18 and int(given) > 0):
+        raise InvalidFieldError(
+            f"{TIMEOUT_HEADER} is not a whole number above 0", field=TIMEOUT_HEADER
+        )
+    return min(limit, int(given))
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work, which is cancelled when the client goes first.
+
+    Raises:
+        ClientDisconnect: the client has gone.
+    """
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    gone: asyncio.Task[None] | None = None
+    is_over = False
+
+    def stop(_: asyncio.Task[None]) -> None:
+        if not is_over:
+            waiting.cancel()
+
+    def watch() -> None:
+        nonlocal gone
+        gone = asyncio.create_task(_disconnect(request))
+        gone.add_done_callback(stop)
+
+    timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, watch)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone is None or not gone.done():
+            raise  # it was somebody else: the deadline, or the server's end
+        waiting.uncancel()
+        raise ClientDisconnect from None
+    finally:
+        is_over = True
+        timer.cancel()
+        if gone is not None:
+            gone.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,225 @@
+"""The documentation of the API. Made from shapes, routes and errors, so it cannot drift."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from pydantic import TypeAdapter
+
+from blockrank_server.service.api.response_headers import DESCRIPTIONS
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.registry import ROUTES, Route
+from blockrank_server.service.dialects.request import Ranked, RerankResult
+from blockrank_server.service.dialects.shapes import SHAPES
+from blockrank_server.service.dialects.tokenize import (
+    TeiToken,
+    TeiTokenize,
+    VllmTokenize,
+    VllmTokens,
+)
+from blockrank_server.service.errors import ErrorBody, ServiceError, all_errors
+
+TAGS = [
+    {"name": "rerank", "description": "One path for every client: the body tells its shape."},
+    {"name": "one shape", "description": "A path for each shape, whatever the body looks like."},
+    {"name": "aliases", "description": "Paths that clients of other servers build."},
+    {"name": "tokens", "description": "How long a text is to the model."},
+    {"name": "operations", "description": "Health, what is served, metrics."},
+]
+_HEADERS = {
+    name: {"description": text, "schema": {"type": "string"}} for name, text in DESCRIPTIONS.items()
+}
+_RETRIED = (429, 503)  # answered with Retry-After
+_TEI_TOKENS = list[list[TeiToken]]
+_INTRODUCTION = """\
+A request brings a query and a shortlist of documents; the answer ranks them. Speak the dialect your
+client already speaks: scores and order are the same in all of them.
+
+Scores are shares of the model's attention, in [0, 1]: compare them inside one answer only. Unknown
+fields and any model name are accepted. What is cut or ignored is told in the header
+`X-Rerank-Warning` and, in shape a, in `meta.warnings`.
+
+    curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
+
+A deadline can be given in `X-Request-Timeout-Ms`. Every answer carries `X-Request-ID`; a ranking
+carries `X-Model`, `X-Model-Revision`, `X-Score-Type` and its times in `Server-Timing`.
+"""
+_SHAPES = """
+## Shapes
+
+On `/rerank` a body is of the first shape below whose mark it bears. Where that is not the one you
+need, use the shape's own path.
+"""
+_ERRORS = """
+## Errors
+
+All have one flat form, in which each client finds its own field; see the examples of any path.
+"""
+
+
+def overview() -> str:
+    """Markdown on top of the page: every shape, every error."""
+    own = {route.shapes[0]: route.path for route in ROUTES if len(route.shapes) == 1}
+    shapes = [f"| {s.name} | {s.peers} | {s.mark} | `{own[s]}` |" for s in SHAPES]
+    errors = [
+        f"| {kind.status} | {kind.error_type} | {_reason(kind)} |"
+        for kind in sorted(all_errors(), key=lambda kind: kind.status)
+    ]
+    shape_table = ["| shape | of | told by | path of its own |", "|---|---|---|---|", *shapes]
+    error_table = ["| status | error_type | when |", "|---|---|---|", *errors]
+    return "\n".join([_INTRODUCTION, _SHAPES, *shape_table, _ERRORS, *error_table])
+
+
+def rerank_operation(route: Route, path: str) -> dict[str, Any]:
+    """Keyword arguments of add_api_route for one path of a route."""
+    is_shared, is_alias = len(route.shapes) > 1, path != route.path
+    if is_alias:
+        about = f"Same as `{route.path}`."
+    elif is_shared:
+        about = "The keys of the body choose the shape of the answer; see the table on top."
+    else:
+        about = route.shapes[0].__doc__ or ""
+    shapes = (route.shapes[-1], *route.shapes[:-1])  # that of all other bodies is shown first
+    names = [shape.name for shape in shapes]
+    answer = _content([shape.answer for shape in shapes], [f"{n}-answer" for n in names])
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)", path)
+    ]
+    return {
+        "summary": _summary(route, path),
+        "description": about,
+        "tags": ["aliases" if is_alias else "rerank" if is_shared else "one shape"],
+        "responses": {
+            200: {"description": "The ranking.", "content": answer, "headers": _HEADERS},
+            **_error_responses(),
+        },
+        "openapi_extra": _body(shapes, [f"{n}-body" for n in names])
+        | ({"parameters": parameters} if parameters else {}),
+    }
+
+
+def tokenize_operation() -> dict[str, Any]:
+    """Keyword arguments of add_api_route for POST /tokenize."""
+    return {
+        "summary": "Tokens of a text, in TEI's form (inputs) or vLLM's (prompt)",
+        "description": TeiTokenize.__doc__,
+        "tags": ["tokens"],
+        "responses": {
+            200: {"description": "The tokens.", "content": _content([_TEI_TOKENS, VllmTokens])},
+            **_error_responses(),
+        },
+        "openapi_extra": _body([TeiTokenize, VllmTokenize], ["tei-tokenize", "vllm-tokenize"]),
+    }
+
+
+def _error_responses() -> dict[int | str, dict[str, Any]]:
+    """What any POST can be answered instead, by status."""
+    kinds: dict[int, list[type[ServiceError]]] = {}
+    for kind in all_errors():
+        kinds.setdefault(kind.status, []).append(kind)
+    return {
+        status: {
+            "description": " ".join(map(_reason, kinds[status])),
+            "content": _content([ErrorBody], [kind.__name__ for kind in kinds[status]]),
+            "headers": _headers_of(kinds[status][0]),
+        }
+        for status in sorted(kinds)
+    }
+
+
+def add_components(app: FastAPI) -> None:
+    """Let the app's document hold the schemas and examples its operations refer to."""
+    make: Callable[[], dict[str, Any]] = app.openapi
+
+    def with_components() -> dict[str, Any]:
+        document = make()
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(_schemas()[1])
+        # Here, because FastAPI drops every null of an example that stands in an operation.
+        components["examples"] = _examples()
+        return document
+
+    app.openapi = with_components  # type: ignore[method-assign]
+
+
+@cache
+def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """A schema for each shape, answer and the error; and the named ones they refer to."""
+    kinds = [*SHAPES, *(shape.answer for shape in SHAPES), ErrorBody]
+    kinds += [TeiTokenize, _TEI_TOKENS, VllmTokenize, VllmTokens]
+    found, rest = TypeAdapter.json_schemas(
+        [(kind, "validation", TypeAdapter(kind)) for kind in kinds],
+        ref_template="#/components/schemas/{model}",
+    )
+    named: dict[str, Any] = rest["$defs"]
+    for shape in SHAPES:
+        # Those of the shape itself first, those that every shape has after them.
+        properties = named[shape.__name__]["properties"]
+        in_order = sorted(properties, key=lambda name: name in Shape.model_fields)
+        named[shape.__name__]["properties"] = {name: properties[name] for name in in_order}
+    return {kind: schema for (kind, _), schema in found.items()}, named
+
+
+@cache
+def _examples() -> dict[str, Any]:
+    """A body for each shape and the answer to it."""
+    found: dict[str, Any] = {}
+    for shape in SHAPES:
+        wire = shape.read(shape.example)
+        request = wire.request()
+        ranking = (Ranked(1, "0.81723415"), Ranked(0, "0.18276585"))[: request.top_n]
+        result = RerankResult(request, "0d1f4b6e", ranking, "default", num_tokens=42)
+        answer = orjson.loads(orjson.dumps(wire.render(result)))
+        found[f"{shape.name}-body"] = {"summary": shape.peers, "value": shape.example}
+        found[f"{shape.name}-answer"] = {"summary": shape.peers, "value": answer}
+    found["tei-tokenize"] = {"value": {"inputs": [QUERY, DOCUMENTS[0]]}}
+    found["vllm-tokenize"] = {"value": {"prompt": QUERY}}
+    for kind in all_errors():
+        found[kind.__name__] = {"summary": _reason(kind), "value": _example(kind).body("0d1f4b6e")}
+    return found
+
+
+def _example(kind: type[ServiceError]) -> ServiceError:
+    """An error whose text is what its class says of itself."""
+    error = kind.__new__(kind)  # some fix their own text, or need what only a running server has
+    ServiceError.__init__(
+        error, _reason(kind), retry_after_s=1 if kind.status in _RETRIED else None
+    )
+    return error
+
+
+def _headers_of(kind: type[ServiceError]) -> dict[str, Any]:
+    """Those of an error, with an example of each."""
+    return {
+        name: {"description": f"Such as {value}.", "schema": {"type": "string"}}
+        for name, value in _example(kind).headers().items()
+    }
+
+
+def _summary(route: Route, path: str) -> str:
+    if path != route.path:
+        return f"As {route.path}"
+    if len(route.shapes) > 1:
+        return "Rank documents"
+    return f"As {route.shapes[0].peers.split(',')[0]}: shape {route.shapes[0].name}"
+
+
+def _reason(kind: type[ServiceError]) -> str:
+    return (kind.__doc__ or "").split("\n")[0]
+
+
+def _body(kinds: Sequence[Any], examples: Sequence[str]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": _content(kinds, examples)}}
+
+
+def _content(kinds: Sequence[Any], examples: Sequence[str] = ()) -> dict[str, Any]:
+    """JSON of one of these types, with these of the document's examples."""
+    found = [_schemas()[0][kind] for kind in kinds]
+    # Not oneOf: an answer without documents is one of Cohere's and one of Infinity's.
+    schema = {"anyOf": found} if len(found) > 1 else found[0]
+    shown = {name: {"$ref": f"#/components/examples/{name}"} for name in examples}
+    return {"application/json": {"schema": schema} | ({"examples": shown} if shown else {})}

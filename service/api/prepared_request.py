@@ -1,0 +1,141 @@
+"""From a request body to token ids, and from scores to a result. Runs on a tokenising thread."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from blockrank_server.models.errors import EmptyInputError, InputError
+from blockrank_server.models.prompt.request import EncodedRequest, check_query
+from blockrank_server.service.dialects.base import Shape
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult, is_blank, rank
+from blockrank_server.service.errors import (
+    EmptyFieldError,
+    InvalidFieldError,
+    ServiceError,
+    UnknownModelError,
+)
+
+if TYPE_CHECKING:
+    from blockrank_server.models.ranker import Ranker
+
+_MAX_LISTED = 20  # documents in a warning
+_FIELD = re.compile(r"(\w+)(?:\[(\d+)\])?(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortlist:
+    """A request ready to be scored.
+
+    Attributes:
+        shape: the body it came in.
+        request: what the caller asked for.
+        spelling: from the Python API's field names to the caller's.
+        kept: indices of the documents the model sees; blank ones are not among them.
+        encoded: token ids of the documents kept; None if there are none.
+    """
+
+    shape: Shape
+    request: RerankRequest
+    spelling: Mapping[str, str]
+    kept: tuple[int, ...]
+    encoded: EncodedRequest | None
+
+    def result(self, scores: Sequence[float], ranker: "Ranker", *, request_id: str) -> RerankResult:
+        """The ranking of all documents.
+
+        Args:
+            scores: raw scores of the documents kept.
+            ranker: that gave them.
+            request_id: of the HTTP request.
+        """
+        request, encoded = self.request, self.encoded
+        all_scores = [0.0] * len(request.documents)
+        for index, score in zip(self.kept, scores, strict=True):
+            all_scores[index] = score
+        max_score = None if request.raw_scores else ranker.max_score
+        return RerankResult(
+            request=request,
+            request_id=request_id,
+            ranking=tuple(rank(all_scores, max_score=max_score, top_n=request.top_n)),
+            model=ranker.card.name,
+            num_tokens=encoded.num_tokens if encoded else 0,
+            warnings=(*request.warnings, *self._cuts()),
+        )
+
+    def _cuts(self) -> list[str]:
+        """Sentences on what was cut."""
+        encoded = self.encoded
+        if encoded is None:
+            return []
+        found = [f"{self.spelling['query']} was truncated"] if encoded.query_truncated else []
+        if cut := [self.kept[i] for i in encoded.truncated_documents]:
+            listed = ", ".join(map(str, cut[:_MAX_LISTED]))
+            listed += ", ..." if len(cut) > _MAX_LISTED else ""
+            total = len(self.request.documents)
+            found.append(f"{len(cut)} of {total} {self.spelling['documents']} truncated: {listed}")
+        return found
+
+
+def make_shortlist(
+    shape: type[Shape], body: Mapping[str, Any], ranker: "Ranker", *, strict_model: bool = False
+) -> Shortlist:
+    """Parse and tokenise a body.
+
+    Raises:
+        ServiceError: of the 4xx kind, in the words of the body's shape.
+    """
+    spelling = shape.spelling(body)
+    _check_length(body.get(spelling["documents"]), spelling, ranker.card.limits.max_documents)
+    wire = shape.read(body)
+    kept: tuple[int, ...] = ()
+    try:
+        request = wire.request()
+        if strict_model and request.model not in (None, ranker.card.name):
+            raise UnknownModelError(
+                f"model is not {ranker.card.name}, the one served", field="model"
+            )
+        kept = tuple(i for i, document in enumerate(request.documents) if not is_blank(document))
+        check_query(request.query)
+        encoded = _encode(request, kept, ranker) if kept else None
+    except InputError as error:
+        raise in_callers_words(error, spelling, kept) from error
+    return Shortlist(wire, request, spelling, kept, encoded)
+
+
+def in_callers_words(
+    error: InputError, spelling: Mapping[str, str], kept: Sequence[int]
+) -> ServiceError:
+    """An error of the model layer with its field as the caller spells and counts it."""
+    match = _FIELD.fullmatch(error.field)
+    assert match is not None  # it matches every string that begins with a letter
+    name, index, rest = match.groups()
+    field = spelling.get(name, name)
+    field += f"[{kept[int(index)]}]{rest}" if index else rest
+    message = str(error).replace(error.field, field)
+    return (EmptyFieldError if isinstance(error, EmptyInputError) else InvalidFieldError)(
+        message, field=field
+    )
+
+
+def _encode(request: RerankRequest, kept: Sequence[int], ranker: "Ranker") -> EncodedRequest:
+    return ranker.encode(
+        request.query,
+        [request.documents[i] for i in kept],
+        max_document_tokens=request.max_document_tokens,
+        max_query_tokens=request.max_query_tokens,
+        truncate=request.truncate,
+    )
+
+
+def _check_length(listed: object, spelling: Mapping[str, str], limit: int) -> None:
+    """Before anything is done for each document."""
+    field = spelling["documents"]
+    if not isinstance(listed, list):
+        return
+    if not listed:
+        raise EmptyFieldError(f"{field} is empty", field=field)
+    if len(listed) > limit:
+        raise InvalidFieldError(
+            f"{field}: batch size {len(listed)} > maximum allowed batch size {limit}", field=field
+        )

@@ -1,0 +1,122 @@
+"""The process: the app under uvicorn, signals, exit codes."""
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+from prometheus_client import disable_created_metrics
+
+from blockrank_server.models.engine.host_memory import keep_freed_memory
+from blockrank_server.service.api.app import create_app
+from blockrank_server.service.api.connection import connection_with
+from blockrank_server.service.cli.options import USAGE
+from blockrank_server.service.middleware.api_keys import ApiKeysError
+from blockrank_server.service.middleware.logs import configure_logs
+from blockrank_server.service.open_ranker import OpenRanker, open_ranker
+from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.settings import Settings
+
+# The model's thread asks for the interpreter before every operation. By default it waits up to 5 ms
+# for a thread that parses a request: 6 % of the goodput under overload (loadtests/results/LOG.md).
+_SWITCH_S = 0.0002
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which drains on a signal and stops if the model cannot be loaded."""
+
+    def __init__(self, config: uvicorn.Config, host: ModelHost) -> None:
+        super().__init__(config)
+        self._host = host
+        self._has_frozen = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Refuse new requests from this moment on; uvicorn then waits for the others."""
+        self._host.drain()
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop; uvicorn asks every 0.1 s."""
+        if self._host.has_loaded and not self._has_frozen:
+            # The libraries' and the model's objects live as long as the process. Each time the
+            # garbage collector visits them all, every request waits for 0.25 s.
+            gc.freeze()
+            self._has_frozen = True
+        return await super().on_tick(counter) or self._host.load_error is not None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which at the end raises the signal again: we exit with 0 instead."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in _SIGNALS}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+
+def prepare_process(settings: Settings) -> None:
+    """Set what is one for a whole process that serves: metrics, logs, memory, threads.
+
+    Args:
+        settings: of the server.
+    """
+    # They double the series with the birth of every other.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    configure_logs(settings.log_level)
+    keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
+    """Run the server until a signal.
+
+    Returns:
+        Exit code: 0 after a signal; 1 if the model could not be loaded, the port not be bound, or
+        an accepted request not be answered in time; 2 if the API keys cannot be used.
+    """
+    prepare_process(settings)
+    try:
+        app = create_app(settings, open_ranker)
+    except ApiKeysError as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
+        return USAGE
+    host: ModelHost = app.state.host
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        http=connection_with(settings.connection_timeout_s),
+        ws="none",  # a library that happens to be installed must not open another protocol
+        timeout_graceful_shutdown=settings.drain_timeout_s,
+    )
+    try:
+        Server(config, host).run()
+    except SystemExit:  # uvicorn has logged the reason, on standard output
+        return _leave(host, 1, f"cannot listen on {settings.host}:{settings.port}")
+    if (error := host.load_error) is not None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return _leave(host, 1, f"cannot load model {settings.model}: {reason}")
+    if host.has_loaded and not host.is_ended:
+        return _leave(host, 1, "requests were not answered within drain_timeout_s")
+    return _leave(host, 0)
+
+
+def _leave(host: ModelHost, code: int, message: str | None = None) -> int:
+    """Say why, and end the process here if the model's thread loads or hangs."""
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr)
+    if not host.is_ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A thread inside torch aborts the process when the interpreter is torn down under it.
+        os._exit(code)
+    return code

@@ -1,0 +1,128 @@
+"""A wire shape: what a request body of it looks like, and how it is answered."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from blockrank_server.models.prompt.request import Document
+from blockrank_server.service.dialects.fields import Count, Flag, Side, TopN, Truncate, WireBody
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+from blockrank_server.service.errors import InferenceError, ServiceError
+
+# Of the examples in the documentation.
+QUERY = "capital of France"
+DOCUMENTS = ("Berlin is the capital of Germany.", "Paris is the capital of France.")
+
+_LOWERS = "Lowers the server's limit."
+_SYNONYM = "Synonym of truncate."
+_ONLY_RIGHT = "left is ignored with a warning: only the end is ever cut."
+_NO_PLACE = "Ignored with a warning: no model served so far has a place for it in its prompt."
+
+
+class Shape(WireBody):
+    """One request body. These fields mean the same in every shape.
+
+    Attributes:
+        name: label of the metrics.
+        peers: whose shape it is.
+        mark: what tells its bodies from others, for the documentation.
+        query_fields: how the query may be spelled; the first one is used in errors.
+        documents_fields: how the list of documents may be spelled; likewise.
+        is_complete: whether an answer must hold every document, so that top_n has no meaning.
+        inference_failed: what this shape's clients expect when the model fails.
+        answer: type of what render returns, for the documentation.
+        example: a body, for the documentation.
+    """
+
+    name: ClassVar[str]
+    peers: ClassVar[str]
+    mark: ClassVar[str]
+    query_fields: ClassVar[tuple[str, ...]] = ("query",)
+    documents_fields: ClassVar[tuple[str, ...]] = ("documents",)
+    is_complete: ClassVar[bool] = False
+    inference_failed: ClassVar[type[ServiceError]] = InferenceError
+    answer: ClassVar[Any]
+    example: ClassVar[dict[str, Any]]
+
+    model: str | None = Field(None, description="Any name, unless the server is strict.")
+    top_n: TopN | None = Field(None, description="Results to return; 0 or null for all.")
+    top_k: TopN | None = Field(None, description="Synonym of top_n.")
+    truncate: Truncate = "END"
+    truncation: Truncate = Field("END", description=_SYNONYM)
+    truncation_direction: Side | None = Field(None, description=_ONLY_RIGHT)
+    truncation_side: Side | None = Field(None, description=_ONLY_RIGHT)
+    max_tokens_per_doc: Count | None = Field(None, description=_LOWERS)
+    max_tokens_per_query: Count | None = Field(None, description=_LOWERS)
+    truncate_prompt_tokens: int | None = Field(
+        None, ge=-1, description="A cap per document; the query is never cut by it. -1 is no cap."
+    )
+    raw_scores: Flag = Field(False, description="The model's own scores, not in [0, 1].")
+    use_activation: bool | None = Field(None, description="false is raw_scores = true.")
+    instruction: str | None = Field(None, description=_NO_PLACE)
+    instruct: str | None = Field(None, description=_NO_PLACE)
+
+    @classmethod
+    def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """Whether a body is of this shape, judged by its keys; not of a shape without a mark."""
+        return False
+
+    @classmethod
+    def spelling(cls, body: Mapping[str, Any]) -> dict[str, str]:
+        """From the Python API's field names to those of this body."""
+        return {
+            "query": next(filter(body.__contains__, cls.query_fields), cls.query_fields[0]),
+            "documents": next(
+                filter(body.__contains__, cls.documents_fields), cls.documents_fields[0]
+            ),
+            "max_document_tokens": "max_tokens_per_doc",
+            "max_query_tokens": "max_tokens_per_query",
+        }
+
+    @abstractmethod
+    def request(self) -> RerankRequest:
+        """What is asked for.
+
+        Raises:
+            InvalidFieldError, InputError: a field cannot be used.
+        """
+
+    @abstractmethod
+    def render(self, result: RerankResult) -> object:
+        """The response body, to be written by orjson."""
+
+    def asking(
+        self, query: str, documents: Iterable[Document], *, return_documents: bool = False
+    ) -> RerankRequest:
+        """The request with the fields that every shape has."""
+        top_n = (self.top_n if self.top_n is not None else self.top_k) or None
+        per_prompt = self.truncate_prompt_tokens or -1
+        unused = tuple(self._without_effect())
+        return RerankRequest(
+            query=query,
+            documents=tuple(documents),
+            top_n=None if self.is_complete else top_n,
+            return_documents=return_documents,
+            raw_scores=self.raw_scores or self.use_activation is False,
+            truncate="NONE" not in (self.truncate, self.truncation),
+            max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
+            max_query_tokens=self.max_tokens_per_query,
+            model=self.model,
+            ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
+            warnings=tuple(sentence for _, sentence in unused),
+        )
+
+    def _without_effect(self) -> Iterator[tuple[str, str]]:
+        """Known fields that were given and change nothing, each with a sentence."""
+        for field in ("instruction", "instruct"):
+            if getattr(self, field):
+                yield field, f"{field} is ignored: the model's prompt has no place for it"
+        for field in ("top_n", "top_k"):
+            if self.is_complete and getattr(self, field):
+                yield field, f"{field} is ignored: an answer of this shape holds every document"
+        sides = {"truncate": "START", "truncation": "START"}
+        sides |= {"truncation_direction": "left", "truncation_side": "left"}
+        for field, side in sides.items():
+            if getattr(self, field) == side:
+                yield field, f"{field} {side} is ignored: only the end of a text is ever cut"

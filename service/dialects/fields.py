@@ -1,0 +1,109 @@
+"""What request bodies share: validation errors, lax field types, score numbers."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import orjson
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    WithJsonSchema,
+)
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.request import Ranked, RerankResult
+from blockrank_server.service.errors import InvalidFieldError
+
+_MAX_FAULTS = 20
+_TRUNCATE = {True: "END", False: "NONE", None: "END", "TRUE": "END", "FALSE": "NONE"}
+
+
+def _truncate_word(value: object) -> object:
+    """NONE, END and START are NIM's and Cohere's words; TEI and Voyage say true and false."""
+    known = value.upper() if isinstance(value, str) else value
+    return _TRUNCATE.get(known, known) if isinstance(known, str | bool | None) else value
+
+
+def _as_flag(value: object) -> object:
+    return False if value is None else value
+
+
+def _query_text(value: object) -> object:
+    return value.get("text") if isinstance(value, dict) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(ge=1)]
+Flag = Annotated[bool, BeforeValidator(_as_flag)]
+TopN = Annotated[int, Field(ge=0)]
+Query = Annotated[
+    str,
+    BeforeValidator(_query_text),
+    WithJsonSchema({"type": ["string", "object"]}),
+    Field(description="Text, or {text}. Not empty."),
+]
+Side = Annotated[Literal["left", "right"], BeforeValidator(_lower)]
+Truncate = Annotated[
+    Literal["NONE", "END", "START"],
+    BeforeValidator(_truncate_word),
+    WithJsonSchema({"type": ["boolean", "string", "null"]}),
+    Field(description="false or NONE: too long is an error. true, END or START: the end is cut."),
+]
+# On the wire a number; here its text, because orjson would choose the notation itself.
+Score = Annotated[
+    orjson.Fragment, InstanceOf(), WithJsonSchema({"type": "number", "format": "double"})
+]
+
+
+class WireBody(BaseModel):
+    """A request body, read once. Unknown fields are kept, to be counted and otherwise ignored."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Self:
+        """Validate a body.
+
+        Raises:
+            InvalidFieldError: naming every field at fault; never quoting a value.
+        """
+        try:
+            return cls.model_validate(dict(body))
+        except ValidationError as error:
+            faults = [
+                {"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]}
+                for e in error.errors(include_url=False, include_context=False, include_input=False)
+            ][:_MAX_FAULTS]
+        fields = [_spelled(fault["loc"]) for fault in faults]
+        message = "; ".join(f"{at}: {e['msg']}" for at, e in zip(fields, faults, strict=True))
+        raise InvalidFieldError(message, field=fields[0], errors=faults)
+
+
+def _spelled(location: object) -> str:
+    assert isinstance(location, list)
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
+def number(ranked: Ranked) -> Score:
+    """A score as JSON."""
+    return orjson.Fragment(ranked.score)
+
+
+class Usage(TypedDict):
+    """Tokens of the whole prompt; nothing is generated."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+def usage(result: RerankResult) -> Usage:
+    """The tokens of a request."""
+    return {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens}

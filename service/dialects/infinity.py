@@ -1,0 +1,55 @@
+"""Shape A-inf: Infinity, which is shape A with a document that is a string."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NotRequired
+
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY
+from blockrank_server.service.dialects.cohere import Cohere, CohereMeta
+from blockrank_server.service.dialects.fields import Score, Usage
+
+
+class InfinityResult(TypedDict):
+    """One result. LiteLLM's infinity client needs a string."""
+
+    index: int
+    relevance_score: Score
+    document: NotRequired[str]
+
+
+class InfinityAnswer(TypedDict):
+    """Infinity's keys, and meta."""
+
+    id: str
+    results: list[InfinityResult]
+    meta: CohereMeta
+    usage: Usage
+    model: str
+    object: str
+    created: int
+
+
+class Infinity(Cohere):
+    """Shape A as Infinity writes it: infinity_client always sends raw_scores."""
+
+    name = "a-inf"
+    peers = "Infinity, infinity_client, LangChain's InfinityRerank"
+    mark = "`raw_scores` with `documents`"
+    answer = InfinityAnswer
+    example: ClassVar[dict[str, Any]] = {
+        "query": QUERY,
+        "documents": list(DOCUMENTS),
+        "return_documents": True,
+        "raw_scores": False,
+        "model": "default/not-specified",
+    }
+
+    @classmethod
+    def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """See Shape.matches."""
+        return "raw_scores" in body and "documents" in body
+
+    def document(self, text: str) -> object:
+        """A document sent back."""
+        return text

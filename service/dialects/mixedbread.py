@@ -1,0 +1,81 @@
+"""Shape F: mixedbread."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.documents import as_documents
+from blockrank_server.service.dialects.fields import Flag, Score, Usage, number, usage
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+
+
+class MixedbreadResult(TypedDict):
+    """One result; input is the document as it came."""
+
+    index: int
+    score: Score
+    input: NotRequired[Any]
+    object: str
+
+
+class MixedbreadAnswer(TypedDict):
+    """Best first; top_k is the number of results."""
+
+    usage: Usage
+    model: str
+    data: list[MixedbreadResult]
+    object: str
+    top_k: int
+    return_input: bool
+
+
+class Mixedbread(Shape):
+    """Without a top_k every document comes back; mixedbread's own default is 10."""
+
+    name = "f"
+    peers = "mixedbread, LlamaIndex's MixedbreadAIRerank"
+    mark = "`input`"
+    documents_fields = ("input",)
+    answer = MixedbreadAnswer
+    example: ClassVar[dict[str, Any]] = {
+        "model": "mixedbread-ai/mxbai-rerank-large-v2",
+        "query": QUERY,
+        "input": list(DOCUMENTS),
+        "top_k": 2,
+        "return_input": True,
+    }
+
+    query: str = Field(description="Not empty.")
+    input: list[Any] = Field(description="The documents: strings, or objects.")
+    return_input: Flag = False
+    rank_fields: list[str] | None = Field(None, description="Fields of object documents to rank.")
+
+    @classmethod
+    def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """See Shape.matches."""
+        return "input" in body
+
+    def request(self) -> RerankRequest:
+        """See Shape.request."""
+        documents = as_documents(self.input, "input", self.rank_fields or ())
+        return self.asking(self.query, documents, return_documents=self.return_input)
+
+    def render(self, result: RerankResult) -> object:
+        """See Shape.render."""
+        data: list[MixedbreadResult] = []
+        for ranked in result.ranking:
+            data.append({"index": ranked.index, "score": number(ranked), "object": "rank_result"})
+            if self.return_input:
+                data[-1]["input"] = self.input[ranked.index]
+        answer: MixedbreadAnswer = {
+            "usage": usage(result),
+            "model": result.model,
+            "data": data,
+            "object": "list",
+            "top_k": len(data),
+            "return_input": self.return_input,
+        }
+        return answer

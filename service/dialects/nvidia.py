@@ -1,0 +1,62 @@
+"""Shape D: NVIDIA NIM."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.documents import as_documents
+from blockrank_server.service.dialects.fields import Query, Score, Usage, number, usage
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+
+
+class NvidiaRanking(TypedDict):
+    """One result. The logit is a score in [0, 1], as in every other shape."""
+
+    index: int
+    logit: Score
+
+
+class NvidiaAnswer(TypedDict):
+    """Best first."""
+
+    rankings: list[NvidiaRanking]
+    usage: Usage
+
+
+class Nvidia(Shape):
+    """NIM's clients also ask GET /v1/models for the name of a model."""
+
+    name = "d"
+    peers = "NVIDIA NIM, LangChain's, LlamaIndex's and Haystack's NVIDIA rerankers"
+    mark = "`passages`"
+    documents_fields = ("passages",)
+    answer = NvidiaAnswer
+    example: ClassVar[dict[str, Any]] = {
+        "model": "nvidia/llama-nemotron-rerank-1b-v2",
+        "query": {"text": QUERY},
+        "passages": [{"text": text} for text in DOCUMENTS],
+        "truncate": "END",
+    }
+
+    query: Query
+    passages: list[Any] = Field(description="The documents: objects with a text, or strings.")
+
+    @classmethod
+    def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """See Shape.matches."""
+        return "passages" in body
+
+    def request(self) -> RerankRequest:
+        """See Shape.request."""
+        return self.asking(self.query, as_documents(self.passages, "passages"))
+
+    def render(self, result: RerankResult) -> object:
+        """See Shape.render."""
+        answer: NvidiaAnswer = {
+            "rankings": [{"index": r.index, "logit": number(r)} for r in result.ranking],
+            "usage": usage(result),
+        }
+        return answer

@@ -1,0 +1,95 @@
+"""Shape J: Pinecone."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, NotRequired
+
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.documents import as_documents
+from blockrank_server.service.dialects.fields import Score, Truncate, number
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+
+VERSION_HEADER = "X-Pinecone-Api-Version"
+
+
+class PineconeParameters(BaseModel):
+    """Parameters of a model; the others have no effect."""
+
+    truncate: Truncate = "END"
+
+
+class PineconeResult(TypedDict):
+    """One result; the document as it came, a text as {text}."""
+
+    index: int
+    score: Score
+    document: NotRequired[dict[str, Any]]
+
+
+class PineconeUsage(TypedDict):
+    """What Pinecone would bill."""
+
+    rerank_units: int
+
+
+class PineconeAnswer(TypedDict):
+    """Best first."""
+
+    model: str
+    data: list[PineconeResult]
+    usage: PineconeUsage
+
+
+class Pinecone(Shape):
+    """Told from shape A by the header X-Pinecone-Api-Version alone."""
+
+    name = "j"
+    peers = "Pinecone"
+    mark = "header `X-Pinecone-Api-Version`"
+    answer = PineconeAnswer
+    example: ClassVar[dict[str, Any]] = {
+        "model": "bge-reranker-v2-m3",
+        "query": QUERY,
+        "documents": [{"id": str(i), "text": text} for i, text in enumerate(DOCUMENTS)],
+        "rank_fields": ["text"],
+        "top_n": 2,
+        "return_documents": True,
+        "parameters": {"truncate": "END"},
+    }
+
+    query: str = Field(description="Not empty.")
+    documents: list[Any] = Field(description="Objects, or strings.")
+    rank_fields: list[str] | None = Field(None, description='["text"] unless given.')
+    return_documents: bool | None = Field(True, description="On unless it is false.")
+    parameters: PineconeParameters | None = None
+
+    @classmethod
+    def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """See Shape.matches."""
+        return VERSION_HEADER in headers
+
+    def request(self) -> RerankRequest:
+        """See Shape.request."""
+        documents = as_documents(self.documents, "documents", self.rank_fields or ("text",))
+        is_returned = self.return_documents is not False
+        request = self.asking(self.query, documents, return_documents=is_returned)
+        is_cut = self.parameters is None or self.parameters.truncate != "NONE"
+        return replace(request, truncate=request.truncate and is_cut)
+
+    def render(self, result: RerankResult) -> object:
+        """See Shape.render."""
+        data: list[PineconeResult] = []
+        for ranked in result.ranking:
+            data.append({"index": ranked.index, "score": number(ranked)})
+            if result.request.return_documents:
+                given = self.documents[ranked.index]
+                data[-1]["document"] = {"text": given} if isinstance(given, str) else given
+        answer: PineconeAnswer = {
+            "model": result.model,
+            "data": data,
+            "usage": {"rerank_units": result.num_units},
+        }
+        return answer

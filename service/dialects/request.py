@@ -1,0 +1,141 @@
+"""One rerank request and its result, whichever wire shape they travel in."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from blockrank_server.models.prompt.request import Document
+
+_MAX_SCORE_CHARACTERS = 18
+_DOCUMENTS_PER_UNIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """What a caller asks for.
+
+    Attributes:
+        query: not checked yet.
+        documents: strings or {title, text}, in the caller's order.
+        top_n: results to return; None for all.
+        return_documents: whether results carry their text.
+        raw_scores: the model's own scores instead of scores in [0, 1].
+        truncate: cut what is too long; otherwise it is an error.
+        max_document_tokens: lowers the card's limit; None leaves it.
+        max_query_tokens: lowers the card's limit; None leaves it.
+        model: the name the caller gave, if any.
+        ignored_fields: fields of the body that have no meaning here.
+        warnings: sentences on fields that have a meaning elsewhere and none here.
+    """
+
+    query: str
+    documents: tuple[Document, ...]
+    top_n: int | None = None
+    return_documents: bool = False
+    raw_scores: bool = False
+    truncate: bool = True
+    max_document_tokens: int | None = None
+    max_query_tokens: int | None = None
+    model: str | None = None
+    ignored_fields: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_characters(self) -> int:
+        """Characters of query, titles and texts."""
+        return len(self.query) + sum(
+            len(document) if isinstance(document, str) else sum(map(len, document.values()))
+            for document in self.documents
+        )
+
+
+@dataclass(slots=True)
+class Ranked:
+    """One result: the document's index and its score as JSON text."""
+
+    index: int
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """What a caller gets.
+
+    Attributes:
+        request: what was asked for.
+        request_id: of the HTTP request.
+        ranking: best first, cut to top_n.
+        model: name of the card.
+        num_tokens: of the whole prompt.
+        warnings: sentences on what was cut or ignored.
+    """
+
+    request: RerankRequest
+    request_id: str
+    ranking: tuple[Ranked, ...]
+    model: str
+    num_tokens: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of the request."""
+        return len(self.request.documents)
+
+    @property
+    def num_units(self) -> int:
+        """What Cohere and Pinecone would bill: one unit for each hundred documents begun."""
+        return math.ceil(self.num_documents / _DOCUMENTS_PER_UNIT)
+
+    def text(self, index: int) -> str:
+        """What was ranked for a document, without its title."""
+        return text_of(self.request.documents[index])
+
+    def by_index(self) -> list[Ranked]:
+        """The results in the order of the request."""
+        return sorted(self.ranking, key=lambda ranked: ranked.index)
+
+
+def text_of(document: Document) -> str:
+    """The text of a document, without its title."""
+    return document if isinstance(document, str) else document["text"]
+
+
+def is_blank(document: Document) -> bool:
+    """Whether a document holds nothing to rank: no text, and no title either."""
+    if isinstance(document, str):
+        return not document.strip()
+    return not any(part.strip() for part in document.values())
+
+
+def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None) -> list[Ranked]:
+    """Results, best first; equal scores in input order.
+
+    Args:
+        scores: raw scores in input order.
+        max_score: raw score shown as 1; None shows raw scores.
+        top_n: results to keep; None for all.
+    """
+    if max_score is not None:
+        scores = [
+            score / max_score if 0 < score < max_score else float(score > 0) for score in scores
+        ]
+    texts = list(map(score_text, scores))
+    # By what is shown: scores that differ only past the last digit shown are ties to the caller.
+    shown = list(map(float, texts))
+    best_first = sorted(range(len(shown)), key=shown.__getitem__, reverse=True)  # stable, too
+    best_first = best_first[:top_n]
+    return list(map(Ranked, best_first, map(texts.__getitem__, best_first)))
+
+
+def score_text(score: float) -> str:
+    """A score as a JSON number with a decimal point, no exponent, and at most 18 characters.
+
+    OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
+    BigDecimal past 18 characters (protocols 1.4, rule 4).
+    """
+    if 1e-4 <= score < 1e7:  # where %g writes no exponent, whatever it rounds to
+        text = f"{score:.8g}"
+        return text if "." in text else f"{text}.0"
+    text = f"{score:.16f}"[:_MAX_SCORE_CHARACTERS].rstrip("0")
+    return f"{text}0" if text.endswith(".") else text

@@ -1,0 +1,50 @@
+"""Shape G: SGLang."""
+
+from typing import Any, ClassVar, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.fields import Query, Score, number
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+
+
+class SglangResult(TypedDict):
+    """One result."""
+
+    score: Score
+    document: NotRequired[str]
+    index: int
+    meta_info: None
+
+
+class Sglang(Shape):
+    """Only on a path of its own: its bodies look like Cohere's."""
+
+    name = "g"
+    peers = "SGLang"
+    mark = "its path alone"
+    answer = list[SglangResult]
+    example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}
+
+    query: Query
+    documents: list[str]
+    return_documents: bool | None = Field(True, description="On unless it is false.")
+
+    def request(self) -> RerankRequest:
+        """See Shape.request."""
+        is_returned = self.return_documents is not False
+        return self.asking(self.query, self.documents, return_documents=is_returned)
+
+    def render(self, result: RerankResult) -> object:
+        """See Shape.render."""
+        answer: list[SglangResult] = []
+        for ranked in result.ranking:
+            index, score = ranked.index, number(ranked)
+            if result.request.return_documents:
+                text = self.documents[index]
+                answer.append({"score": score, "document": text, "index": index, "meta_info": None})
+            else:
+                answer.append({"score": score, "index": index, "meta_info": None})
+        return answer

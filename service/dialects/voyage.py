@@ -1,0 +1,78 @@
+"""Shape E: Voyage."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.fields import Flag, Score, number
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+
+
+class VoyageResult(TypedDict):
+    """One result."""
+
+    relevance_score: Score
+    index: int
+    document: NotRequired[str]
+
+
+class VoyageUsage(TypedDict):
+    """Tokens of the whole prompt."""
+
+    total_tokens: int
+
+
+class VoyageAnswer(TypedDict):
+    """Best first."""
+
+    object: str
+    data: list[VoyageResult]
+    model: str
+    usage: VoyageUsage
+
+
+class Voyage(Shape):
+    """The voyageai package always sends top_k and truncation."""
+
+    name = "e"
+    peers = "Voyage, LiteLLM, LangChain4j, Dify"
+    mark = "`top_k`, or `truncation` without `top_n`"
+    answer = VoyageAnswer
+    example: ClassVar[dict[str, Any]] = {
+        "query": QUERY,
+        "documents": list(DOCUMENTS),
+        "model": "rerank-2.5",
+        "top_k": None,
+        "truncation": True,
+    }
+
+    query: str = Field(description="Not empty.")
+    documents: list[str]
+    return_documents: Flag = False
+
+    @classmethod
+    def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """See Shape.matches."""
+        return "top_k" in body or ("truncation" in body and "top_n" not in body)
+
+    def request(self) -> RerankRequest:
+        """See Shape.request."""
+        return self.asking(self.query, self.documents, return_documents=self.return_documents)
+
+    def render(self, result: RerankResult) -> object:
+        """See Shape.render."""
+        data: list[VoyageResult] = []
+        for ranked in result.ranking:
+            data.append({"relevance_score": number(ranked), "index": ranked.index})
+            if self.return_documents:
+                data[-1]["document"] = self.documents[ranked.index]
+        answer: VoyageAnswer = {
+            "object": "list",
+            "data": data,
+            "model": result.model,
+            "usage": {"total_tokens": result.num_tokens},
+        }
+        return answer

@@ -1,0 +1,64 @@
+"""What the service knows of one HTTP request while it lasts."""
+
+import math
+import time
+from dataclasses import dataclass
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is known of a request; the handler fills it in.
+
+    Attributes:
+        request_id: the caller's, or a new one.
+        started_s: on the clock of time.perf_counter.
+        is_rerank: whether it counts in the metrics of rerank requests.
+        shape: of the body.
+        reason: of the error, if it ended in one.
+        key: name of the API key, if it has one.
+        num_documents: of the body.
+        num_tokens: of the prompt.
+        tokenize_s: parsing and tokenising.
+        queue_s: from accepted to batched.
+        infer_s: the forward pass.
+        deadline_s: on the clock of time.monotonic.
+        tokenized_s: when tokenising ended; 0 if it did not. On the clock of started_s.
+        scored_s: when the scores came; 0 if they did not. On the clock of started_s.
+    """
+
+    request_id: str
+    started_s: float
+    is_rerank: bool = False
+    shape: str | None = None
+    reason: str | None = None
+    key: str | None = None
+    num_documents: int = 0
+    num_tokens: int = 0
+    tokenize_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    deadline_s: float = math.inf
+    tokenized_s: float = 0.0
+    scored_s: float = 0.0
+
+    def periods(self) -> list[tuple[str, float, float]]:
+        """Name, start and end of the stages it went through, on the clock of started_s."""
+        found = []
+        if self.tokenized_s:
+            found.append(("tokenize", self.tokenized_s - self.tokenize_s, self.tokenized_s))
+        if self.scored_s:
+            batched_s = self.tokenized_s + self.queue_s
+            found.append(("queue", self.tokenized_s, batched_s))
+            found.append(("batch", batched_s, self.scored_s))
+        return found
+
+    def stages(self) -> dict[str, float]:
+        """Seconds spent so far, by stage."""
+        return {
+            "tokenize": self.tokenize_s,
+            "queue": self.queue_s,
+            "infer": self.infer_s,
+            "total": time.perf_counter() - self.started_s,
+        }

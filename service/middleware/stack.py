@@ -1,0 +1,65 @@
+"""Everything between the socket and the routes, in its order."""
+
+import re
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware, IdentityResponder
+from starlette.types import Receive, Scope, Send
+
+from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.middleware.api_keys import ApiKeys
+from blockrank_server.service.middleware.authentication import Guard, document_keys
+from blockrank_server.service.middleware.request_log import RequestLog, Tracer
+from blockrank_server.service.middleware.unhandled_errors import Faults
+from blockrank_server.service.settings import Settings
+
+_MIN_GZIP_BYTES = 1024
+# 1,000 results (47 KB) take 0.3 ms of the event loop at level 4; 1.7 ms at level 9, for 3 % less.
+# From 64 KB on, 1 ms of returned documents, a thread does it (AMD EPYC, 2026-11-21).
+_GZIP_LEVEL = 4
+_THREAD_GZIP_BYTES = 2**16
+_REFUSES_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+
+
+class _Gzip(GZipMiddleware):
+    """Starlette's, which takes `gzip;q=0`, a refusal, for a wish."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_http = scope["type"] == "http"
+        if is_http and _REFUSES_GZIP.search(Headers(scope=scope).get("accept-encoding", "")):
+            await IdentityResponder(self.app, self.minimum_size)(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def add_middleware(
+    app: FastAPI, settings: Settings, metrics: Metrics, tracer: Tracer | None
+) -> None:
+    """Add all of it; each call goes around what was added before.
+
+    Raises:
+        ApiKeysError: the API keys cannot be used.
+    """
+    keys = ApiKeys(settings)
+    if keys.are_required:
+        app.add_middleware(Guard, keys=keys, settings=settings)
+        document_keys(app)
+    app.add_middleware(Faults)
+    app.add_middleware(
+        _Gzip,
+        minimum_size=_MIN_GZIP_BYTES,
+        compresslevel=_GZIP_LEVEL,
+        thread_minimum_size=_THREAD_GZIP_BYTES,
+    )
+    if settings.cors_origins:
+        # Around the guard, because a preflight has no key, and around everything that can fail.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT"),
+            allow_headers=("*",),
+            expose_headers=("*",),
+        )
+    app.add_middleware(RequestLog, metrics=metrics, tracer=tracer)

@@ -1,0 +1,59 @@
+"""ASGI middleware: a bug of ours becomes a flat 500 and a log line without the caller's text."""
+
+import traceback
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from blockrank_server.service.errors import InternalError
+from blockrank_server.service.middleware.request_record import RequestRecord
+
+
+class Faults:
+    """Answers for what nobody expected.
+
+    Starlette's own handler sits outside of every middleware, so its answer would have no CORS
+    headers, and it raises again: the server would log the exception's text, which may quote a
+    document (`KeyError: '...'`).
+
+    Args:
+        app: inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log = structlog.get_logger(__name__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app inside."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def send_seen(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_seen)
+        except Exception as error:
+            if is_started:  # too late for an answer; the server breaks the connection
+                raise
+            record: RequestRecord = scope["state"]["record"]
+            record.reason = InternalError.reason
+            self._log.error("a bug", request_id=record.request_id, traceback=_traceback(error))
+            response = InternalError("Internal error").response(record.request_id)
+            await response(scope, receive, send)
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it, newest exception first, with their types and without their texts."""
+    parts = []
+    current: BaseException | None = error
+    while current is not None:
+        parts.append("".join(traceback.format_tb(current.__traceback__)) + type(current).__name__)
+        is_hidden = current.__suppress_context__
+        current = current.__cause__ or (None if is_hidden else current.__context__)
+    return "\nafter\n".join(parts)

@@ -1,0 +1,119 @@
+"""The bounded queue, and who may join it."""
+
+from collections.abc import Iterator, Sequence
+
+from blockrank_server.models.errors import InputTooLongError
+from blockrank_server.service.errors import OverloadedError
+from blockrank_server.service.scheduler.duration_model import Throughput
+from blockrank_server.service.scheduler.limits import Limits
+from blockrank_server.service.scheduler.policy import Job
+
+# Predictions are held against deadlines with this much to spare: work that ends too late is wasted.
+_MARGIN = 1.1
+
+
+class WaitingLine:
+    """Jobs waiting, from which one can leave at any place. The batcher's lock guards it.
+
+    Args:
+        limits: of the queue.
+        throughput: predicts how long they take.
+    """
+
+    def __init__(self, limits: Limits, throughput: Throughput) -> None:
+        self._max_requests = limits.max_queue_requests
+        self._max_tokens = limits.max_queue_tokens
+        self._max_batch_s = limits.max_batch_s
+        self._max_share = limits.max_queue_share
+        self._throughput = throughput
+        self._jobs: dict[Job, None] = {}
+        self.num_tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        """In order of arrival."""
+        return iter(self._jobs)
+
+    def __contains__(self, job: Job) -> bool:
+        return job in self._jobs
+
+    def admit(self, job: Job, now_s: float, ahead_s: float | None) -> None:
+        """Take a job in.
+
+        Args:
+            job: new.
+            now_s: on the clock of Job.deadline_s.
+            ahead_s: until the batches that run now are done; None if none does.
+
+        Raises:
+            InputTooLongError: the job alone is larger than the whole line may be.
+            OverloadedError: the line is full; or, at the present speed, the job would wait for too
+                long, or it, or another because of it, would miss its deadline.
+        """
+        if job.num_tokens > self._max_tokens:
+            raise InputTooLongError(
+                f"documents and query have {job.num_tokens} tokens, the limit is "
+                f"{self._max_tokens}",
+                field="documents",
+                limit=self._max_tokens,
+                value=job.num_tokens,
+            )
+        wait_s = (ahead_s or 0.0) + self._throughput.seconds(self.num_tokens)
+        is_full = len(self._jobs) >= self._max_requests
+        if is_full or self.num_tokens + job.num_tokens > self._max_tokens:
+            raise OverloadedError(wait_s)
+        # An idle device tries whatever comes: a wrong prediction would never be corrected else.
+        is_idle = ahead_s is None and not self._jobs
+        if not is_idle and self._is_too_late(job, now_s, ahead_s or 0.0):
+            raise OverloadedError(wait_s)
+        self._jobs[job] = None
+        self.num_tokens += job.num_tokens
+
+    def remove(self, job: Job) -> None:
+        """Take a job out."""
+        del self._jobs[job]
+        self.num_tokens -= job.num_tokens
+
+    def remove_all(self) -> list[Job]:
+        """Take every job out."""
+        jobs = list(self._jobs)
+        self._jobs.clear()
+        self.num_tokens = 0
+        return jobs
+
+    def claim(self, jobs: Sequence[Job]) -> list[Job]:
+        """Take jobs out to run them; those whose callers have gone are left out."""
+        for job in jobs:
+            self.remove(job)
+        return [job for job in jobs if job.future.set_running_or_notify_cancel()]
+
+    def late(self, now_s: float) -> list[Job]:
+        """Jobs that could not meet their deadline if they started now."""
+        return [j for j in self._jobs if now_s + self._predicted_s(j) > j.deadline_s]
+
+    def _is_too_late(self, new: Job, now_s: float, ahead_s: float) -> bool:
+        """Whether the job waits too long, or it, or one behind it because of it, ends too late."""
+        added_s = _MARGIN * self._throughput.seconds(new.num_tokens)
+        # A job has to wait for the end of its mates too.
+        before_s = now_s + ahead_s + (self._max_batch_s if self._jobs else 0.0)
+        behind: list[Job] = []
+        for job in sorted(self._jobs, key=lambda job: job.due_s):
+            if job.due_s <= new.due_s:
+                before_s += _MARGIN * self._predicted_s(job)
+            else:
+                behind.append(job)
+        if before_s + added_s > new.deadline_s:
+            return True
+        # A queue as long as the deadline allows is as good as none: it only makes everybody wait.
+        if before_s - now_s > self._max_share * (new.deadline_s - now_s):
+            return True
+        for job in behind:
+            before_s += _MARGIN * self._predicted_s(job)
+            if before_s <= job.deadline_s < before_s + added_s:
+                return True
+        return False
+
+    def _predicted_s(self, job: Job) -> float:
+        return self._throughput.more_seconds(job.num_tokens)  # it shares a batch with others

@@ -1,0 +1,126 @@
+"""Cards: what is refused, and how the refusal reads."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from blockrank_server.models.checkpoint.card import Card, built_in_cards, check_heads, load_card
+from blockrank_server.models.errors import CardError
+
+
+def test_built_in_cards_are_valid_and_found_by_name() -> None:
+    cards = built_in_cards()
+    assert set(cards) == {
+        "default",
+        "MindscapeRAG/QRRanker",
+        "quicktensor/blockrank-msmarco-mistral-7b",
+    }
+    assert {load_card(path).name for path in cards.values()} == set(cards)
+
+
+def test_the_built_in_cards_say_what_the_papers_say() -> None:
+    cards = {name: load_card(path) for name, path in built_in_cards().items()}
+    blockrank, qrranker = (
+        cards["quicktensor/blockrank-msmarco-mistral-7b"],
+        cards["MindscapeRAG/QRRanker"],
+    )
+    assert blockrank.positions.tail_offset == 16384
+    assert [(p.layer, p.heads) for p in blockrank.read] == [(20, "all")]
+    assert (blockrank.signal.tokens, blockrank.signal.count) == ("last", 2)
+    pairs = {f"{p.layer}-{h}" for p in qrranker.read for h in p.heads}
+    published = (
+        "20-15 21-11 17-27 23-10 22-4 21-10 21-8 21-18 18-15 18-19 17-25 17-17 24-13 17-4 "
+        "19-12 21-31"
+    )
+    assert pairs == set(published.split())
+    assert (qrranker.normalise_over, qrranker.reduce_heads) == ("all", "sum")
+    assert cards["default"].reusable_documents
+
+
+def classes(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from classes(kind)
+
+
+def test_every_field_is_documented_in_the_class_and_in_the_page() -> None:
+    page = (Path(__file__).parents[3] / "models/README.md").read_text()
+    for model in set(classes(Card)):
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            assert f"`{name}`" in page, f"{model.__name__}.{name} is not in models/README.md"
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown field": ({"reads": []}, "reads: Extra inputs are not permitted"),
+    "typo in a nested field": ({"limits.max_docs": 5}, "limits.max_docs: Extra inputs"),
+    "null field": ({"mask": None}, "mask: "),
+    "unknown mask": ({"mask": "blocks"}, "mask: Input should be 'block' or 'causal'"),
+    "other version": ({"card_version": 2}, "card_version: Input should be 1"),
+    "negative layer": ({"read": [{"layer": -1, "heads": "all"}]}, "read.0.layer: "),
+    "no heads": ({"read": [{"layer": 1, "heads": []}]}, "read.0.heads"),
+    "geometric mean over everything": (
+        {"reduce_tokens": "geometric_mean", "normalise_over": "all"},
+        "reduce_tokens geometric_mean needs normalise_over documents",
+    ),
+    "nothing read": ({"read": []}, "read: "),
+    "layer twice": (
+        {"read": [{"layer": 1, "heads": [0]}, {"layer": 1, "heads": [1]}]},
+        "read names a layer twice",
+    ),
+    "head twice": ({"read": [{"layer": 1, "heads": [2, 2]}]}, "read names a head twice"),
+    "no content": ({"prompt.document": [{"text": "x"}]}, "prompt.document needs {content}"),
+    "no query": ({"prompt.tail": [{"text": "x"}]}, "prompt.tail needs {query}"),
+    "no offset": ({"positions.tail_offset": None}, "positions.tail_offset goes with"),
+    "no count": ({"signal.count": None}, "signal.count goes with"),
+    "causal with shared positions": ({"mask": "causal"}, "shared positions need mask block"),
+    "whole prompt under blocks": ({"prompt.tokenise": "whole"}, "mask block needs"),
+    "ids in reusable documents": ({"reusable_documents": True}, "reusable_documents needs"),
+    "no limit": ({"limits.max_documents": 0}, "limits.max_documents: "),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_cards_are_refused_by_field(
+    change: dict[str, Any], message: str, blockrank_card: dict[str, Any], tmp_path: Path
+) -> None:
+    for path, value in change.items():
+        *parents, name = path.split(".")
+        fields = blockrank_card
+        for parent in parents:
+            fields = fields[parent]
+        fields[name] = value
+    file = tmp_path / "typo.json"
+    file.write_text(json.dumps(blockrank_card))
+    with pytest.raises(CardError) as caught:
+        load_card(file)
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '"x"', "\ud800".encode("utf-8", "surrogatepass")]
+)
+def test_files_that_are_no_cards(content: str | bytes, tmp_path: Path) -> None:
+    file = tmp_path / "card.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CardError, match=r"card\.json"):
+        load_card(file)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match="No such file"):
+        load_card(tmp_path / "absent.json")
+
+
+def test_heads_beyond_the_checkpoint(blockrank_card: dict[str, Any]) -> None:
+    card = Card.model_validate(blockrank_card | {"read": [{"layer": 1, "heads": [0, 4]}]})
+    check_heads(card, 5)
+    with pytest.raises(CardError, match="read layer 1 names head 4, the checkpoint has 4"):
+        check_heads(card, 4)

@@ -1,0 +1,167 @@
+"""The memory estimate against what is really there: the weights, the CPU allocator's peak."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast, get_args
+
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+from blockrank_server.models import ranker as ranker_module
+from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.memory import MemoryNeed, check_memory, free_bytes
+from blockrank_server.models.engine.network import Network
+from blockrank_server.models.engine.quantize import quantize
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.names import Quantization
+from blockrank_server.models.ranker import Ranker
+
+PeakBytes = Callable[[Callable[[], object]], int]
+GIB = 2**30
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama": {"head_dim": 16},
+    "llama-biased": {"head_dim": 8, "attention_bias": True, "mlp_bias": True},
+    "mistral": {"head_dim": 16, "sliding_window": None},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+}
+
+
+def config_of(name: str, **changes: int) -> PretrainedConfig:
+    family = name.partition("-")[0]
+    fields = {
+        "vocab_size": 50,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    return CONFIG_MAPPING[family].from_dict(fields | SHAPES[name] | changes)
+
+
+def held_bytes(network: Network) -> int:
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
+@pytest.mark.parametrize("last_layer", [0, 2])
+@pytest.mark.parametrize("how", get_args(Quantization))
+@pytest.mark.parametrize("name", SHAPES)
+def test_weights_are_counted_exactly(name: str, how: Quantization, last_layer: int) -> None:
+    for dtype in (torch.bfloat16,) if how == "fp8" else (torch.bfloat16, torch.float32):
+        need = MemoryNeed.of(config_of(name), last_layer, dtype, how)
+        network = Network(config_of(name), last_layer).to(dtype)
+        quantize(network, how)
+        assert need.weights == held_bytes(network)
+
+
+@pytest.mark.parametrize(("how", "kept_bits"), [("none", 16), ("fp8", 8), ("int8", 8), ("int4", 5)])
+def test_quantized_weights_take_their_bits(how: Quantization, kept_bits: int) -> None:
+    """Of one layer of Mistral-7B, the scales of rows are a thousandth."""
+    sizes = {"hidden_size": 4096, "intermediate_size": 14_336, "num_attention_heads": 32}
+    config = config_of("mistral", **sizes, num_key_value_heads=8, head_dim=128)
+    one, two = (MemoryNeed.of(config, last, torch.bfloat16, how).weights for last in (1, 2))
+    assert 8 * (two - one) == pytest.approx(218_112_000 * kept_bits, rel=0.002)
+
+
+class NothingRead:
+    """Stands in for a Reader: what it keeps is small next to a layer's activations."""
+
+    def __init__(self) -> None:
+        self.signal_R = torch.tensor([0])
+
+    def reads(self, _: int) -> bool:
+        return False
+
+    def read(self, *_: object) -> None: ...
+
+
+def batch_of(network: Network, num_tokens: int) -> Callable[[], None]:
+    ids, reader = torch.zeros(num_tokens, dtype=torch.int32), cast(Reader, NothingRead())
+
+    @torch.inference_mode()
+    def run() -> None:
+        network(ids, ids, lambda q, k, v, scale: torch.empty_like(q), reader)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"intermediate_size": 448}, id="mlp"),
+        pytest.param({"intermediate_size": 32, "hidden_size": 512}, id="norm"),
+        pytest.param({"intermediate_size": 32, "num_attention_heads": 32}, id="rotary"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_batch_takes_what_was_estimated(
+    dtype: torch.dtype, changes: dict[str, int], peak_bytes: PeakBytes
+) -> None:
+    num_tokens, config = 500, config_of("mistral", **({"hidden_size": 128} | changes))
+    need = MemoryNeed.of(config, 2, dtype, "none")
+    network = Network(config, 2).to(dtype)
+    measured = peak_bytes(batch_of(network, num_tokens))
+    assert 0.75 * need.per_token <= measured / num_tokens <= need.per_token
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("how", ["int8", "int4"])
+def test_a_quantized_batch_takes_what_was_estimated(
+    how: Quantization, dtype: torch.dtype, peak_bytes: PeakBytes
+) -> None:
+    config = config_of("mistral", intermediate_size=4096, hidden_size=512)
+    need = MemoryNeed.of(config, 2, dtype, how)
+    network = Network(config, 2).to(dtype)
+    quantize(network, how)
+    measured = peak_bytes(batch_of(network, 1))
+    # The CPU converts the integers before it multiplies, CUDA while it does.
+    converted = 512 * 4096 * dtype.itemsize
+    assert need.scratch + converted <= measured <= 1.05 * (need.scratch + converted)
+    assert need.batch(0) - MemoryNeed.of(config, 2, dtype, "none").batch(0) == need.scratch
+
+
+@pytest.mark.parametrize("scratch", [0, GIB])
+def test_tokens_that_fit_and_their_bytes_agree(scratch: int) -> None:
+    need = MemoryNeed(weights=9 * GIB, per_token=100_000, scratch=scratch)
+    fits = need.max_tokens(40 * GIB)
+    assert need.weights + need.batch(fits) <= 40 * GIB < need.weights + need.batch(fits + 1)
+
+
+def test_the_cpu_is_not_checked() -> None:
+    assert free_bytes(torch.device("cpu")) is None
+    assert check_memory(MemoryNeed(10**18, 10**9), None, 10**9) is None
+
+
+def test_weights_that_do_not_fit_are_an_error() -> None:
+    with pytest.raises(CheckpointError, match=r"weights need 9\.00 GiB .* has 8\.00 GiB free"):
+        check_memory(MemoryNeed(9 * GIB, 100_000), 8 * GIB, None)
+
+
+def test_a_batch_that_does_not_fit_is_an_error_that_says_what_does() -> None:
+    need = MemoryNeed(9 * GIB, 100_000)
+    fits = need.max_tokens(10 * GIB)
+    assert check_memory(need, 10 * GIB, fits) == fits
+    with pytest.raises(
+        CheckpointError, match=f"a batch of {fits + 1} tokens .*: {fits} tokens fit"
+    ):
+        check_memory(need, 10 * GIB, fits + 1)
+
+
+@pytest.mark.parametrize("how", ["none", "int8", "int4"])
+def test_a_ranker_says_what_fits_and_refuses_what_does_not(
+    how: str,
+    blockrank_card: dict[str, Any],
+    open_tiny: Callable[..., Ranker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_ = partial(open_tiny, "blockrank", blockrank_card, quantization=how)
+    assert open_().info.max_batch_tokens is None
+    monkeypatch.setattr(ranker_module, "free_bytes", lambda _: GIB)
+    ranker = open_()
+    info = ranker.info
+    assert info.weight_bytes == held_bytes(ranker._engine._network)
+    assert info.max_batch_tokens is not None
+    with pytest.raises(CheckpointError, match=f"{info.max_batch_tokens} tokens fit"):
+        open_(max_batch_tokens=info.max_batch_tokens + 1)

@@ -1,0 +1,90 @@
+"""The request that warms up must take every path a later one can."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from blockrank_server.kernels.block_attention_tiles import TilePlan
+from blockrank_server.kernels.launch_config import attention_tile
+from blockrank_server.kernels.span_lse_tiles import LseTilePlan
+from blockrank_server.models.engine.packing import pack
+from blockrank_server.models.engine.warm_up import long_request
+from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.ranker import Ranker
+
+CPU = torch.device("cpu")
+TILE = attention_tile("hopper", 128, torch.bfloat16)
+
+
+def test_the_tail_is_split_and_no_document_is_shared(
+    blockrank_card: dict[str, Any], query_free: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("blockrank", blockrank_card | query_free)
+    request = long_request(ranker._prompt, None)
+    batch = pack([request], ranker.card)
+    assert batch.num_tokens == request.num_tokens
+    plan = TilePlan(batch.segments, batch.num_tokens, CPU)
+    # Of the families' shapes the one least inclined to split: most heads, all of them KV heads.
+    assert plan.tables(TILE, group=1, num_kv=32).num_slots > 0
+
+
+def test_long_spans_are_merged_where_the_card_has_them(
+    qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("qrranker", qrranker_card)
+    batch = pack([long_request(ranker._prompt, None)], ranker.card)
+    assert len(LseTilePlan(batch.reads, CPU).spans_S8) > 0
+
+
+@pytest.mark.parametrize("num_tokens", [5000, 9000])
+def test_it_is_as_long_as_the_largest_batch(
+    num_tokens: int, blockrank_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("blockrank", blockrank_card)
+    found = long_request(ranker._prompt, num_tokens).num_tokens
+    assert num_tokens <= found < num_tokens + 1000
+
+
+def test_it_stays_within_the_cards_documents(
+    blockrank_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    blockrank_card["limits"]["max_documents"] = 3
+    ranker = open_tiny("blockrank", blockrank_card)
+    assert long_request(ranker._prompt, 100_000).num_documents == 3
+
+
+def test_it_stays_within_the_positions(
+    qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("qrranker", qrranker_card)
+    ranker._prompt.max_positions = 700
+    found = long_request(ranker._prompt, 100_000)
+    assert 350 < found.num_tokens <= 700
+
+
+def test_kernels_are_warmed_up_with_it_and_nothing_is_timed_cold(
+    blockrank_card: dict[str, Any],
+    open_tiny: Callable[..., Ranker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ranker = open_tiny("blockrank", blockrank_card, max_batch_tokens=3000)
+    scored: list[int] = []
+    score = ranker._engine.score
+
+    def counted(batch: list[EncodedRequest]) -> list[list[float]]:
+        scored.append(batch[0].num_tokens)
+        return score(batch)
+
+    monkeypatch.setattr(ranker._engine, "score", counted)
+    few, many = ranker.warm_up()
+    assert scored == [few.num_tokens, few.num_tokens, many.num_tokens]
+    assert few.num_tokens < many.num_tokens < 3000
+    assert few.seconds > 0
+    assert many.seconds > 0
+    scored.clear()
+    object.__setattr__(ranker.info, "attention", "triton")
+    few, many = ranker.warm_up()
+    assert scored == [few.num_tokens, many.num_tokens] * 2
+    assert scored[-1] >= 3000

@@ -1,0 +1,47 @@
+from collections.abc import Callable
+
+import orjson
+from starlette.testclient import TestClient
+
+from blockrank_server.service.dialects.infinity import Infinity
+
+# As infinity_client sends it.
+BODY = {
+    "query": "q",
+    "documents": ["x", "y"],
+    "return_documents": True,
+    "raw_scores": False,
+    "model": "default/not-specified",
+    "top_n": None,
+}
+
+
+def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
+    assert wire_bytes(Infinity, BODY, "0.25", "0.75") == (
+        b'{"id":"rerank-an-id",'
+        b'"results":[{"index":1,"relevance_score":0.75,"document":"y"},'
+        b'{"index":0,"relevance_score":0.25,"document":"x"}],'
+        b'"meta":{"api_version":{"version":"2"},"billed_units":{"search_units":1},'
+        b'"tokens":{"input_tokens":9,"output_tokens":0}},'
+        b'"usage":{"prompt_tokens":9,"total_tokens":9},'
+        b'"model":"m","object":"rerank","created":1}'
+    )
+
+
+def test_a_document_is_never_null(wire_bytes: Callable[..., bytes]) -> None:
+    body = BODY | {"return_documents": False}
+    assert b"document" not in wire_bytes(Infinity, body, "0.25", "0.75")
+
+
+def test_objects_are_taken_as_in_shape_a(wire_bytes: Callable[..., bytes]) -> None:
+    body = BODY | {"documents": [{"text": "x"}, {"a": "b"}]}
+    answer = orjson.loads(wire_bytes(Infinity, body, "0.75", "0.25"))
+    assert [item["document"] for item in answer["results"]] == ["x", "a: b"]
+
+
+def test_the_pinned_path_answers_a_body_that_looks_like_cohere_s(client: TestClient) -> None:
+    # LiteLLM's infinity provider: the bytes of its hosted_vllm, and a string is needed.
+    body = {"query": "q", "documents": ["x"], "return_documents": True, "model": "m", "top_n": 1}
+    pinned = client.post("/infinity/rerank", json=body).json()["results"][0]
+    shared = client.post("/rerank", json=body).json()["results"][0]
+    assert (pinned["document"], shared["document"]) == ("x", {"text": "x"})
