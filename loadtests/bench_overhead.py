@@ -6,7 +6,7 @@ Against plain FastAPI, which reads the same bodies and sends them back; both und
 a process of its own with one event loop, asked by the same client over kept connections. Rounds
 alternate, so that all meet the same machine. "bytes" sends bodies back without reading them: the
 ceiling. Ours does everything but tokenise and infer: its prompts are as long as real ones, made of
-one number; JSON, shape, threads, queue, batches, series, log line and rendering are the real thing.
+one number; JSON, dialect, threads, queue, batches, series, log line and rendering are real.
 One connection shows what one request costs, several what an event loop can do.
 """
 

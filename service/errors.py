@@ -1,4 +1,4 @@
-"""What a caller can be told, and its HTTP form: one class a reason, one flat body for all shapes.
+"""What a caller can be told, and its HTTP form: one class a reason, one flat body for all dialects.
 
 ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
@@ -8,7 +8,7 @@ ServiceError
 ├── OverloadedError 429        KeyLimitError 429
 ├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
 ├── DeadlineError 504
-└── InternalError 500          InferenceError 500 ── BackendError 424 (shape B)
+└── InternalError 500          InferenceError 500 ── BackendError 424 (dialect tei)
 
 Texts are shown to callers and written to logs: no paths, no tensors, no text of a document.
 """
@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 
 class ErrorBody(TypedDict):
-    """One flat body for every shape: each client finds the field it looks for."""
+    """One flat body for every dialect: each client finds the field it looks for."""
 
     error: str
     error_type: Annotated[str, Field(description="TEI's name for the kind of error.")]
@@ -73,13 +73,12 @@ class ServiceError(Exception):
         self.retry_after_s = retry_after_s
 
     def headers(self) -> dict[str, str]:
-        """Headers of the response."""
         if self.retry_after_s is None:
             return {}
         return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
     def body(self, request_id: str) -> ErrorBody:
-        """The response body, with the field every known client looks for."""
+        """The error as every known client can read it."""
         message = str(self)
         body: ErrorBody = {
             "error": message,
@@ -97,7 +96,6 @@ class ServiceError(Exception):
         return body
 
     def response(self, request_id: str) -> Response:
-        """The error on the wire."""
         content = orjson.dumps(self.body(request_id))
         return Response(content, self.status, self.headers(), media_type="application/json")
 
@@ -132,7 +130,7 @@ class UnauthorizedError(ServiceError):
     openai_type, reason = "authentication_error", "unauthorized"
 
     def headers(self) -> dict[str, str]:
-        """With what to send."""
+        """Tells what to send, too."""
         return super().headers() | {"WWW-Authenticate": "Bearer"}
 
 
@@ -174,7 +172,7 @@ class UnsupportedEncodingError(_RequestError):
     status = 415
 
     def headers(self) -> dict[str, str]:
-        """With what is accepted (RFC 9110, 15.5.16)."""
+        """Tells what is accepted, too (RFC 9110, 15.5.16)."""
         return super().headers() | {"Accept-Encoding": "gzip"}
 
 
@@ -236,7 +234,7 @@ class InferenceError(ServiceError):
 
 
 class BackendError(InferenceError):
-    """In shape b, as TEI does: the model failed."""
+    """The model failed. Only in the dialect tei, whose clients expect this status."""
 
     status = 424
 

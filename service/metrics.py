@@ -17,7 +17,7 @@ BUCKETS = (*map(str, DOCUMENT_EDGES), "more")
 
 MODEL_LABELS = ("model", "revision", "dtype", "device", "attention", "quantization")
 MEMORY_KINDS = ("used", "total")
-NO_SHAPE = "none"  # the body did not get as far as a shape
+NO_DIALECT = "none"  # the body did not get as far as a dialect
 CLIENT_GONE = 499
 # Fields other servers know and this one does not; any other name is counted as "other".
 KNOWN_IGNORED = (
@@ -32,44 +32,44 @@ def _statuses() -> Iterable[int]:
 
 
 class Metrics:
-    """Every series of the service. One instance per app, so tests never share state.
+    """Every series of the service. Each app has an instance of its own, so tests share no state.
 
     Args:
-        registry: of this app alone.
-        shapes: names of the wire shapes.
+        registry: nothing else may register there.
+        dialects: names of the dialects, the values of label `dialect`.
         batch_budget: tokens of a full batch.
 
     Attributes:
-        batches: series of the batcher.
+        batches: the series of the batcher.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, shapes: Iterable[str], batch_budget: int
+        self, registry: CollectorRegistry, dialects: Iterable[str], batch_budget: int
     ) -> None:
         series = Series(registry)
         self.registry = registry
         self.batches = BatchMetrics(series, batch_budget)
-        self._requests = series.counter("requests", "Rerank requests.", "shape", "status")
-        self._rejected = series.counter("rejected", "Answered by an error.", "reason")
+        self._requests = series.counter("requests", "Rerank requests.", "dialect", "status")
+        self._rejected = series.counter("rejected", "Requests answered by an error.", "reason")
         self._duration = series.seconds("request", "From first byte to a 200's last.", "documents")
         self._tokenize = series.seconds("tokenize", "Parse and tokenise.", "documents")
         self._queue = series.seconds("queue", "From accepted to batched.", "documents")
         self._infer = series.seconds("inference", "Forward pass of its batch.", "documents")
         self._documents = series.counter("documents", "Documents scored.", "documents")
         self._tokens = series.counter("tokens", "Tokens of the requests scored.", "documents")
-        self._lengths = series.histogram("documents_per_request", "Of all.", DOCUMENT_EDGES)
+        self._lengths = series.histogram("documents_per_request", "Of a request.", DOCUMENT_EDGES)
         self._truncated = series.counter("truncated_documents", "Documents that were cut.")
-        self._ignored = series.counter("ignored_fields", "Without a meaning here.", "field")
-        self._memory = series.gauge("device_memory_bytes", "Of the model's device.", "kind")
+        self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
+        self._memory = series.gauge("device_memory_bytes", "Memory of the model's device.", "kind")
         self._ready = series.gauge("ready", "1 if ready for requests.")
         self._model = series.gauge("model_info", "1 for the model served.", *MODEL_LABELS)
-        self._create_series(shapes)
+        self._create_series(dialects)
         ProcessCollector(registry=registry)
 
-    def _create_series(self, shapes: Iterable[str]) -> None:
-        for shape in (*shapes, NO_SHAPE):
+    def _create_series(self, dialects: Iterable[str]) -> None:
+        for dialect in (*dialects, NO_DIALECT):
             for status in _statuses():
-                self._requests.labels(shape, status)
+                self._requests.labels(dialect, status)
         for bucket in BUCKETS:
             for stage in (self._duration, self._tokenize, self._queue, self._infer):
                 stage.labels(bucket)
@@ -92,8 +92,8 @@ class Metrics:
         """Say what is served.
 
         Args:
-            labels: of rerank_model_info.
-            used_and_total_bytes: of the device's memory, read whenever it is scraped.
+            labels: a value for each of MODEL_LABELS.
+            used_and_total_bytes: asked for the device's memory whenever it is scraped.
         """
         self._model.labels(**labels).set(1)
         for place, kind in enumerate(MEMORY_KINDS):
@@ -126,9 +126,9 @@ class Metrics:
             self._ignored.labels(name if name in KNOWN_IGNORED else "other").inc()
 
     def finished(
-        self, *, shape: str | None, status: int, duration_s: float, num_documents: int
+        self, *, dialect: str | None, status: int, duration_s: float, num_documents: int
     ) -> None:
         """Count a rerank request that was answered, or whose client has gone."""
-        self._requests.labels(shape or NO_SHAPE, status).inc()
+        self._requests.labels(dialect or NO_DIALECT, status).inc()
         if status == 200:
             self._duration.labels(document_bucket(num_documents)).observe(duration_s)

@@ -1,4 +1,4 @@
-"""From settings to a ranker, or to the card and files of its checkpoint."""
+"""Opens what the settings name: a ranker, or only the card and files of its checkpoint."""
 
 import os
 from collections.abc import Callable

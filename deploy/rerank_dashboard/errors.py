@@ -46,8 +46,8 @@ def _errors() -> Panels:
         lines(
             Text(
                 "Server errors by status",
-                "500 and 424: the model failed (424 in shape b). 503: loading, draining or lost. "
-                "504: too late.",
+                "500 and 424: the model failed (424 in the dialect tei). 503: loading, draining or "
+                "lost. 504: too late.",
                 "Any for longer than a roll-out: 'Errors by reason' names the cause.",
             ),
             REQUESTS,

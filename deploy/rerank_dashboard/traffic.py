@@ -22,7 +22,9 @@ _ALL = of("rerank_requests_total")
 
 def row() -> Row:
     """Requests, then documents and tokens."""
-    return Row("Traffic", [_statuses(), _shapes(), _refused(), _documents(), _tokens(), _lengths()])
+    return Row(
+        "Traffic", [_statuses(), _dialects(), _refused(), _documents(), _tokens(), _lengths()]
+    )
 
 
 def _statuses() -> Panel:
@@ -39,16 +41,16 @@ def _statuses() -> Panel:
     )
 
 
-def _shapes() -> Panel:
+def _dialects() -> Panel:
     return lines(
         Text(
-            "Requests by shape",
-            "Rerank requests a second, by shape of the body: a is Cohere's and Jina's, b is "
-            "text-embeddings-inference's, none was refused before its shape was known.",
+            "Requests by dialect",
+            "Rerank requests a second, by dialect of the body; none was refused before its "
+            "dialect was known. The page /docs tells whose clients speak which.",
             "Much 'none': a client sends what is not JSON, or too much, or while nothing is ready.",
         ),
         REQUESTS,
-        Query(f"{per_second(_ALL, 'shape')} > 0", "{{shape}}"),
+        Query(f"{per_second(_ALL, 'dialect')} > 0", "{{dialect}}"),
         is_stacked=True,
     )
 

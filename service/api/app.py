@@ -21,8 +21,7 @@ from starlette.types import Scope
 from blockrank_server.service.api import openapi, probes
 from blockrank_server.service.api.rerank import rerank_as
 from blockrank_server.service.api.tokenize import tokenize
-from blockrank_server.service.dialects.registry import ROUTES
-from blockrank_server.service.dialects.shapes import SHAPES
+from blockrank_server.service.dialects.registry import DIALECTS, ROUTES
 from blockrank_server.service.errors import (
     MethodNotAllowedError,
     ServiceError,
@@ -42,15 +41,14 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     """The application; its lifespan loads the model while probes are answered.
 
     Args:
-        settings: of the server.
-        open_ranker: gives the ranker; called on the thread that will own it.
+        open_ranker: gives the ranker; it is called on the thread that will own it.
 
     Raises:
         ApiKeysError: the API keys cannot be used.
     """
     tracer = _tracer(settings)
     metrics = Metrics(
-        CollectorRegistry(), (shape.name for shape in SHAPES), settings.max_batch_tokens
+        CollectorRegistry(), (dialect.name for dialect in DIALECTS), settings.max_batch_tokens
     )
     host = ModelHost(settings, open_ranker, metrics)
 
@@ -92,10 +90,10 @@ def _tracer(settings: Settings) -> "SpanTracer | None":
 
 
 class _Direct(Route):
-    """Without FastAPI's handling of parameters, which nothing here uses."""
+    """A route without FastAPI's handling of parameters, which nothing here uses."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """With the route for the log, which FastAPI would add."""
+        """Adds the route for the log, as FastAPI would."""
         match, found = super().matches(scope)
         return match, {**found, "route": self}
 
@@ -103,7 +101,7 @@ class _Direct(Route):
 def _add_routes(app: FastAPI) -> None:
     direct: list[BaseRoute] = []
     for route in ROUTES:
-        handler = rerank_as(route.shapes)
+        handler = rerank_as(route.dialects)
         for path, method in product((route.path, *route.aliases), route.methods):
             direct.append(_Direct(path, handler, methods=[method]))
             app.add_api_route(  # for the documentation alone

@@ -1,4 +1,4 @@
-"""uvicorn's connection with an end to its patience, and with our form of error."""
+"""uvicorn's connection, which waits for no client for ever, and answers errors in our form."""
 
 import asyncio
 import uuid
@@ -11,7 +11,7 @@ from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER
 
 
 class Connection(H11Protocol):
-    """A connection that is closed when its client, for timeout_s, lets the server wait.
+    """A connection that is closed when its client lets the server wait for timeout_s.
 
     uvicorn has one timeout, for the first byte of the next request. It waits for ever for a first
     request, for the rest of a request's head, for the rest of a body that has its answer already
@@ -19,8 +19,8 @@ class Connection(H11Protocol):
     closed here: it has its own deadline.
 
     Attributes:
-        timeout_s: until the connection is closed; up to twice as long where the client moved last
-            within that time.
+        timeout_s: how long a client may let the server wait; up to twice as long where it has
+            read or sent something meanwhile.
     """
 
     timeout_s: float = 60.0
@@ -35,7 +35,7 @@ class Connection(H11Protocol):
         self._wait()
 
     def on_response_complete(self) -> None:
-        """Wait for the client to read it and to send the next request."""
+        """Wait for the client to read the answer and to send the next request."""
         super().on_response_complete()
         self._wait()
 
@@ -45,19 +45,18 @@ class Connection(H11Protocol):
         self._has_resumed = True
 
     def shutdown(self) -> None:
-        """Close, or after the answer under way, which then says so to its client."""
+        """Close now, or after the answer under way, whose headers then tell the client so."""
         super().shutdown()
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP in the form of every other error; uvicorn's is plain text."""
+        """Refuse what is no HTTP in JSON, as every error of ours; uvicorn would in plain text."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else an answer is on its way
             request_id = uuid.uuid4().hex
             response = BadHttpError("Request is not HTTP/1.1").response(request_id)
@@ -95,5 +94,5 @@ class Connection(H11Protocol):
 
 
 def connection_with(timeout_s: float) -> type[Connection]:
-    """The class with its timeout; uvicorn makes the instances."""
+    """The class for connections with this timeout; uvicorn makes the instances."""
     return type("Connection", (Connection,), {"timeout_s": timeout_s})

@@ -25,11 +25,11 @@ async def respond(request: Request, answer: Answer) -> Response:
     """The answer to a body, before its deadline and while its client waits.
 
     Args:
-        request: not read yet.
-        answer: given the request and its body.
+        request: its body must not have been read yet.
+        answer: makes the answer from the request and its body.
 
     Raises:
-        ServiceError: of any kind.
+        ServiceError: the request is refused, has failed, or was not answered in time.
     """
     settings: Settings = request.app.state.settings
     timeout_ms = _timeout_ms(request, settings.request_timeout_ms)

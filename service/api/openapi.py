@@ -1,4 +1,4 @@
-"""The documentation of the API. Made from shapes, routes and errors, so it cannot drift."""
+"""The documentation of the API, made from dialects, routes and errors, so that it cannot drift."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,10 +10,9 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from blockrank_server.service.api.response_headers import DESCRIPTIONS
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
-from blockrank_server.service.dialects.registry import ROUTES, Route
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.registry import DIALECTS, Route
 from blockrank_server.service.dialects.request import Ranked, RerankResult
-from blockrank_server.service.dialects.shapes import SHAPES
 from blockrank_server.service.dialects.tokenize import (
     TeiToken,
     TeiTokenize,
@@ -23,8 +22,11 @@ from blockrank_server.service.dialects.tokenize import (
 from blockrank_server.service.errors import ErrorBody, ServiceError, all_errors
 
 TAGS = [
-    {"name": "rerank", "description": "One path for every client: the body tells its shape."},
-    {"name": "one shape", "description": "A path for each shape, whatever the body looks like."},
+    {"name": "rerank", "description": "One path for every client: the body tells its dialect."},
+    {
+        "name": "one dialect",
+        "description": "A path for each dialect, whatever the body looks like.",
+    },
     {"name": "aliases", "description": "Paths that clients of other servers build."},
     {"name": "tokens", "description": "How long a text is to the model."},
     {"name": "operations", "description": "Health, what is served, metrics."},
@@ -40,18 +42,18 @@ client already speaks: scores and order are the same in all of them.
 
 Scores are shares of the model's attention, in [0, 1]: compare them inside one answer only. Unknown
 fields and any model name are accepted. What is cut or ignored is told in the header
-`X-Rerank-Warning` and, in shape a, in `meta.warnings`.
+`X-Rerank-Warning` and, in the dialects cohere and infinity, in `meta.warnings`.
 
     curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
 
 A deadline can be given in `X-Request-Timeout-Ms`. Every answer carries `X-Request-ID`; a ranking
 carries `X-Model`, `X-Model-Revision`, `X-Score-Type` and its times in `Server-Timing`.
 """
-_SHAPES = """
-## Shapes
+_DIALECTS = """
+## Dialects
 
-On `/rerank` a body is of the first shape below whose mark it bears. Where that is not the one you
-need, use the shape's own path.
+On `/rerank` a body is in the first dialect below whose mark it bears. Where that is not the one you
+need, use the dialect's own path.
 """
 _ERRORS = """
 ## Errors
@@ -61,30 +63,32 @@ All have one flat form, in which each client finds its own field; see the exampl
 
 
 def overview() -> str:
-    """Markdown on top of the page: every shape, every error."""
-    own = {route.shapes[0]: route.path for route in ROUTES if len(route.shapes) == 1}
-    shapes = [f"| {s.name} | {s.peers} | {s.mark} | `{own[s]}` |" for s in SHAPES]
+    """Markdown for the top of the page, which lists every dialect and every error."""
+    dialects = [f"| {d.name} | {d.peers} | {d.mark} | `{d.path}` |" for d in DIALECTS]
     errors = [
         f"| {kind.status} | {kind.error_type} | {_reason(kind)} |"
         for kind in sorted(all_errors(), key=lambda kind: kind.status)
     ]
-    shape_table = ["| shape | of | told by | path of its own |", "|---|---|---|---|", *shapes]
+    dialect_table = ["| dialect | of | told by | path of its own |", "|---|---|---|---|", *dialects]
     error_table = ["| status | error_type | when |", "|---|---|---|", *errors]
-    return "\n".join([_INTRODUCTION, _SHAPES, *shape_table, _ERRORS, *error_table])
+    return "\n".join([_INTRODUCTION, _DIALECTS, *dialect_table, _ERRORS, *error_table])
 
 
 def rerank_operation(route: Route, path: str) -> dict[str, Any]:
-    """Keyword arguments of add_api_route for one path of a route."""
-    is_shared, is_alias = len(route.shapes) > 1, path != route.path
+    """Keyword arguments for add_api_route, for one path of a route."""
+    is_shared, is_alias = len(route.dialects) > 1, path != route.path
     if is_alias:
         about = f"Same as `{route.path}`."
     elif is_shared:
-        about = "The keys of the body choose the shape of the answer; see the table on top."
+        about = "The keys of the body choose the dialect of the answer; see the table on top."
     else:
-        about = route.shapes[0].__doc__ or ""
-    shapes = (route.shapes[-1], *route.shapes[:-1])  # that of all other bodies is shown first
-    names = [shape.name for shape in shapes]
-    answer = _content([shape.answer for shape in shapes], [f"{n}-answer" for n in names])
+        about = route.dialects[0].__doc__ or ""
+    dialects = (
+        route.dialects[-1],
+        *route.dialects[:-1],
+    )  # the one for all other bodies is shown first
+    names = [dialect.name for dialect in dialects]
+    answer = _content([dialect.answer for dialect in dialects], [f"{n}-answer" for n in names])
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)", path)
@@ -92,18 +96,18 @@ def rerank_operation(route: Route, path: str) -> dict[str, Any]:
     return {
         "summary": _summary(route, path),
         "description": about,
-        "tags": ["aliases" if is_alias else "rerank" if is_shared else "one shape"],
+        "tags": ["aliases" if is_alias else "rerank" if is_shared else "one dialect"],
         "responses": {
             200: {"description": "The ranking.", "content": answer, "headers": _HEADERS},
             **_error_responses(),
         },
-        "openapi_extra": _body(shapes, [f"{n}-body" for n in names])
+        "openapi_extra": _body(dialects, [f"{n}-body" for n in names])
         | ({"parameters": parameters} if parameters else {}),
     }
 
 
 def tokenize_operation() -> dict[str, Any]:
-    """Keyword arguments of add_api_route for POST /tokenize."""
+    """Keyword arguments for add_api_route, for POST /tokenize."""
     return {
         "summary": "Tokens of a text, in TEI's form (inputs) or vLLM's (prompt)",
         "description": TeiTokenize.__doc__,
@@ -148,34 +152,34 @@ def add_components(app: FastAPI) -> None:
 
 @cache
 def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """A schema for each shape, answer and the error; and the named ones they refer to."""
-    kinds = [*SHAPES, *(shape.answer for shape in SHAPES), ErrorBody]
+    """A schema for each dialect, each answer and the error; and the named ones they refer to."""
+    kinds = [*DIALECTS, *(dialect.answer for dialect in DIALECTS), ErrorBody]
     kinds += [TeiTokenize, _TEI_TOKENS, VllmTokenize, VllmTokens]
     found, rest = TypeAdapter.json_schemas(
         [(kind, "validation", TypeAdapter(kind)) for kind in kinds],
         ref_template="#/components/schemas/{model}",
     )
     named: dict[str, Any] = rest["$defs"]
-    for shape in SHAPES:
-        # Those of the shape itself first, those that every shape has after them.
-        properties = named[shape.__name__]["properties"]
-        in_order = sorted(properties, key=lambda name: name in Shape.model_fields)
-        named[shape.__name__]["properties"] = {name: properties[name] for name in in_order}
+    for dialect in DIALECTS:
+        # A dialect's own fields come first, those that every dialect has after them.
+        properties = named[dialect.__name__]["properties"]
+        in_order = sorted(properties, key=lambda name: name in Dialect.model_fields)
+        named[dialect.__name__]["properties"] = {name: properties[name] for name in in_order}
     return {kind: schema for (kind, _), schema in found.items()}, named
 
 
 @cache
 def _examples() -> dict[str, Any]:
-    """A body for each shape and the answer to it."""
+    """A body for each dialect and the answer to it."""
     found: dict[str, Any] = {}
-    for shape in SHAPES:
-        wire = shape.read(shape.example)
-        request = wire.request()
+    for dialect in DIALECTS:
+        body = dialect.read(dialect.example)
+        request = body.request()
         ranking = (Ranked(1, "0.81723415"), Ranked(0, "0.18276585"))[: request.top_n]
         result = RerankResult(request, "0d1f4b6e", ranking, "default", num_tokens=42)
-        answer = orjson.loads(orjson.dumps(wire.render(result)))
-        found[f"{shape.name}-body"] = {"summary": shape.peers, "value": shape.example}
-        found[f"{shape.name}-answer"] = {"summary": shape.peers, "value": answer}
+        answer = orjson.loads(orjson.dumps(body.render(result)))
+        found[f"{dialect.name}-body"] = {"summary": dialect.peers, "value": dialect.example}
+        found[f"{dialect.name}-answer"] = {"summary": dialect.peers, "value": answer}
     found["tei-tokenize"] = {"value": {"inputs": [QUERY, DOCUMENTS[0]]}}
     found["vllm-tokenize"] = {"value": {"prompt": QUERY}}
     for kind in all_errors():
@@ -193,7 +197,7 @@ def _example(kind: type[ServiceError]) -> ServiceError:
 
 
 def _headers_of(kind: type[ServiceError]) -> dict[str, Any]:
-    """Those of an error, with an example of each."""
+    """The headers of an error, with an example of each."""
     return {
         name: {"description": f"Such as {value}.", "schema": {"type": "string"}}
         for name, value in _example(kind).headers().items()
@@ -203,9 +207,9 @@ def _headers_of(kind: type[ServiceError]) -> dict[str, Any]:
 def _summary(route: Route, path: str) -> str:
     if path != route.path:
         return f"As {route.path}"
-    if len(route.shapes) > 1:
+    if len(route.dialects) > 1:
         return "Rank documents"
-    return f"As {route.shapes[0].peers.split(',')[0]}: shape {route.shapes[0].name}"
+    return f"As {route.dialects[0].peers.split(',')[0]}: dialect {route.dialects[0].name}"
 
 
 def _reason(kind: type[ServiceError]) -> str:

@@ -1,4 +1,4 @@
-"""From a request body to token ids, and from scores to a result. Runs on a tokenising thread."""
+"""Turns a request body into token ids on a tokenising thread, and scores into a result."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockrank_server.models.errors import EmptyInputError, InputError
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
-from blockrank_server.service.dialects.base import Shape
+from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult, is_blank, rank
 from blockrank_server.service.errors import (
     EmptyFieldError,
@@ -24,18 +24,18 @@ _FIELD = re.compile(r"(\w+)(?:\[(\d+)\])?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Shortlist:
+class PreparedRequest:
     """A request ready to be scored.
 
     Attributes:
-        shape: the body it came in.
+        dialect: its body, read in the dialect it is written in.
         request: what the caller asked for.
-        spelling: from the Python API's field names to the caller's.
+        spelling: translates the Python API's field names into the caller's.
         kept: indices of the documents the model sees; blank ones are not among them.
         encoded: token ids of the documents kept; None if there are none.
     """
 
-    shape: Shape
+    dialect: Dialect
     request: RerankRequest
     spelling: Mapping[str, str]
     kept: tuple[int, ...]
@@ -45,9 +45,9 @@ class Shortlist:
         """The ranking of all documents.
 
         Args:
-            scores: raw scores of the documents kept.
-            ranker: that gave them.
-            request_id: of the HTTP request.
+            scores: the raw scores of the documents kept.
+            ranker: the one that gave them.
+            request_id: the HTTP request's, which some dialects send back.
         """
         request, encoded = self.request, self.encoded
         all_scores = [0.0] * len(request.documents)
@@ -64,7 +64,7 @@ class Shortlist:
         )
 
     def _cuts(self) -> list[str]:
-        """Sentences on what was cut."""
+        """Each sentence tells one kind of cut."""
         encoded = self.encoded
         if encoded is None:
             return []
@@ -77,20 +77,20 @@ class Shortlist:
         return found
 
 
-def make_shortlist(
-    shape: type[Shape], body: Mapping[str, Any], ranker: "Ranker", *, strict_model: bool = False
-) -> Shortlist:
+def prepare_request(
+    dialect: type[Dialect], body: Mapping[str, Any], ranker: "Ranker", *, strict_model: bool = False
+) -> PreparedRequest:
     """Parse and tokenise a body.
 
     Raises:
-        ServiceError: of the 4xx kind, in the words of the body's shape.
+        ServiceError: the body is refused, with a 4xx, in the words of its dialect.
     """
-    spelling = shape.spelling(body)
+    spelling = dialect.spelling(body)
     _check_length(body.get(spelling["documents"]), spelling, ranker.card.limits.max_documents)
-    wire = shape.read(body)
+    parsed = dialect.read(body)
     kept: tuple[int, ...] = ()
     try:
-        request = wire.request()
+        request = parsed.request()
         if strict_model and request.model not in (None, ranker.card.name):
             raise UnknownModelError(
                 f"model is not {ranker.card.name}, the one served", field="model"
@@ -100,13 +100,13 @@ def make_shortlist(
         encoded = _encode(request, kept, ranker) if kept else None
     except InputError as error:
         raise in_callers_words(error, spelling, kept) from error
-    return Shortlist(wire, request, spelling, kept, encoded)
+    return PreparedRequest(parsed, request, spelling, kept, encoded)
 
 
 def in_callers_words(
     error: InputError, spelling: Mapping[str, str], kept: Sequence[int]
 ) -> ServiceError:
-    """An error of the model layer with its field as the caller spells and counts it."""
+    """Translates an error of the model layer: its field as the caller spells and counts it."""
     match = _FIELD.fullmatch(error.field)
     assert match is not None  # it matches every string that begins with a letter
     name, index, rest = match.groups()
@@ -129,7 +129,7 @@ def _encode(request: RerankRequest, kept: Sequence[int], ranker: "Ranker") -> En
 
 
 def _check_length(listed: object, spelling: Mapping[str, str], limit: int) -> None:
-    """Before anything is done for each document."""
+    """Refuse an empty or too long list before anything is done for each document."""
     field = spelling["documents"]
     if not isinstance(listed, list):
         return

@@ -151,12 +151,12 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/version", summary="Version of the server")
 async def server_version() -> Response:
-    """Of the installed package blockrank-server."""
+    """The version of the installed package blockrank-server."""
     return _json({"version": VERSION})
 
 
 def server_info(settings: Settings, host: ModelHost) -> dict[str, Any]:
-    """Body of /info.
+    """The body of /info.
 
     Raises:
         ServiceError: the model is not loaded.

@@ -25,8 +25,8 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The body as its sender had it before Content-Encoding.
 
     Args:
-        request: not read yet.
-        limit: most bytes to read, and most to inflate.
+        request: its body must not have been read yet.
+        limit: bytes that may be read, and bytes that may come out of inflating them.
 
     Raises:
         BodyTooLargeError: there are more.
@@ -55,7 +55,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
-    """A body. 16 MB take 40 ms: off the event loop, though orjson keeps the interpreter.
+    """Parse a body. 16 MB take 40 ms: off the event loop, though orjson keeps the interpreter.
 
     Raises:
         BadJsonError: it is not a JSON object.
@@ -70,11 +70,7 @@ def read_json(raw: bytes) -> dict[str, Any]:
 
 
 class _Inflater:
-    """Inflates chunk by chunk.
-
-    Args:
-        limit: most bytes to inflate.
-    """
+    """Inflates chunk by chunk, up to a limit of bytes that come out."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -106,7 +102,7 @@ class _Inflater:
             await asyncio.sleep(0)
 
     def whole(self) -> bytes:
-        """All of it.
+        """All that has come out.
 
         Raises:
             BadGzipError: the end is missing.

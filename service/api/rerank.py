@@ -12,14 +12,14 @@ from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.api.deadline import respond
 from blockrank_server.service.api.prepared_request import (
-    Shortlist,
+    PreparedRequest,
     in_callers_words,
-    make_shortlist,
+    prepare_request,
 )
 from blockrank_server.service.api.request_body import read_json
-from blockrank_server.service.api.response_headers import answer_headers
-from blockrank_server.service.dialects.base import Shape
-from blockrank_server.service.dialects.shapes import shape_of
+from blockrank_server.service.api.response_headers import response_headers
+from blockrank_server.service.dialects.base import Dialect
+from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import RequestRecord
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-def rerank_as(shapes: Sequence[type[Shape]]) -> Handler:
-    """The handler of a path that takes bodies of these shapes."""
+def rerank_as(dialects: Sequence[type[Dialect]]) -> Handler:
+    """The handler of a path that takes bodies of these dialects."""
 
     async def rank(request: Request, raw: bytes) -> Response:
-        return await _rank(request, raw, shapes)
+        return await _rank(request, raw, dialects)
 
     async def rerank(request: Request) -> Response:
         request.state.record.is_rerank = True
@@ -44,15 +44,15 @@ def rerank_as(shapes: Sequence[type[Shape]]) -> Handler:
     return rerank
 
 
-async def _rank(request: Request, raw: bytes, shapes: Sequence[type[Shape]]) -> Response:
+async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]]) -> Response:
     host: ModelHost = request.app.state.host
     record: RequestRecord = request.state.record
-    reading = _Reading(request, raw, shapes, host.ranker)
+    reading = _Reading(request, raw, dialects, host.ranker)
     scores = await _scores(host, reading, record)
-    shortlist, ranker = reading.shortlist, reading.ranker
-    result = shortlist.result(scores, ranker, request_id=record.request_id)
-    content = orjson.dumps(shortlist.shape.render(result))
-    headers = answer_headers(result, record, ranker.info)
+    prepared, ranker = reading.prepared, reading.ranker
+    result = prepared.result(scores, ranker, request_id=record.request_id)
+    content = orjson.dumps(prepared.dialect.render(result))
+    headers = response_headers(result, record, ranker.info)
     return Response(content, headers=headers, media_type="application/json")
 
 
@@ -60,10 +60,10 @@ async def _scores(host: ModelHost, reading: "_Reading", record: RequestRecord) -
     try:
         scored = await host.score(reading, deadline_s=record.deadline_s)
     except InputError as error:
-        shortlist = reading.shortlist
-        raise in_callers_words(error, shortlist.spelling, shortlist.kept) from error
+        prepared = reading.prepared
+        raise in_callers_words(error, prepared.spelling, prepared.kept) from error
     except InferenceError as error:
-        raise reading.shortlist.shape.inference_failed(str(error)) from error
+        raise reading.prepared.dialect.inference_failed(str(error)) from error
     if scored is None:
         return []
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
@@ -78,21 +78,21 @@ async def _scores(host: ModelHost, reading: "_Reading", record: RequestRecord) -
 
 
 class _Reading:
-    """What a tokenising thread does with a body; its shortlist is there afterwards.
+    """What a tokenising thread does with a body; `prepared` is there afterwards.
 
     Args:
-        request: whose body it is.
+        request: the one whose body it is.
         raw: the body.
-        shapes: on its path.
-        ranker: that will score it.
+        dialects: those that are spoken on its path.
+        ranker: the one that will score it.
     """
 
-    shortlist: Shortlist
+    prepared: PreparedRequest
 
     def __init__(
-        self, request: Request, raw: bytes, shapes: Sequence[type[Shape]], ranker: "Ranker"
+        self, request: Request, raw: bytes, dialects: Sequence[type[Dialect]], ranker: "Ranker"
     ) -> None:
-        self._headers, self._raw, self._shapes = request.headers, raw, shapes
+        self._headers, self._raw, self._dialects = request.headers, raw, dialects
         self._record: RequestRecord = request.state.record
         self._is_strict: bool = request.app.state.settings.strict_model
         self._started_s = time.perf_counter()
@@ -103,22 +103,22 @@ class _Reading:
         """What is to be scored, if anything is.
 
         Raises:
-            ServiceError: of the 4xx kind, in the words of the body's shape.
+            ServiceError: the body is refused, with a 4xx, in the words of its dialect.
         """
         body = read_json(self._raw)
-        shape = shape_of(body, self._headers, self._shapes)
-        self._record.shape = shape.name
-        self.shortlist = make_shortlist(shape, body, self.ranker, strict_model=self._is_strict)
+        dialect = dialect_of(body, self._headers, self._dialects)
+        self._record.dialect = dialect.name
+        self.prepared = prepare_request(dialect, body, self.ranker, strict_model=self._is_strict)
         self._count()
-        return self.shortlist.encoded
+        return self.prepared.encoded
 
     def _count(self) -> None:
-        record, encoded = self._record, self.shortlist.encoded
+        record, encoded = self._record, self.prepared.encoded
         record.tokenized_s = time.perf_counter()
         record.tokenize_s = record.tokenized_s - self._started_s
-        record.num_documents = len(self.shortlist.request.documents)
+        record.num_documents = len(self.prepared.request.documents)
         record.num_tokens = encoded.num_tokens if encoded else 0
-        self.metrics.ignored(self.shortlist.request.ignored_fields)
+        self.metrics.ignored(self.prepared.request.ignored_fields)
         self.metrics.encoded(
             num_documents=record.num_documents,
             num_truncated=len(encoded.truncated_documents) if encoded else 0,

@@ -1,4 +1,4 @@
-"""Headers of a ranking: what made it and how long that took."""
+"""The headers of a ranking say what made it and how long that took."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WARNING_HEADER = "X-Rerank-Warning"
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
-# For the documentation. The names from x-compute-type on are TEI's.
+# The documentation shows these texts. The names from x-compute-type on are TEI's.
 DESCRIPTIONS = {
     "X-Model": "Name of the model that made the ranking.",
     "X-Model-Revision": "Commit or checksum of its weights; local for a folder without one.",
@@ -30,10 +30,10 @@ DESCRIPTIONS = {
 }
 
 
-def answer_headers(
+def response_headers(
     result: RerankResult, record: RequestRecord, info: "RankerInfo"
 ) -> dict[str, str]:
-    """The headers of an answer, by the names in DESCRIPTIONS."""
+    """Header values by the names in DESCRIPTIONS."""
     stages = record.stages()
     whole_ms = {name: str(int(1000 * seconds)) for name, seconds in stages.items()}
     headers = {

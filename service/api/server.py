@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, which at the end raises the signal again: we exit with 0 instead."""
+        """Do as uvicorn does, which in the end raises the signal again: we exit with 0 instead."""
         before = {sig: signal.signal(sig, self.handle_exit) for sig in _SIGNALS}
         try:
             yield
@@ -61,11 +61,7 @@ class Server(uvicorn.Server):
 
 
 def prepare_process(settings: Settings) -> None:
-    """Set what is one for a whole process that serves: metrics, logs, memory, threads.
-
-    Args:
-        settings: of the server.
-    """
+    """Set up what a whole process has one of: metrics, logs, memory, threads."""
     # They double the series with the birth of every other.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     configure_logs(settings.log_level)

@@ -1,4 +1,4 @@
-"""A wire shape: what a request body of it looks like, and how it is answered."""
+"""A dialect: what a request body in it looks like, and how it is answered."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from blockrank_server.models.prompt.request import Document
-from blockrank_server.service.dialects.fields import Count, Flag, Side, TopN, Truncate, WireBody
+from blockrank_server.service.dialects.fields import Count, Flag, RequestBody, Side, TopN, Truncate
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 from blockrank_server.service.errors import InferenceError, ServiceError
 
-# Of the examples in the documentation.
+# The examples in the documentation use them.
 QUERY = "capital of France"
 DOCUMENTS = ("Berlin is the capital of Germany.", "Paris is the capital of France.")
 
@@ -21,24 +21,30 @@ _ONLY_RIGHT = "left is ignored with a warning: only the end is ever cut."
 _NO_PLACE = "Ignored with a warning: no model served so far has a place for it in its prompt."
 
 
-class Shape(WireBody):
-    """One request body. These fields mean the same in every shape.
+class Dialect(RequestBody):
+    """One request body. These fields mean the same in every dialect.
 
     Attributes:
-        name: label of the metrics.
-        peers: whose shape it is.
+        name: its word in metrics, logs and documentation.
+        peers: whose dialect it is.
         mark: what tells its bodies from others, for the documentation.
+        path: where every body is taken to be in this dialect, whatever it looks like.
+        aliases: paths with the same meaning.
+        methods: HTTP methods that its paths answer.
         query_fields: how the query may be spelled; the first one is used in errors.
         documents_fields: how the list of documents may be spelled; likewise.
         is_complete: whether an answer must hold every document, so that top_n has no meaning.
-        inference_failed: what this shape's clients expect when the model fails.
-        answer: type of what render returns, for the documentation.
+        inference_failed: the error that its clients expect when the model fails.
+        answer: the type of what render returns, for the documentation.
         example: a body, for the documentation.
     """
 
     name: ClassVar[str]
     peers: ClassVar[str]
     mark: ClassVar[str]
+    path: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
     query_fields: ClassVar[tuple[str, ...]] = ("query",)
     documents_fields: ClassVar[tuple[str, ...]] = ("documents",)
     is_complete: ClassVar[bool] = False
@@ -65,12 +71,12 @@ class Shape(WireBody):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """Whether a body is of this shape, judged by its keys; not of a shape without a mark."""
+        """Whether a body bears the mark of this dialect; never, for a dialect without one."""
         return False
 
     @classmethod
     def spelling(cls, body: Mapping[str, Any]) -> dict[str, str]:
-        """From the Python API's field names to those of this body."""
+        """Translates the Python API's field names into those of this body."""
         return {
             "query": next(filter(body.__contains__, cls.query_fields), cls.query_fields[0]),
             "documents": next(
@@ -95,7 +101,7 @@ class Shape(WireBody):
     def asking(
         self, query: str, documents: Iterable[Document], *, return_documents: bool = False
     ) -> RerankRequest:
-        """The request with the fields that every shape has."""
+        """The request with the fields that every dialect has."""
         top_n = (self.top_n if self.top_n is not None else self.top_k) or None
         per_prompt = self.truncate_prompt_tokens or -1
         unused = tuple(self._without_effect())
@@ -120,7 +126,7 @@ class Shape(WireBody):
                 yield field, f"{field} is ignored: the model's prompt has no place for it"
         for field in ("top_n", "top_k"):
             if self.is_complete and getattr(self, field):
-                yield field, f"{field} is ignored: an answer of this shape holds every document"
+                yield field, f"{field} is ignored: an answer in this dialect holds every document"
         sides = {"truncate": "START", "truncation": "START"}
         sides |= {"truncation_direction": "left", "truncation_side": "left"}
         for field, side in sides.items():

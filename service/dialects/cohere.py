@@ -1,4 +1,4 @@
-"""Shape A: Cohere, Jina, vLLM, llama.cpp, LocalAI."""
+"""Cohere's dialect, which Jina, vLLM, llama.cpp and LocalAI speak too."""
 
 import time
 from typing import Any, ClassVar, NotRequired
@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
-from blockrank_server.service.dialects.fields import Flag, Query, Score, Usage, number, usage
+from blockrank_server.service.dialects.fields import Flag, Query, Score, Usage, json_score, usage
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 
@@ -55,7 +55,7 @@ class CohereMeta(TypedDict):
 
 
 class CohereAnswer(TypedDict):
-    """In this order: Elasticsearch looks for results before the first nested object."""
+    """The order of keys counts: Elasticsearch looks for results before the first nested object."""
 
     id: str
     results: list[CohereResult]
@@ -66,12 +66,14 @@ class CohereAnswer(TypedDict):
     created: int
 
 
-class Cohere(Shape):
-    """The shape of every body that is of no other."""
+class Cohere(Dialect):
+    """The dialect of every body that bears the mark of no other."""
 
-    name = "a"
+    name = "cohere"
     peers = "Cohere, Jina, vLLM, llama.cpp, LocalAI, OpenSearch, Elasticsearch, LangChain, ..."
     mark = "none of the other marks"
+    path = "/cohere/v2/rerank"
+    aliases: ClassVar[tuple[str, ...]] = ("/cohere/v1/rerank",)
     answer: ClassVar[Any] = CohereAnswer
     example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}
 
@@ -83,12 +85,10 @@ class Cohere(Shape):
     rank_fields: list[str] | None = Field(None, description="Fields of object documents to rank.")
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         documents = as_documents(self.documents, "documents", self.rank_fields or ())
         return self.asking(self.query, documents, return_documents=self.return_documents)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         answer: CohereAnswer = {
             "id": f"rerank-{result.request_id}",
             "results": self.results(result),
@@ -103,7 +103,8 @@ class Cohere(Shape):
     def results(self, result: RerankResult) -> list[Any]:
         """The results, each with its document if asked."""
         found: list[dict[str, object]] = [
-            {"index": ranked.index, "relevance_score": number(ranked)} for ranked in result.ranking
+            {"index": ranked.index, "relevance_score": json_score(ranked)}
+            for ranked in result.ranking
         ]
         if self.return_documents:
             for item, ranked in zip(found, result.ranking, strict=True):

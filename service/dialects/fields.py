@@ -56,13 +56,13 @@ Truncate = Annotated[
     WithJsonSchema({"type": ["boolean", "string", "null"]}),
     Field(description="false or NONE: too long is an error. true, END or START: the end is cut."),
 ]
-# On the wire a number; here its text, because orjson would choose the notation itself.
+# In the answer a number; here its text, because orjson would choose the notation itself.
 Score = Annotated[
     orjson.Fragment, InstanceOf(), WithJsonSchema({"type": "number", "format": "double"})
 ]
 
 
-class WireBody(BaseModel):
+class RequestBody(BaseModel):
     """A request body, read once. Unknown fields are kept, to be counted and otherwise ignored."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -92,7 +92,7 @@ def _spelled(location: object) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def number(ranked: Ranked) -> Score:
+def json_score(ranked: Ranked) -> Score:
     """A score as JSON."""
     return orjson.Fragment(ranked.score)
 

@@ -1,4 +1,4 @@
-"""Shape A-inf: Infinity, which is shape A with a document that is a string."""
+"""Infinity's dialect: Cohere's, with documents that come back as strings."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -31,11 +31,13 @@ class InfinityAnswer(TypedDict):
 
 
 class Infinity(Cohere):
-    """Shape A as Infinity writes it: infinity_client always sends raw_scores."""
+    """Cohere's dialect as Infinity writes it: infinity_client always sends raw_scores."""
 
-    name = "a-inf"
+    name = "infinity"
     peers = "Infinity, infinity_client, LangChain's InfinityRerank"
     mark = "`raw_scores` with `documents`"
+    path = "/infinity/rerank"
+    aliases = ()
     answer = InfinityAnswer
     example: ClassVar[dict[str, Any]] = {
         "query": QUERY,
@@ -47,7 +49,6 @@ class Infinity(Cohere):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "raw_scores" in body and "documents" in body
 
     def document(self, text: str) -> object:

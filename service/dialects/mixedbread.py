@@ -1,4 +1,4 @@
-"""Shape F: mixedbread."""
+"""mixedbread's dialect."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
-from blockrank_server.service.dialects.fields import Flag, Score, Usage, number, usage
+from blockrank_server.service.dialects.fields import Flag, Score, Usage, json_score, usage
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 
@@ -32,12 +32,13 @@ class MixedbreadAnswer(TypedDict):
     return_input: bool
 
 
-class Mixedbread(Shape):
-    """Without a top_k every document comes back; mixedbread's own default is 10."""
+class Mixedbread(Dialect):
+    """Every document comes back unless top_k is given; mixedbread's own default is 10."""
 
-    name = "f"
+    name = "mixedbread"
     peers = "mixedbread, LlamaIndex's MixedbreadAIRerank"
     mark = "`input`"
+    path = "/mixedbread/v1/reranking"
     documents_fields = ("input",)
     answer = MixedbreadAnswer
     example: ClassVar[dict[str, Any]] = {
@@ -55,19 +56,18 @@ class Mixedbread(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "input" in body
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         documents = as_documents(self.input, "input", self.rank_fields or ())
         return self.asking(self.query, documents, return_documents=self.return_input)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         data: list[MixedbreadResult] = []
         for ranked in result.ranking:
-            data.append({"index": ranked.index, "score": number(ranked), "object": "rank_result"})
+            data.append(
+                {"index": ranked.index, "score": json_score(ranked), "object": "rank_result"}
+            )
             if self.return_input:
                 data[-1]["input"] = self.input[ranked.index]
         answer: MixedbreadAnswer = {

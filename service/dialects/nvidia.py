@@ -1,4 +1,4 @@
-"""Shape D: NVIDIA NIM."""
+"""NVIDIA NIM's dialect."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
-from blockrank_server.service.dialects.fields import Query, Score, Usage, number, usage
+from blockrank_server.service.dialects.fields import Query, Score, Usage, json_score, usage
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 
 class NvidiaRanking(TypedDict):
-    """One result. The logit is a score in [0, 1], as in every other shape."""
+    """One result. The logit is a score in [0, 1], as in every other dialect."""
 
     index: int
     logit: Score
@@ -26,12 +26,14 @@ class NvidiaAnswer(TypedDict):
     usage: Usage
 
 
-class Nvidia(Shape):
+class Nvidia(Dialect):
     """NIM's clients also ask GET /v1/models for the name of a model."""
 
-    name = "d"
+    name = "nvidia"
     peers = "NVIDIA NIM, LangChain's, LlamaIndex's and Haystack's NVIDIA rerankers"
     mark = "`passages`"
+    path = "/v1/ranking"
+    aliases = ("/ranking", "/v1/retrieval/{rest:path}/reranking")
     documents_fields = ("passages",)
     answer = NvidiaAnswer
     example: ClassVar[dict[str, Any]] = {
@@ -46,17 +48,14 @@ class Nvidia(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "passages" in body
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         return self.asking(self.query, as_documents(self.passages, "passages"))
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         answer: NvidiaAnswer = {
-            "rankings": [{"index": r.index, "logit": number(r)} for r in result.ranking],
+            "rankings": [{"index": r.index, "logit": json_score(r)} for r in result.ranking],
             "usage": usage(result),
         }
         return answer

@@ -1,4 +1,4 @@
-"""Shape J: Pinecone."""
+"""Pinecone's dialect."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,16 +7,16 @@ from typing import Any, ClassVar, NotRequired
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
-from blockrank_server.service.dialects.fields import Score, Truncate, number
+from blockrank_server.service.dialects.fields import Score, Truncate, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 VERSION_HEADER = "X-Pinecone-Api-Version"
 
 
 class PineconeParameters(BaseModel):
-    """Parameters of a model; the others have no effect."""
+    """The one parameter of a model that is heeded; the others have no effect."""
 
     truncate: Truncate = "END"
 
@@ -43,12 +43,13 @@ class PineconeAnswer(TypedDict):
     usage: PineconeUsage
 
 
-class Pinecone(Shape):
-    """Told from shape A by the header X-Pinecone-Api-Version alone."""
+class Pinecone(Dialect):
+    """Told from Cohere's dialect by the header X-Pinecone-Api-Version alone."""
 
-    name = "j"
+    name = "pinecone"
     peers = "Pinecone"
     mark = "header `X-Pinecone-Api-Version`"
+    path = "/pinecone/rerank"
     answer = PineconeAnswer
     example: ClassVar[dict[str, Any]] = {
         "model": "bge-reranker-v2-m3",
@@ -68,11 +69,9 @@ class Pinecone(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return VERSION_HEADER in headers
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         documents = as_documents(self.documents, "documents", self.rank_fields or ("text",))
         is_returned = self.return_documents is not False
         request = self.asking(self.query, documents, return_documents=is_returned)
@@ -80,10 +79,9 @@ class Pinecone(Shape):
         return replace(request, truncate=request.truncate and is_cut)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         data: list[PineconeResult] = []
         for ranked in result.ranking:
-            data.append({"index": ranked.index, "score": number(ranked)})
+            data.append({"index": ranked.index, "score": json_score(ranked)})
             if result.request.return_documents:
                 given = self.documents[ranked.index]
                 data[-1]["document"] = {"text": given} if isinstance(given, str) else given

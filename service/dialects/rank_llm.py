@@ -1,4 +1,4 @@
-"""Shape H: rank_llm."""
+"""rank_llm's dialect."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -7,9 +7,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from blockrank_server.models.prompt.request import Document
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_document, check_depth
-from blockrank_server.service.dialects.fields import Score, number
+from blockrank_server.service.dialects.fields import Score, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 from blockrank_server.service.errors import InvalidFieldError
 
@@ -93,12 +93,13 @@ class RankLlmAnswer(TypedDict):
     errors: list[Any]
 
 
-class RankLlm(Shape):
+class RankLlm(Dialect):
     """rank_llm's overrides choose how it prompts; here they have no effect."""
 
-    name = "h"
+    name = "rank_llm"
     peers = "rank_llm"
     mark = "`candidates`"
+    path = "/rank_llm/v1/rerank"
     documents_fields = ("candidates",)
     answer = RankLlmAnswer
     example: ClassVar[dict[str, Any]] = {
@@ -113,21 +114,18 @@ class RankLlm(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "candidates" in body
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         documents = [c.document(f"candidates[{i}]") for i, c in enumerate(self.candidates)]
         return self.asking(self.query.text, documents, return_documents=True)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         ranked: list[RankLlmRanked] = []
         for item in result.ranking:
             candidate = self.candidates[item.index]
             docid = str(item.index + 1) if candidate.docid is None else candidate.docid
-            ranked.append({"docid": docid, "score": number(item), "doc": candidate.sent_back()})
+            ranked.append({"docid": docid, "score": json_score(item), "doc": candidate.sent_back()})
         query = self.query.model_dump()
         found: RankLlmResult = {"query": query, "candidates": ranked, "invocations_history": []}
         answer: RankLlmAnswer = {

@@ -1,8 +1,10 @@
-"""Which paths take bodies of which shapes."""
+"""Every dialect, the paths it is spoken on, and how a body's own is found."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from blockrank_server.service.dialects.base import Shape
+from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.cohere import Cohere
 from blockrank_server.service.dialects.infinity import Infinity
 from blockrank_server.service.dialects.mixedbread import Mixedbread
@@ -10,47 +12,62 @@ from blockrank_server.service.dialects.nvidia import Nvidia
 from blockrank_server.service.dialects.pinecone import Pinecone
 from blockrank_server.service.dialects.rank_llm import RankLlm
 from blockrank_server.service.dialects.sglang import Sglang
-from blockrank_server.service.dialects.shapes import BY_BODY
 from blockrank_server.service.dialects.tei import Tei
 from blockrank_server.service.dialects.vllm_score import VllmScore
 from blockrank_server.service.dialects.voyage import Voyage
 from blockrank_server.service.dialects.weaviate import Weaviate
 
+# Those that a body's keys and headers tell, in the order in which they are asked: a body may bear
+# several marks. Cohere's has none, so it comes last and takes whatever is left.
+BY_BODY: tuple[type[Dialect], ...] = (
+    Nvidia,
+    Mixedbread,
+    RankLlm,
+    Tei,
+    Weaviate,
+    Voyage,
+    Infinity,
+    Pinecone,
+    VllmScore,
+    Cohere,
+)
+DIALECTS: tuple[type[Dialect], ...] = (*BY_BODY, Sglang)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and the shapes it takes.
+    """A path and the dialects that are spoken on it.
 
     Attributes:
-        path: that the documentation names first.
-        shapes: asked in this order whether the body matches; the last one is that of all others.
+        path: the one that the documentation names first.
+        dialects: asked in this order whether the body matches; the last one takes all others.
         aliases: paths with the same meaning.
-        methods: of HTTP.
+        methods: HTTP methods that are answered.
     """
 
     path: str
-    shapes: tuple[type[Shape], ...]
+    dialects: tuple[type[Dialect], ...]
     aliases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ("POST",)
 
 
-# Paths that peers and hosts (SageMaker, Hugging Face) know by heart; then one path for each shape,
-# where a prefix is the only way to tell it from another.
-ROUTES = (
-    Route(
-        "/rerank",
-        BY_BODY,
-        ("/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/invocations", "/"),
-    ),
-    Route("/cohere/v2/rerank", (Cohere,), ("/cohere/v1/rerank",)),
-    Route("/infinity/rerank", (Infinity,)),
-    Route("/tei/rerank", (Tei,)),
-    Route("/weaviate/rerank", (Weaviate,)),
-    Route("/v1/ranking", (Nvidia,), ("/ranking", "/v1/retrieval/{rest:path}/reranking")),
-    Route("/voyage/v1/rerank", (Voyage,)),
-    Route("/mixedbread/v1/reranking", (Mixedbread,)),
-    Route("/sglang/v1/rerank", (Sglang,), methods=("POST", "PUT")),
-    Route("/rank_llm/v1/rerank", (RankLlm,)),
-    Route("/v1/score", (VllmScore,), ("/score",)),
-    Route("/pinecone/rerank", (Pinecone,)),
+# Peers and hosts (SageMaker, Hugging Face) have these paths built in.
+SHARED = Route(
+    "/rerank",
+    BY_BODY,
+    ("/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/invocations", "/"),
 )
+ROUTES = (SHARED, *(Route(d.path, (d,), d.aliases, d.methods) for d in DIALECTS))
+
+
+def dialect_of(
+    body: Mapping[str, Any], headers: Mapping[str, str], allowed: Sequence[type[Dialect]]
+) -> type[Dialect]:
+    """The first dialect that a body matches, else the last one allowed.
+
+    Args:
+        body: what was posted.
+        headers: what came with it; Pinecone's bodies are told by a header alone.
+        allowed: the dialects of the path; one alone takes every body.
+    """
+    return next((dialect for dialect in allowed if dialect.matches(body, headers)), allowed[-1])

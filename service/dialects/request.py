@@ -1,4 +1,4 @@
-"""One rerank request and its result, whichever wire shape they travel in."""
+"""One rerank request and its result, whichever dialect they travel in."""
 
 import math
 from collections.abc import Sequence
@@ -63,10 +63,10 @@ class RerankResult:
 
     Attributes:
         request: what was asked for.
-        request_id: of the HTTP request.
+        request_id: the HTTP request's, which some dialects send back.
         ranking: best first, cut to top_n.
-        model: name of the card.
-        num_tokens: of the whole prompt.
+        model: the name of the card.
+        num_tokens: tokens of the whole prompt.
         warnings: sentences on what was cut or ignored.
     """
 
@@ -79,7 +79,7 @@ class RerankResult:
 
     @property
     def num_documents(self) -> int:
-        """Documents of the request."""
+        """Blank ones and those past top_n count too."""
         return len(self.request.documents)
 
     @property
@@ -132,7 +132,7 @@ def score_text(score: float) -> str:
     """A score as a JSON number with a decimal point, no exponent, and at most 18 characters.
 
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
-    BigDecimal past 18 characters (protocols 1.4, rule 4).
+    BigDecimal past 18 characters.
     """
     if 1e-4 <= score < 1e7:  # where %g writes no exponent, whatever it rounds to
         text = f"{score:.8g}"

@@ -1,12 +1,12 @@
-"""Shape G: SGLang."""
+"""SGLang's dialect."""
 
 from typing import Any, ClassVar, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
-from blockrank_server.service.dialects.fields import Query, Score, number
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.fields import Query, Score, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 
@@ -19,12 +19,14 @@ class SglangResult(TypedDict):
     meta_info: None
 
 
-class Sglang(Shape):
-    """Only on a path of its own: its bodies look like Cohere's."""
+class Sglang(Dialect):
+    """Spoken on a path of its own only: its bodies look like Cohere's."""
 
-    name = "g"
+    name = "sglang"
     peers = "SGLang"
     mark = "its path alone"
+    path = "/sglang/v1/rerank"
+    methods = ("POST", "PUT")
     answer = list[SglangResult]
     example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}
 
@@ -33,15 +35,13 @@ class Sglang(Shape):
     return_documents: bool | None = Field(True, description="On unless it is false.")
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         is_returned = self.return_documents is not False
         return self.asking(self.query, self.documents, return_documents=is_returned)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         answer: list[SglangResult] = []
         for ranked in result.ranking:
-            index, score = ranked.index, number(ranked)
+            index, score = ranked.index, json_score(ranked)
             if result.request.return_documents:
                 text = self.documents[index]
                 answer.append({"score": score, "document": text, "index": index, "meta_info": None})

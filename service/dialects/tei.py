@@ -1,4 +1,4 @@
-"""Shape B: text-embeddings-inference (TEI)."""
+"""The dialect of text-embeddings-inference (TEI)."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -6,8 +6,8 @@ from typing import Any, ClassVar, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
-from blockrank_server.service.dialects.fields import Flag, Score, number
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.fields import Flag, Score, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 from blockrank_server.service.errors import BackendError
 
@@ -20,12 +20,13 @@ class TeiRank(TypedDict):
     score: Score
 
 
-class Tei(Shape):
-    """A body with both texts and documents is of shape A, whose clients accept every answer."""
+class Tei(Dialect):
+    """A body with texts and documents is taken for Cohere's, whose clients accept either answer."""
 
-    name = "b"
+    name = "tei"
     peers = "text-embeddings-inference, Elasticsearch hugging_face, Milvus"
     mark = "`texts` without `documents`"
+    path = "/tei/rerank"
     documents_fields = ("texts",)
     inference_failed = BackendError
     answer = list[TeiRank]
@@ -37,20 +38,17 @@ class Tei(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "texts" in body and "documents" not in body
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         return self.asking(self.query, self.texts, return_documents=self.return_text)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         answer: list[TeiRank] = []
         for ranked in result.ranking:
             if self.return_text:
                 text = self.texts[ranked.index]
-                answer.append({"index": ranked.index, "text": text, "score": number(ranked)})
+                answer.append({"index": ranked.index, "text": text, "score": json_score(ranked)})
             else:
-                answer.append({"index": ranked.index, "score": number(ranked)})
+                answer.append({"index": ranked.index, "score": json_score(ranked)})
         return answer

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.fields import Flag, WireBody
+from blockrank_server.service.dialects.fields import Flag, RequestBody
 from blockrank_server.service.errors import EmptyFieldError, InvalidFieldError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class TeiToken(TypedDict):
     stop: int
 
 
-class TeiTokenize(WireBody):
+class TeiTokenize(RequestBody):
     """No control token is added to a text, or found in it: they belong to the model's prompt."""
 
     inputs: str | list[str] = Field(description="One text, or a list of them.")
@@ -56,7 +56,7 @@ class VllmTokens(TypedDict):
     token_strs: list[str] | None
 
 
-class VllmTokenize(WireBody):
+class VllmTokenize(RequestBody):
     """No control token is added to a text, or found in it: they belong to the model's prompt."""
 
     prompt: str = Field(description="One text.")

@@ -1,4 +1,4 @@
-"""Shape I: vLLM's score API."""
+"""The dialect of vLLM's score API."""
 
 import time
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
 from blockrank_server.models.errors import EmptyInputError, InputError
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
-from blockrank_server.service.dialects.fields import Score, number
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.fields import Score, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 _QUERIES = ("text_1", "queries", "data_1")
@@ -34,7 +34,7 @@ class VllmScoreUsage(TypedDict):
 
 
 class VllmScoreAnswer(TypedDict):
-    """In the order of the request, one score per document."""
+    """One score per document, in the order of the request."""
 
     id: str
     object: str
@@ -44,12 +44,14 @@ class VllmScoreAnswer(TypedDict):
     usage: VllmScoreUsage
 
 
-class VllmScore(Shape):
+class VllmScore(Dialect):
     """One query and its documents. Scores are relative to the list, unlike a cross-encoder's."""
 
-    name = "i"
+    name = "vllm_score"
     peers = "vLLM's score API"
     mark = "`text_1`, `queries` or `data_1`"
+    path = "/v1/score"
+    aliases = ("/score",)
     query_fields = _QUERIES
     documents_fields = _DOCUMENTS
     is_complete = True
@@ -67,11 +69,9 @@ class VllmScore(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return any(name in body for name in _QUERIES)
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         queries = {self.text_1} if isinstance(self.text_1, str) else set(self.text_1)
         if not queries:
             raise EmptyInputError("query is empty", field="query")
@@ -84,14 +84,14 @@ class VllmScore(Shape):
         return self.asking(queries.pop(), documents)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         answer: VllmScoreAnswer = {
             "id": f"score-{result.request_id}",
             "object": "list",
             "created": int(time.time()),
             "model": result.model,
             "data": [
-                {"index": r.index, "object": "score", "score": number(r)} for r in result.by_index()
+                {"index": r.index, "object": "score", "score": json_score(r)}
+                for r in result.by_index()
             ],
             "usage": {
                 "prompt_tokens": result.num_tokens,

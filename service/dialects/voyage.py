@@ -1,4 +1,4 @@
-"""Shape E: Voyage."""
+"""Voyage's dialect."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -6,8 +6,8 @@ from typing import Any, ClassVar, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
-from blockrank_server.service.dialects.fields import Flag, Score, number
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.fields import Flag, Score, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 
@@ -34,12 +34,13 @@ class VoyageAnswer(TypedDict):
     usage: VoyageUsage
 
 
-class Voyage(Shape):
+class Voyage(Dialect):
     """The voyageai package always sends top_k and truncation."""
 
-    name = "e"
+    name = "voyage"
     peers = "Voyage, LiteLLM, LangChain4j, Dify"
     mark = "`top_k`, or `truncation` without `top_n`"
+    path = "/voyage/v1/rerank"
     answer = VoyageAnswer
     example: ClassVar[dict[str, Any]] = {
         "query": QUERY,
@@ -55,18 +56,15 @@ class Voyage(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "top_k" in body or ("truncation" in body and "top_n" not in body)
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         return self.asking(self.query, self.documents, return_documents=self.return_documents)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         data: list[VoyageResult] = []
         for ranked in result.ranking:
-            data.append({"relevance_score": number(ranked), "index": ranked.index})
+            data.append({"relevance_score": json_score(ranked), "index": ranked.index})
             if self.return_documents:
                 data[-1]["document"] = self.documents[ranked.index]
         answer: VoyageAnswer = {

@@ -1,4 +1,4 @@
-"""Shape C: Weaviate's reranker-transformers."""
+"""The dialect of Weaviate's reranker-transformers."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Shape
-from blockrank_server.service.dialects.fields import Score, number
+from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.fields import Score, json_score
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 
@@ -19,7 +19,7 @@ class WeaviateScore(TypedDict):
 
 
 class WeaviateAnswer(TypedDict):
-    """In the order of the request: Weaviate reads scores by their place, one per document."""
+    """One score per document, in the order of the request: Weaviate reads them by their place."""
 
     query: str
     scores: list[WeaviateScore]
@@ -27,12 +27,13 @@ class WeaviateAnswer(TypedDict):
     score: None
 
 
-class Weaviate(Shape):
+class Weaviate(Dialect):
     """Weaviate always sends property, never a model, and no Content-Type."""
 
-    name = "c"
+    name = "weaviate"
     peers = "Weaviate's reranker-transformers"
     mark = "`property` without `model`"
+    path = "/weaviate/rerank"
     is_complete = True
     answer = WeaviateAnswer
     example: ClassVar[dict[str, Any]] = {
@@ -47,19 +48,16 @@ class Weaviate(Shape):
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """See Shape.matches."""
         return "property" in body and "model" not in body
 
     def request(self) -> RerankRequest:
-        """See Shape.request."""
         return self.asking(self.query, self.documents)
 
     def render(self, result: RerankResult) -> object:
-        """See Shape.render."""
         answer: WeaviateAnswer = {
             "query": self.query,
             "scores": [
-                {"document": self.documents[ranked.index], "score": number(ranked)}
+                {"document": self.documents[ranked.index], "score": json_score(ranked)}
                 for ranked in result.by_index()
             ],
             "property": None,

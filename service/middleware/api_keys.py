@@ -25,15 +25,15 @@ _LINE = re.compile(rf"(?:(?P<name>[A-Za-z0-9._-]{{1,64}}):)?(?P<key>{_KEY})")
 
 
 class ApiKeysError(ValueError):
-    """Keys that cannot be used: the text names the file and the line, never a key."""
+    """The keys cannot be used: the text names the file and the line, never a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key.
+    """A key is known by its digest alone.
 
     Attributes:
-        digest: SHA-256 of the key.
+        digest: the SHA-256 of the key.
         name: what the file calls it; fit for logs.
     """
 
@@ -42,10 +42,7 @@ class ApiKey:
 
 
 class ApiKeys:
-    """Every key in force.
-
-    Args:
-        settings: of the server: api_keys and api_keys_file.
+    """Every key in force, of api_keys and of api_keys_file.
 
     Raises:
         ApiKeysError: a key is malformed, or the file cannot be read, repeats a key or has none.
@@ -90,7 +87,7 @@ class ApiKeys:
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """Something else whenever the file was written, replaced, or its permissions changed."""
+    """A value that changes whenever the file is written, replaced, or given other permissions."""
     try:
         found = os.stat(path)
     except OSError:
@@ -133,5 +130,5 @@ def _listed(secret: SecretStr) -> tuple[ApiKey, ...]:
 
 
 def _digest(key: str) -> bytes:
-    """Of equal length whatever was sent. Headers are latin-1."""
+    # Headers are latin-1, so whatever was sent can be encoded.
     return hashlib.sha256(key.encode("latin-1")).digest()

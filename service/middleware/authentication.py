@@ -1,4 +1,4 @@
-"""ASGI middleware: who may ask, and how much at once."""
+"""ASGI middleware that decides who may ask, and how much at once."""
 
 from collections import Counter
 from typing import Any
@@ -12,31 +12,26 @@ from blockrank_server.service.middleware.api_keys import ApiKey, ApiKeys
 from blockrank_server.service.middleware.request_record import RequestRecord
 from blockrank_server.service.settings import Settings
 
-# Every other method needs a key, on every path: a route that is added later is guarded too.
+# Every other method needs a key, on every path: a route that is added later needs one too.
 _OPEN_METHODS = ("GET", "HEAD", "OPTIONS")
 _METRICS_PATH = "/metrics"
 
 
-class Guard:
-    """Lets requests with a key in force through, so many of each key at a time.
+class Authentication:
+    """Lets requests with a key in force through, up to a number of each key at a time.
 
-    Refuses before the body is read and before a route is looked for.
-
-    Args:
-        app: inside.
-        keys: in force.
-        settings: of the server.
+    It refuses before the body is read and before a route is looked for.
     """
 
     def __init__(self, app: ASGIApp, keys: ApiKeys, settings: Settings) -> None:
         self._app, self._keys = app, keys
-        self._guards_metrics = settings.metrics_need_key
+        self._covers_metrics = settings.metrics_need_key
         self._limit = settings.max_concurrent_requests_per_key
         self._in_flight: Counter[bytes] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app inside, or refuse."""
-        if scope["type"] != "http" or not self._is_guarded(scope):
+        if scope["type"] != "http" or not self._needs_key(scope):
             await self._app(scope, receive, send)
             return
         record: RequestRecord = scope["state"]["record"]
@@ -54,12 +49,12 @@ class Guard:
             if not self._in_flight[key.digest]:
                 del self._in_flight[key.digest]
 
-    def _is_guarded(self, scope: Scope) -> bool:
+    def _needs_key(self, scope: Scope) -> bool:
         is_open = scope["method"] in _OPEN_METHODS
-        return not is_open or (self._guards_metrics and scope["path"] == _METRICS_PATH)
+        return not is_open or (self._covers_metrics and scope["path"] == _METRICS_PATH)
 
     def _admit(self, headers: Headers, record: RequestRecord) -> ApiKey:
-        """The caller's key, counted as one request more.
+        """Finds the caller's key, and counts one request more for it.
 
         Raises:
             UnauthorizedError: there is none, or it is not in force.

@@ -1,4 +1,4 @@
-"""Log lines as JSON on standard output, ours and those of the libraries."""
+"""Log lines go to standard output as JSON, ours and those of the libraries."""
 
 import logging
 import sys
@@ -16,7 +16,6 @@ class _Lines(logging.Handler):
     """Hands the libraries' records to our own logger, so that all lines have one way out."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
         try:
             level = min(50, max(10, record.levelno // 10 * 10))  # libraries have levels between
             log = structlog.get_logger(record.name)

@@ -1,4 +1,4 @@
-"""One log line, one id and one count for every HTTP request."""
+"""Every HTTP request gets one id, one log line and one count."""
 
 import re
 import time
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER, RequestRecord
 
-# Any word can be a method; only these are no text of the caller's.
+# A caller may send any word as a method; only these are logged.
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,128}")
 
@@ -21,7 +21,7 @@ class Tracer(Protocol):
     """Makes traces of requests."""
 
     def report(self, headers: Headers, record: RequestRecord, status: int) -> None:
-        """Called once for every rerank request that is over."""
+        """Take a rerank request that is over; called once for each."""
 
 
 class RequestLog:
@@ -69,14 +69,14 @@ class RequestLog:
         self._log.info(
             "request",
             **line,
-            shape=record.shape,
+            dialect=record.dialect,
             reason=record.reason,
             key=record.key,
             num_documents=record.num_documents,
             num_tokens=record.num_tokens,
         )
         self._metrics.finished(
-            shape=record.shape,
+            dialect=record.dialect,
             status=status,
             duration_s=duration_s,
             num_documents=record.num_documents,

@@ -13,25 +13,25 @@ class RequestRecord:
 
     Attributes:
         request_id: the caller's, or a new one.
-        started_s: on the clock of time.perf_counter.
+        started_s: when it came, on the clock of time.perf_counter.
         is_rerank: whether it counts in the metrics of rerank requests.
-        shape: of the body.
-        reason: of the error, if it ended in one.
-        key: name of the API key, if it has one.
-        num_documents: of the body.
-        num_tokens: of the prompt.
-        tokenize_s: parsing and tokenising.
-        queue_s: from accepted to batched.
-        infer_s: the forward pass.
-        deadline_s: on the clock of time.monotonic.
-        tokenized_s: when tokenising ended; 0 if it did not. On the clock of started_s.
-        scored_s: when the scores came; 0 if they did not. On the clock of started_s.
+        dialect: the name of the body's dialect; None until the body is parsed.
+        reason: ServiceError.reason, if it ended in an error.
+        key: the name of the caller's API key, if it has one.
+        num_documents: documents in the body, blank ones included.
+        num_tokens: tokens of the whole prompt.
+        tokenize_s: how long parsing and tokenising took.
+        queue_s: how long it waited to be batched.
+        infer_s: how long its batch's forward pass took.
+        deadline_s: when it must be answered, on the clock of time.monotonic.
+        tokenized_s: when tokenising ended, on the clock of started_s; 0 if it did not.
+        scored_s: when the scores came, on the clock of started_s; 0 if they did not.
     """
 
     request_id: str
     started_s: float
     is_rerank: bool = False
-    shape: str | None = None
+    dialect: str | None = None
     reason: str | None = None
     key: str | None = None
     num_documents: int = 0

@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.api_keys import ApiKeys
-from blockrank_server.service.middleware.authentication import Guard, document_keys
+from blockrank_server.service.middleware.authentication import Authentication, document_keys
 from blockrank_server.service.middleware.request_log import RequestLog, Tracer
-from blockrank_server.service.middleware.unhandled_errors import Faults
+from blockrank_server.service.middleware.unhandled_errors import UnhandledErrors
 from blockrank_server.service.settings import Settings
 
 _MIN_GZIP_BYTES = 1024
@@ -24,7 +24,7 @@ _REFUSES_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
 class _Gzip(GZipMiddleware):
-    """Starlette's, which takes `gzip;q=0`, a refusal, for a wish."""
+    """Heeds `gzip;q=0`, a refusal, which Starlette's middleware takes for a wish."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_http = scope["type"] == "http"
@@ -37,16 +37,16 @@ class _Gzip(GZipMiddleware):
 def add_middleware(
     app: FastAPI, settings: Settings, metrics: Metrics, tracer: Tracer | None
 ) -> None:
-    """Add all of it; each call goes around what was added before.
+    """Add all middleware; each call goes around what was added before.
 
     Raises:
         ApiKeysError: the API keys cannot be used.
     """
     keys = ApiKeys(settings)
     if keys.are_required:
-        app.add_middleware(Guard, keys=keys, settings=settings)
+        app.add_middleware(Authentication, keys=keys, settings=settings)
         document_keys(app)
-    app.add_middleware(Faults)
+    app.add_middleware(UnhandledErrors)
     app.add_middleware(
         _Gzip,
         minimum_size=_MIN_GZIP_BYTES,
@@ -54,7 +54,7 @@ def add_middleware(
         thread_minimum_size=_THREAD_GZIP_BYTES,
     )
     if settings.cors_origins:
-        # Around the guard, because a preflight has no key, and around everything that can fail.
+        # Around authentication, because a preflight has no key, and around all that can fail.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,

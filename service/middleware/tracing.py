@@ -21,18 +21,14 @@ _NS = 1_000_000_000
 
 
 def exporting_provider() -> TracerProvider:
-    """Spans go where the OTEL_EXPORTER_OTLP_* variables say; OTEL_SERVICE_NAME names us."""
+    """A provider that sends spans where the OTEL_EXPORTER_OTLP_* variables say."""
     provider = TracerProvider(resource=Resource.create({"service.name": "blockrank-server"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
 class SpanTracer:
-    """Makes the spans of requests that are over.
-
-    Args:
-        provider: of the OpenTelemetry SDK.
-    """
+    """Makes the spans of requests that are over."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -40,15 +36,9 @@ class SpanTracer:
         self._propagator = TraceContextTextMapPropagator()
 
     def report(self, headers: Headers, record: RequestRecord, status: int) -> None:
-        """Make the spans of one request.
-
-        Args:
-            headers: of the request; traceparent and tracestate are read.
-            record: of the request.
-            status: of the response.
-        """
+        """Make the spans of one request, as children of the traceparent in its headers."""
         now_s = time.perf_counter()
-        zero_ns = time.time_ns() - int(now_s * _NS)  # of perf_counter, on the wall clock
+        zero_ns = time.time_ns() - int(now_s * _NS)  # when perf_counter was 0
 
         def ns(moment_s: float) -> int:
             return zero_ns + int(moment_s * _NS)
@@ -82,7 +72,7 @@ def _attributes(record: RequestRecord, status: int) -> dict[str, str | int]:
     return {
         "http.response.status_code": status,
         "rerank.request_id": record.request_id,
-        "rerank.shape": record.shape or "none",
+        "rerank.dialect": record.dialect or "none",
         "rerank.reason": record.reason or "none",
         "rerank.documents": record.num_documents,
         "rerank.tokens": record.num_tokens,

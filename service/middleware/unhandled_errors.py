@@ -1,4 +1,4 @@
-"""ASGI middleware: a bug of ours becomes a flat 500 and a log line without the caller's text."""
+"""ASGI middleware that turns a bug into a flat 500 and a log line without the caller's text."""
 
 import traceback
 
@@ -9,15 +9,12 @@ from blockrank_server.service.errors import InternalError
 from blockrank_server.service.middleware.request_record import RequestRecord
 
 
-class Faults:
-    """Answers for what nobody expected.
+class UnhandledErrors:
+    """Answers when the app inside raises what nobody expected.
 
     Starlette's own handler sits outside of every middleware, so its answer would have no CORS
     headers, and it raises again: the server would log the exception's text, which may quote a
     document (`KeyError: '...'`).
-
-    Args:
-        app: inside.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,7 +46,7 @@ class Faults:
 
 
 def _traceback(error: BaseException) -> str:
-    """As Python prints it, newest exception first, with their types and without their texts."""
+    """Format tracebacks as Python does, newest exception first, with types and without texts."""
     parts = []
     current: BaseException | None = error
     while current is not None:

@@ -13,7 +13,7 @@ COUNT = "rerank_request_duration_seconds_count"
         ("up", {"job", "instance"}),
         ("sum(rerank_ready)", set()),
         (f"sum by (documents) (rate({COUNT}[5m]))", {"documents"}),
-        ('rerank_requests_total{status=~"429|5.."}', {"job", "instance", "shape", "status"}),
+        ('rerank_requests_total{status=~"429|5.."}', {"job", "instance", "dialect", "status"}),
         (f"sum by (job) (rate({COUNT}[5m])) / sum by (job) (rate({COUNT}[5m]))", {"job"}),
         ("rerank_ready and on (job) up", {"job", "instance"}),
         (

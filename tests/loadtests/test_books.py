@@ -25,7 +25,7 @@ def scrape(metrics: Metrics) -> Scrape:
 
 def count(metrics: Metrics, *statuses: int) -> None:
     for status in statuses:
-        metrics.finished(shape="cohere", status=status, duration_s=0.1, num_documents=10)
+        metrics.finished(dialect="cohere", status=status, duration_s=0.1, num_documents=10)
 
 
 def test_accepted_is_answered(metrics: Metrics, make_sample: "MakeSample") -> None:

@@ -1,4 +1,4 @@
-"""Requests to OpenSearch, against the wire format of its documentation (3.x).
+"""Requests to OpenSearch, against the format of its documentation (3.x).
 
 docs.opensearch.org: index-apis/create-index, document-apis/bulk, query-dsl/full-text/multi-match,
 search-pipelines/rerank-processor, ml-commons connectors and models. No OpenSearch runs here.

@@ -26,7 +26,7 @@ from blockrank_server.service.errors import (
     all_errors,
 )
 
-# The contract of protocols 5.3, said a second time.
+# Status and kind of every error, said a second time: clients rely on them.
 TABLE: dict[type[ServiceError], tuple[int, str]] = {
     BadGzipError: (400, "Validation"),
     BadHttpError: (400, "Validation"),

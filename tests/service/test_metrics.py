@@ -72,7 +72,7 @@ def test_an_answered_request_is_counted(client: TestClient) -> None:
     def of(name: str, **labels: str) -> float:
         return found[name, frozenset(labels.items())]
 
-    assert of("rerank_requests_total", shape="b", status="200") == 1
+    assert of("rerank_requests_total", dialect="tei", status="200") == 1
     assert of("rerank_request_duration_seconds_count", documents="5") == 1
     for stage in ("queue", "tokenize", "inference"):
         assert of(f"rerank_{stage}_duration_seconds_count", documents="5") == 1
@@ -92,8 +92,8 @@ def test_an_answered_request_is_counted(client: TestClient) -> None:
 def test_a_refused_request_is_counted_with_its_reason(client: TestClient) -> None:
     client.post("/rerank", content=b"{")
     client.post("/rerank", json=BODY | {"top_n": -1})
-    assert value(client, "rerank_requests_total", shape="none", status="400") == 1
-    assert value(client, "rerank_requests_total", shape="b", status="422") == 1
+    assert value(client, "rerank_requests_total", dialect="none", status="400") == 1
+    assert value(client, "rerank_requests_total", dialect="tei", status="422") == 1
     assert value(client, "rerank_rejected_total", reason="invalid") == 2
     assert value(client, "rerank_request_duration_seconds_count", documents="1") == 0
 
@@ -122,7 +122,7 @@ def test_the_model_is_named(client: TestClient) -> None:
 def test_two_apps_share_no_state(make_client: "MakeClient") -> None:
     with make_client() as first, make_client() as second:
         first.post("/rerank", json=BODY)
-        assert value(second, "rerank_requests_total", shape="b", status="200") == 0
+        assert value(second, "rerank_requests_total", dialect="tei", status="200") == 0
 
 
 def test_seconds_are_half_octaves_from_a_millisecond_past_thirty_seconds() -> None:

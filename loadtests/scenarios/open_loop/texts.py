@@ -119,7 +119,7 @@ class Texts:
 
 
 class Bodies:
-    """Bodies of requests in Cohere's shape; their documents are made ahead of a run.
+    """Bodies of requests in Cohere's dialect; their documents are made ahead of a run.
 
     Two requests may have the same documents, but no two have the same query: a server that shares
     the work of identical requests would be measured too fast.

@@ -1,4 +1,4 @@
-"""LiteLLM's rerank, by every provider that has a shape here."""
+"""LiteLLM's rerank, by every provider that has a dialect here."""
 
 from typing import Any, ClassVar
 

@@ -1,4 +1,4 @@
-"""The rerankers package: every provider of its APIRanker that has a shape here.
+"""The rerankers package: every provider of its APIRanker that has a dialect here.
 
 It does not look at the status, so an error ends in the lookup of a key, without our message.
 """

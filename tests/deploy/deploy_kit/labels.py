@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import promql_parser as promql
 from prometheus_client import CollectorRegistry
 
-from blockrank_server.service.dialects.shapes import SHAPES
+from blockrank_server.service.dialects.registry import DIALECTS
 from blockrank_server.service.metrics import MODEL_LABELS, Metrics
 
 TARGET = frozenset({"job", "instance"})  # what a scrape adds
@@ -21,7 +21,7 @@ class UnknownNameError(Exception):
 
 def scraped() -> Known:
     """Every series of a server that has loaded its model, by its name on the wire."""
-    metrics = Metrics(CollectorRegistry(), (shape.name for shape in SHAPES), 16_384)
+    metrics = Metrics(CollectorRegistry(), (dialect.name for dialect in DIALECTS), 16_384)
     metrics.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2))
     target: Labels = dict.fromkeys(TARGET)
     known: dict[str, dict[str, frozenset[str] | None]] = {"up": dict(target)}

@@ -101,8 +101,8 @@ class _Client:
         self, documents: list[str], *, key: str = "", timeout_ms: int | None = None, **more: Any
     ) -> None:
         headers = {"X-Request-Timeout-Ms": str(timeout_ms)} if timeout_ms else {}
-        shape = key or self.dice.choice(("documents", "texts"))
-        body = {"query": "w1 w2", shape: documents} | more
+        field = key or self.dice.choice(("documents", "texts"))
+        body = {"query": "w1 w2", field: documents} | more
         self._http.post("/rerank", json=body, headers=headers)
 
     def _send_nonsense(self) -> None:

@@ -8,8 +8,7 @@ from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
 from blockrank_server.service.api.response_headers import DESCRIPTIONS
-from blockrank_server.service.dialects.registry import ROUTES
-from blockrank_server.service.dialects.shapes import SHAPES
+from blockrank_server.service.dialects.registry import DIALECTS, ROUTES
 from blockrank_server.service.errors import all_errors
 
 PATHS = [path for route in ROUTES for path in (route.path, *route.aliases)]
@@ -42,7 +41,7 @@ def test_the_docs_need_no_network(client: TestClient) -> None:
 
 def test_every_reference_leads_somewhere(document: Any) -> None:
     found = referred(document)
-    assert len(found) > 2 * len(SHAPES)
+    assert len(found) > 2 * len(DIALECTS)
     for reference in found:
         target = document
         for part in reference.removeprefix("#/").split("/"):
@@ -59,11 +58,11 @@ def test_every_path_is_documented_once(document: Any) -> None:
 
 def test_every_example_gets_the_answer_shown(client: TestClient, document: Any) -> None:
     examples = document["components"]["examples"]
-    for shape in SHAPES:
-        path = next(r.path for r in ROUTES if r.shapes == (shape,))
-        answer = client.post(path, json=examples[f"{shape.name}-body"]["value"]).json()
-        shown = examples[f"{shape.name}-answer"]["value"]
-        assert form(answer) == form(shown), shape.name
+    for dialect in DIALECTS:
+        path = next(r.path for r in ROUTES if r.dialects == (dialect,))
+        answer = client.post(path, json=examples[f"{dialect.name}-body"]["value"]).json()
+        shown = examples[f"{dialect.name}-answer"]["value"]
+        assert form(answer) == form(shown), dialect.name
     for name in ("tei-tokenize", "vllm-tokenize"):
         assert client.post("/tokenize", json=examples[name]["value"]).status_code == 200
 
@@ -79,9 +78,9 @@ def form(value: object) -> object:
 
 def test_every_answer_has_the_keys_documented(client: TestClient) -> None:
     for route in ROUTES[1:]:
-        [shape] = route.shapes
-        answer = client.post(route.path, json=shape.example).json()
-        assert wrong_keys(answer, TypeAdapter(shape.answer).json_schema(), {}) == [], shape.name
+        [dialect] = route.dialects
+        answer = client.post(route.path, json=dialect.example).json()
+        assert wrong_keys(answer, TypeAdapter(dialect.answer).json_schema(), {}) == [], dialect.name
 
 
 def wrong_keys(value: Any, schema: dict[str, Any], named: dict[str, Any]) -> list[str]:
@@ -132,10 +131,10 @@ def test_every_header_is_documented(document: Any) -> None:
     assert set(found) == set(DESCRIPTIONS)
 
 
-def test_the_table_on_top_names_every_shape_and_its_path(document: Any) -> None:
-    for shape in SHAPES:
-        path = next(r.path for r in ROUTES if r.shapes == (shape,))
-        row = f"| {shape.name} | {shape.peers} | {shape.mark} | `{path}` |"
+def test_the_table_on_top_names_every_dialect_and_its_path(document: Any) -> None:
+    for dialect in DIALECTS:
+        path = next(r.path for r in ROUTES if r.dialects == (dialect,))
+        row = f"| {dialect.name} | {dialect.peers} | {dialect.mark} | `{path}` |"
         assert row in document["info"]["description"]
 
 

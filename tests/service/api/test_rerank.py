@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 QUERY = "capital of France"
 DOCUMENTS = ["Berlin in Germany", "Paris capital of France", "of course"]
-A = {"query": QUERY, "documents": DOCUMENTS}
-B = {"query": QUERY, "texts": DOCUMENTS}
-BODIES = pytest.mark.parametrize("body", [A, B], ids=["a", "b"])
+COHERE = {"query": QUERY, "documents": DOCUMENTS}
+TEI = {"query": QUERY, "texts": DOCUMENTS}
+BODIES = pytest.mark.parametrize("body", [COHERE, TEI], ids=["cohere", "tei"])
 
 
 def ranking(response: Any) -> list[int]:
@@ -23,17 +23,17 @@ def ranking(response: Any) -> list[int]:
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
 @BODIES
-def test_each_path_answers_both_shapes(client: TestClient, path: str, body: Any) -> None:
+def test_each_path_answers_both_dialects(client: TestClient, path: str, body: Any) -> None:
     response = client.post(path, json=body)
     assert response.status_code == 200
     assert ranking(response) == [1, 2, 0]
 
 
 def test_no_content_type_is_needed(client: TestClient) -> None:
-    response = client.post("/rerank", content=orjson.dumps(A))
+    response = client.post("/rerank", content=orjson.dumps(COHERE))
     assert "content-type" not in response.request.headers
     assert ranking(response) == [1, 2, 0]
-    response = client.post("/rerank", content=orjson.dumps(B), headers={"Content-Type": "text/x"})
+    response = client.post("/rerank", content=orjson.dumps(TEI), headers={"Content-Type": "text/x"})
     assert ranking(response) == [1, 2, 0]
 
 
@@ -41,14 +41,14 @@ def test_scores_are_shares_of_the_largest_and_raw_only_if_asked(
     make_client: "MakeClient", fake_ranker: "type[FakeRanker]"
 ) -> None:
     with make_client(fake_ranker(max_score=4.0)) as client:
-        shown = client.post("/rerank", json=B).json()
-        raw = client.post("/rerank", json=B | {"raw_scores": True}).json()
+        shown = client.post("/rerank", json=TEI).json()
+        raw = client.post("/rerank", json=TEI | {"raw_scores": True}).json()
     assert sum(item["score"] for item in shown) == pytest.approx(1.0)
     assert [item["score"] for item in raw] == pytest.approx([4 * i["score"] for i in shown])
 
 
 def test_top_n_and_return_documents(client: TestClient) -> None:
-    response = client.post("/rerank", json=A | {"top_n": 1, "return_documents": True})
+    response = client.post("/rerank", json=COHERE | {"top_n": 1, "return_documents": True})
     assert [item["document"] for item in response.json()["results"]] == [{"text": DOCUMENTS[1]}]
 
 
@@ -114,13 +114,13 @@ def test_a_long_list_of_what_is_cut_is_not_told_in_full(client: TestClient) -> N
 
 
 def test_nothing_cut_is_no_warning(client: TestClient) -> None:
-    response = client.post("/rerank", json=A)
+    response = client.post("/rerank", json=COHERE)
     assert "x-rerank-warning" not in response.headers
     assert "warnings" not in response.json()["meta"]
 
 
 def test_the_tokens_are_counted(client: TestClient) -> None:
-    assert client.post("/rerank", json=A).json()["usage"]["total_tokens"] == 12
+    assert client.post("/rerank", json=COHERE).json()["usage"]["total_tokens"] == 12
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_a_bad_body(
 
 def test_a_strict_server_knows_its_name(make_client: "MakeClient") -> None:
     with make_client(strict_model=True) as client:
-        assert client.post("/rerank", json=A | {"model": "fake"}).status_code == 200
-        assert client.post("/rerank", json=A).status_code == 200
-        response = client.post("/rerank", json=A | {"model": "rerank-v3.5"})
+        assert client.post("/rerank", json=COHERE | {"model": "fake"}).status_code == 200
+        assert client.post("/rerank", json=COHERE).status_code == 200
+        response = client.post("/rerank", json=COHERE | {"model": "rerank-v3.5"})
     assert (response.status_code, response.json()["param"]) == (404, "model")
 
 
 def test_any_name_is_accepted_otherwise(client: TestClient) -> None:
-    response = client.post("/rerank", json=A | {"model": "rerank-v3.5"})
+    response = client.post("/rerank", json=COHERE | {"model": "rerank-v3.5"})
     assert response.json()["model"] == "fake"
 
 
@@ -175,6 +175,6 @@ def test_an_error_of_the_model_layer_after_the_queue_is_respelled(
 
     monkeypatch.setattr(ranker, "encode", refuse)
     with make_client(ranker) as client:
-        response = client.post("/rerank", json=A)
+        response = client.post("/rerank", json=COHERE)
     assert response.json()["message"] == "max_tokens_per_doc is 1"
     assert response.json()["param"] == "max_tokens_per_doc"

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 QUERY = "capital of France"
 DOCUMENTS = ["Berlin in Germany", "Paris capital of France", "of course"]
-A = {"query": QUERY, "documents": DOCUMENTS}
-B = {"query": QUERY, "texts": DOCUMENTS}
-OTHER = A | {"query": "another"}  # identical requests share one place in the queue
-BODIES = pytest.mark.parametrize("body", [A, B], ids=["a", "b"])
+COHERE = {"query": QUERY, "documents": DOCUMENTS}
+TEI = {"query": QUERY, "texts": DOCUMENTS}
+OTHER = COHERE | {"query": "another"}  # identical requests share one place in the queue
+BODIES = pytest.mark.parametrize("body", [COHERE, TEI], ids=["cohere", "tei"])
 
 
 def test_a_body_over_the_limit(make_client: "MakeClient") -> None:
-    raw = orjson.dumps(A)
+    raw = orjson.dumps(COHERE)
     with make_client(max_body_bytes=len(raw)) as client:
         assert client.post("/rerank", content=raw).status_code == 200
         declared = client.post("/rerank", content=raw + b" ")
@@ -40,13 +40,13 @@ def test_a_body_over_the_limit(make_client: "MakeClient") -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "9" * 40])
 def test_a_bad_deadline_is_refused(client: TestClient, value: str) -> None:
-    response = client.post("/rerank", json=A, headers={"X-Request-Timeout-Ms": value})
+    response = client.post("/rerank", json=COHERE, headers={"X-Request-Timeout-Ms": value})
     assert (response.status_code, response.json()["param"]) == (422, "X-Request-Timeout-Ms")
 
 
 def test_a_deadline_cannot_be_raised(make_client: "MakeClient", gate: "Gate") -> None:
     with make_client(gate.ranker(), request_timeout_ms=1) as client:
-        response = client.post("/rerank", json=A, headers={"X-Request-Timeout-Ms": "60000"})
+        response = client.post("/rerank", json=COHERE, headers={"X-Request-Timeout-Ms": "60000"})
         assert response.status_code == 504
         assert response.json()["error_type"] == "Timeout"
         assert "1 ms" in response.json()["error"]
@@ -57,7 +57,7 @@ def test_a_request_past_its_deadline_leaves(make_client: "MakeClient", gate: "Ga
     ranker = gate.ranker()
     late = {"X-Request-Timeout-Ms": "1"}
     with make_client(ranker) as client, ThreadPoolExecutor() as pool:
-        first = pool.submit(client.post, "/rerank", json=A)
+        first = pool.submit(client.post, "/rerank", json=COHERE)
         assert gate.entered.wait(60)
         assert client.post("/rerank", json=OTHER, headers=late).status_code == 504
         assert "rerank_queue_requests 0.0" in client.get("/metrics").text
@@ -68,12 +68,12 @@ def test_a_request_past_its_deadline_leaves(make_client: "MakeClient", gate: "Ga
 
 def test_a_full_queue_answers_429_at_once(make_client: "MakeClient", gate: "Gate") -> None:
     with make_client(gate.ranker(), max_queue_requests=1) as client, ThreadPoolExecutor() as pool:
-        first = pool.submit(client.post, "/rerank", json=A)
+        first = pool.submit(client.post, "/rerank", json=COHERE)
         assert gate.entered.wait(60)
         second = pool.submit(client.post, "/rerank", json=OTHER)
         while "rerank_queue_requests 1.0" not in client.get("/metrics").text:
             pass
-        third = client.post("/rerank", json=B | {"texts": "not even a list"})
+        third = client.post("/rerank", json=TEI | {"texts": "not even a list"})
         gate.opened.set()
         assert (first.result(60).status_code, second.result(60).status_code) == (200, 200)
     assert third.status_code == 429
@@ -91,7 +91,7 @@ def test_a_request_larger_than_the_queue(make_client: "MakeClient", body: Any) -
     assert response.json()["param"] == field
 
 
-@pytest.mark.parametrize(("body", "status"), [(A, 500), (B, 424)], ids=["a", "b"])
+@pytest.mark.parametrize(("body", "status"), [(COHERE, 500), (TEI, 424)], ids=["cohere", "tei"])
 def test_a_failing_model(
     make_client: "MakeClient", fake_ranker: "type[FakeRanker]", body: Any, status: int
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_keeps_the_form_of_errors(
     ranker = fake_ranker()
     monkeypatch.setattr(ranker, "encode", lambda *_, **__: 1 / 0)
     with make_client(ranker) as client:
-        response = client.post("/rerank", json=A, headers={"X-Request-ID": "mine"})
+        response = client.post("/rerank", json=COHERE, headers={"X-Request-ID": "mine"})
     assert response.status_code == 500
     assert response.json()["request_id"] == response.headers["x-request-id"] == "mine"
     assert response.json()["error"] == "Internal error"
@@ -160,7 +160,7 @@ def test_a_client_that_goes_takes_its_request_back(settings: Settings, gate: "Ga
     ranker = gate.ranker()
     app = create_app(settings, open_ranker=lambda _: cast("Ranker", ranker))
     host: ModelHost = app.state.host
-    stays, leaves = Caller(A), Caller(OTHER)
+    stays, leaves = Caller(COHERE), Caller(OTHER)
 
     async def main() -> None:
         async with app.router.lifespan_context(app):

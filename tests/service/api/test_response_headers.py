@@ -9,14 +9,14 @@ from blockrank_server.service.api.response_headers import DESCRIPTIONS, WARNING_
 if TYPE_CHECKING:
     from tests.service.conftest import FakeRanker, MakeClient
 
-A: dict[str, Any] = {
+COHERE: dict[str, Any] = {
     "query": "capital of France",
     "documents": ["Paris", {"text": "b", "title": "cd"}],
 }
-B: dict[str, Any] = {"query": "capital of France", "texts": ["Paris", "b"]}
+TEI: dict[str, Any] = {"query": "capital of France", "texts": ["Paris", "b"]}
 
 
-@pytest.mark.parametrize("body", [A, B], ids=["a", "b"])
+@pytest.mark.parametrize("body", [COHERE, TEI], ids=["cohere", "tei"])
 def test_a_ranking_says_what_made_it(client: TestClient, body: dict[str, Any]) -> None:
     headers = client.post("/rerank", json=body).headers
     assert set(DESCRIPTIONS) - {WARNING_HEADER} <= {
@@ -30,18 +30,18 @@ def test_a_ranking_says_what_made_it(client: TestClient, body: dict[str, Any]) -
 
 
 def test_characters_and_tokens_are_counted(client: TestClient) -> None:
-    response = client.post("/rerank", json=A)
+    response = client.post("/rerank", json=COHERE)
     assert response.headers["x-compute-characters"] == str(17 + 5 + 1 + 2)
     assert response.headers["x-compute-tokens"] == str(response.json()["usage"]["total_tokens"])
 
 
 @pytest.mark.parametrize("change", [{"raw_scores": True}, {"use_activation": False}])
 def test_raw_scores_are_called_so(client: TestClient, change: dict[str, bool]) -> None:
-    assert client.post("/rerank", json=B | change).headers["x-score-type"] == "raw"
+    assert client.post("/rerank", json=TEI | change).headers["x-score-type"] == "raw"
 
 
 def test_times_are_whole_milliseconds_that_fit_server_timing(client: TestClient) -> None:
-    headers = client.post("/rerank", json=A).headers
+    headers = client.post("/rerank", json=COHERE).headers
     parts = (part.split(";dur=") for part in headers["server-timing"].split(", "))
     timing = {name: float(value) for name, value in parts}
     assert list(timing) == ["tokenize", "queue", "infer", "total"]
@@ -72,11 +72,11 @@ def test_what_was_opened(
     ranker.card = ranker.card.model_copy(update={"name": name})
     ranker.info = replace(ranker.info, device=device, revision=revision)
     with make_client(ranker) as client:
-        headers = client.post("/rerank", json=A).headers
+        headers = client.post("/rerank", json=COHERE).headers
     found = (headers["x-compute-type"], headers["x-model-revision"], headers["x-model"])
     assert found == expected
 
 
 def test_an_error_has_none_of_them(client: TestClient) -> None:
-    headers = client.post("/rerank", json=A | {"query": ""}).headers
+    headers = client.post("/rerank", json=COHERE | {"query": ""}).headers
     assert not [name for name in DESCRIPTIONS if name in headers]

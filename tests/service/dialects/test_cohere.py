@@ -9,13 +9,13 @@ from blockrank_server.service.dialects.cohere import Cohere
 from blockrank_server.service.dialects.request import RerankRequest
 from blockrank_server.service.errors import InferenceError, InvalidFieldError
 
-WireBytes = Callable[..., bytes]
+AnswerBytes = Callable[..., bytes]
 BODY = {"query": "q", "documents": ["x", "y"]}
 
 
-def test_the_answer_byte_by_byte(wire_bytes: WireBytes) -> None:
+def test_the_answer_byte_by_byte(answer_bytes: AnswerBytes) -> None:
     # Elasticsearch stops at the first "}" when it looks for results: they come before any object.
-    assert wire_bytes(Cohere, BODY, "0.25", "0.75") == (
+    assert answer_bytes(Cohere, BODY, "0.25", "0.75") == (
         b'{"id":"rerank-an-id",'
         b'"results":[{"index":1,"relevance_score":0.75},{"index":0,"relevance_score":0.25}],'
         b'"meta":{"api_version":{"version":"2"},"billed_units":{"search_units":1},'
@@ -25,28 +25,28 @@ def test_the_answer_byte_by_byte(wire_bytes: WireBytes) -> None:
     )
 
 
-def test_a_document_is_an_object_and_never_null(wire_bytes: WireBytes) -> None:
-    asked = orjson.loads(wire_bytes(Cohere, BODY | {"return_documents": True}, "0.25", "0.75"))
+def test_a_document_is_an_object_and_never_null(answer_bytes: AnswerBytes) -> None:
+    asked = orjson.loads(answer_bytes(Cohere, BODY | {"return_documents": True}, "0.25", "0.75"))
     assert asked["results"] == [
         {"index": 1, "relevance_score": 0.75, "document": {"text": "y"}},
         {"index": 0, "relevance_score": 0.25, "document": {"text": "x"}},
     ]
     for value in (False, None):
         body = BODY | {"return_documents": value}
-        assert b"document" not in wire_bytes(Cohere, body, "0.25", "0.75")
+        assert b"document" not in answer_bytes(Cohere, body, "0.25", "0.75")
 
 
 @pytest.mark.parametrize(("num_documents", "units"), [(1, 1), (100, 1), (101, 2), (1000, 10)])
 def test_a_unit_is_billed_for_each_hundred(
-    wire_bytes: WireBytes, num_documents: int, units: int
+    answer_bytes: AnswerBytes, num_documents: int, units: int
 ) -> None:
     body = {"query": "q", "documents": ["x"] * num_documents}
-    answer = orjson.loads(wire_bytes(Cohere, body))
+    answer = orjson.loads(answer_bytes(Cohere, body))
     assert answer["meta"]["billed_units"] == {"search_units": units}
 
 
-def test_warnings_are_in_meta_after_what_clients_look_for(wire_bytes: WireBytes) -> None:
-    answer = orjson.loads(wire_bytes(Cohere, BODY, warnings=("one", "two")))
+def test_warnings_are_in_meta_after_what_clients_look_for(answer_bytes: AnswerBytes) -> None:
+    answer = orjson.loads(answer_bytes(Cohere, BODY, warnings=("one", "two")))
     assert list(answer["meta"]) == ["api_version", "billed_units", "tokens", "warnings"]
     assert answer["meta"]["warnings"] == ["one", "two"]
 
@@ -62,9 +62,9 @@ def test_rank_fields_choose_what_is_ranked() -> None:
     assert Cohere.read(body).request().documents == ("b",)
 
 
-def test_what_was_ranked_of_an_object_comes_back(wire_bytes: WireBytes) -> None:
+def test_what_was_ranked_of_an_object_comes_back(answer_bytes: AnswerBytes) -> None:
     body = {"query": "q", "documents": [{"text": "x", "title": "t"}, {"a": "b"}]}
-    answer = orjson.loads(wire_bytes(Cohere, body | {"return_documents": True}, "0.75", "0.25"))
+    answer = orjson.loads(answer_bytes(Cohere, body | {"return_documents": True}, "0.75", "0.25"))
     assert [item["document"] for item in answer["results"]] == [{"text": "x"}, {"text": "a: b"}]
 
 

@@ -16,8 +16,8 @@ BODY = {
 }
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    assert wire_bytes(Infinity, BODY, "0.25", "0.75") == (
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    assert answer_bytes(Infinity, BODY, "0.25", "0.75") == (
         b'{"id":"rerank-an-id",'
         b'"results":[{"index":1,"relevance_score":0.75,"document":"y"},'
         b'{"index":0,"relevance_score":0.25,"document":"x"}],'
@@ -28,14 +28,14 @@ def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
     )
 
 
-def test_a_document_is_never_null(wire_bytes: Callable[..., bytes]) -> None:
+def test_a_document_is_never_null(answer_bytes: Callable[..., bytes]) -> None:
     body = BODY | {"return_documents": False}
-    assert b"document" not in wire_bytes(Infinity, body, "0.25", "0.75")
+    assert b"document" not in answer_bytes(Infinity, body, "0.25", "0.75")
 
 
-def test_objects_are_taken_as_in_shape_a(wire_bytes: Callable[..., bytes]) -> None:
+def test_objects_are_taken_as_in_cohere_s_dialect(answer_bytes: Callable[..., bytes]) -> None:
     body = BODY | {"documents": [{"text": "x"}, {"a": "b"}]}
-    answer = orjson.loads(wire_bytes(Infinity, body, "0.75", "0.25"))
+    answer = orjson.loads(answer_bytes(Infinity, body, "0.75", "0.25"))
     assert [item["document"] for item in answer["results"]] == ["x", "a: b"]
 
 

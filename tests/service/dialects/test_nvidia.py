@@ -15,8 +15,8 @@ BODY: dict[str, Any] = {
 }
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    assert wire_bytes(Nvidia, BODY, "0.25", "0.75") == (
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    assert answer_bytes(Nvidia, BODY, "0.25", "0.75") == (
         b'{"rankings":[{"index":1,"logit":0.75},{"index":0,"logit":0.25}],'
         b'"usage":{"prompt_tokens":9,"total_tokens":9}}'
     )

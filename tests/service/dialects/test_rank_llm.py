@@ -15,8 +15,8 @@ BODY: dict[str, Any] = {
 }
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    assert wire_bytes(RankLlm, BODY, "0.25", "0.75", warnings=("one",)) == (
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    assert answer_bytes(RankLlm, BODY, "0.25", "0.75", warnings=("one",)) == (
         b'{"schema_version":"castorini.cli.v1","repo":"rank_llm","command":"rerank",'
         b'"mode":"execute","status":"success","exit_code":0,'
         b'"inputs":{"mode":"direct","transport":"http"},'
@@ -31,11 +31,11 @@ def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
 
 
 @pytest.mark.parametrize("key", ["text", "segment", "contents", "content", "body", "passage"])
-def test_a_document_may_be_an_object(wire_bytes: Callable[..., bytes], key: str) -> None:
+def test_a_document_may_be_an_object(answer_bytes: Callable[..., bytes], key: str) -> None:
     doc = {key: "y", "title": "t", "url": "u"}
     body = {"query": "q", "candidates": [{"docid": 0, "doc": doc}]}
     assert RankLlm.read(body).request().documents == ({"title": "t", "text": "y"},)
-    answer = orjson.loads(wire_bytes(RankLlm, body, "1.0"))
+    answer = orjson.loads(answer_bytes(RankLlm, body, "1.0"))
     [found] = answer["artifacts"][0]["value"]
     assert found["query"] == {"text": "q", "qid": ""}
     assert found["candidates"] == [{"docid": 0, "score": 1.0, "doc": doc}]

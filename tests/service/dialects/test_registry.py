@@ -1,69 +1,91 @@
-from pathlib import Path
-from typing import Any
+"""Which dialect a body on the shared paths is in: the order of marks, said a second time."""
 
 import pytest
-from starlette.testclient import TestClient
-from structlog.testing import capture_logs
+from starlette.datastructures import Headers
 
-from blockrank_server.service.dialects.registry import ROUTES
-from blockrank_server.service.dialects.shapes import BY_BODY, SHAPES
+from blockrank_server.service.dialects.registry import BY_BODY, DIALECTS, ROUTES, dialect_of
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-COHERE = {"query": "q", "documents": ["x"]}
-TEI = {"query": "q", "texts": ["x"]}
-
-# Protocols 5.1, said a second time: the shape of a body of shape a there.
-SHARED = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking", "/invocations", "/")
-PINNED = {
-    "/cohere/v1/rerank": "a",
-    "/cohere/v2/rerank": "a",
-    "/infinity/rerank": "a-inf",
-    "/tei/rerank": "b",
-    "/weaviate/rerank": "c",
-    "/ranking": "d",
-    "/v1/ranking": "d",
-    "/v1/retrieval/nvidia/reranking": "d",
-    "/v1/retrieval/a/b/reranking": "d",
-    "/voyage/v1/rerank": "e",
-    "/mixedbread/v1/reranking": "f",
-    "/sglang/v1/rerank": "g",
-    "/rank_llm/v1/rerank": "h",
-    "/score": "i",
-    "/v1/score": "i",
-    "/pinecone/rerank": "j",
-}
+PINECONE = Headers({"x-pinecone-api-version": "2025-04"})
 
 
-def line_of(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    with capture_logs() as lines:
-        client.post(path, json=body)
-    [line] = [dict(line) for line in lines if line["event"] == "request"]
-    return line
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ("query passages", "nvidia"),
+        ("query passages input candidates texts documents property top_k", "nvidia"),
+        ("query input", "mixedbread"),
+        ("query input candidates texts documents top_k", "mixedbread"),
+        ("query candidates", "rank_llm"),
+        ("query candidates texts documents", "rank_llm"),
+        ("query texts", "tei"),
+        ("query texts top_n top_k truncation raw_scores model property", "tei"),
+        ("query texts documents", "cohere"),
+        ("query documents property", "weaviate"),
+        ("query documents property top_k", "weaviate"),
+        ("query documents property model", "cohere"),
+        ("query documents top_k", "voyage"),
+        ("query documents top_k top_n truncation raw_scores", "voyage"),
+        ("query documents truncation", "voyage"),
+        ("query documents truncation raw_scores", "voyage"),
+        ("query documents truncation top_n", "cohere"),
+        ("query documents raw_scores", "infinity"),
+        ("query documents raw_scores truncation top_n", "infinity"),
+        ("query raw_scores", "cohere"),
+        ("text_1 text_2", "vllm_score"),
+        ("queries documents", "vllm_score"),
+        ("queries items", "vllm_score"),
+        ("data_1 data_2", "vllm_score"),
+        ("query documents", "cohere"),
+        ("query documents top_n model return_documents", "cohere"),
+        ("query", "cohere"),
+        ("", "cohere"),
+    ],
+)
+def test_the_keys_choose_the_dialect(keys: str, name: str) -> None:
+    assert dialect_of(dict.fromkeys(keys.split()), Headers({}), BY_BODY).name == name
 
 
-@pytest.mark.parametrize("path", SHARED)
-def test_the_body_chooses_on_shared_paths(client: TestClient, path: str) -> None:
-    found = [line_of(client, path, body) for body in (COHERE, TEI)]
-    assert [(line["shape"], line["status"]) for line in found] == [("a", 200), ("b", 200)]
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ("query documents", "pinecone"),
+        ("query documents top_n return_documents", "pinecone"),
+        ("query documents raw_scores", "infinity"),
+        ("query texts", "tei"),
+    ],
+)
+def test_a_header_chooses_where_keys_do_not(keys: str, name: str) -> None:
+    assert dialect_of(dict.fromkeys(keys.split()), PINECONE, BY_BODY).name == name
 
 
-@pytest.mark.parametrize("path", PINNED)
-def test_the_path_chooses_on_pinned_paths(client: TestClient, path: str) -> None:
-    assert [line_of(client, path, body)["shape"] for body in (COHERE, TEI)] == [PINNED[path]] * 2
+def test_a_path_of_one_dialect_takes_every_body() -> None:
+    for dialect in DIALECTS:
+        for keys in ("query texts", "query documents top_k", "passages", ""):
+            assert dialect_of(dict.fromkeys(keys.split()), PINECONE, (dialect,)) is dialect
 
 
-def test_every_shape_has_one_path_of_its_own() -> None:
-    pinned = [route.shapes[0] for route in ROUTES if len(route.shapes) == 1]
-    assert sorted(shape.name for shape in pinned) == sorted(shape.name for shape in SHAPES)
-    assert [route.shapes for route in ROUTES if len(route.shapes) > 1] == [BY_BODY]
+def test_every_name_is_a_label_of_its_own() -> None:
+    assert sorted(dialect.name for dialect in DIALECTS) == [
+        *("cohere", "infinity", "mixedbread", "nvidia", "pinecone", "rank_llm", "sglang", "tei"),
+        *("vllm_score", "voyage", "weaviate"),
+    ]
 
 
-def test_the_readme_names_every_path() -> None:
-    for route in ROUTES:
-        for path in (route.path, *route.aliases):
-            assert f"`{path.replace(':path', '')}`" in README
+def test_every_example_is_in_its_own_dialect() -> None:
+    for dialect in DIALECTS:
+        headers = PINECONE if dialect.name == "pinecone" else Headers({})
+        found = dialect_of(dialect.example, headers, BY_BODY).name
+        assert found == ("cohere" if dialect.name == "sglang" else dialect.name)
 
 
-def test_a_log_line_holds_the_route_and_never_the_path(client: TestClient) -> None:
-    line = line_of(client, "/v1/retrieval/secret/reranking", COHERE)
-    assert line["route"] == "/v1/retrieval/{rest:path}/reranking"
+def test_every_dialect_has_one_path_of_its_own() -> None:
+    pinned = [route.dialects[0] for route in ROUTES if len(route.dialects) == 1]
+    assert sorted(dialect.name for dialect in pinned) == sorted(
+        dialect.name for dialect in DIALECTS
+    )
+    assert [route.dialects for route in ROUTES if len(route.dialects) > 1] == [BY_BODY]
+
+
+def test_no_path_is_given_twice() -> None:
+    paths = [path for route in ROUTES for path in (route.path, *route.aliases)]
+    assert len(paths) == len(set(paths)) == 22

@@ -10,18 +10,18 @@ BODY = {"query": "q", "documents": ["x", "y"], "instruct": None, "top_n": None}
 
 @pytest.mark.parametrize("change", [{}, {"return_documents": True}, {"return_documents": None}])
 def test_the_answer_byte_by_byte(
-    wire_bytes: Callable[..., bytes], change: dict[str, bool | None]
+    answer_bytes: Callable[..., bytes], change: dict[str, bool | None]
 ) -> None:
-    assert wire_bytes(Sglang, BODY | change, "0.25", "0.75") == (
+    assert answer_bytes(Sglang, BODY | change, "0.25", "0.75") == (
         b'[{"score":0.75,"document":"y","index":1,"meta_info":null},'
         b'{"score":0.25,"document":"x","index":0,"meta_info":null}]'
     )
 
 
-def test_documents_can_be_left_out(wire_bytes: Callable[..., bytes]) -> None:
+def test_documents_can_be_left_out(answer_bytes: Callable[..., bytes]) -> None:
     body = BODY | {"return_documents": False, "top_n": 1}
     assert (
-        wire_bytes(Sglang, body, "0.25", "0.75") == b'[{"score":0.75,"index":1,"meta_info":null}]'
+        answer_bytes(Sglang, body, "0.25", "0.75") == b'[{"score":0.75,"index":1,"meta_info":null}]'
     )
 
 

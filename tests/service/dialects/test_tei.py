@@ -10,15 +10,15 @@ from blockrank_server.service.errors import BackendError, InvalidFieldError
 BODY = {"query": "q", "texts": ["x", "y"]}
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    answer = wire_bytes(Tei, BODY, "0.25", "0.75")
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    answer = answer_bytes(Tei, BODY, "0.25", "0.75")
     assert answer == b'[{"index":1,"score":0.75},{"index":0,"score":0.25}]'
 
 
-def test_texts_come_back_only_if_asked(wire_bytes: Callable[..., bytes]) -> None:
-    answer = wire_bytes(Tei, BODY | {"return_text": True, "top_n": 1}, "0.25", "0.75")
+def test_texts_come_back_only_if_asked(answer_bytes: Callable[..., bytes]) -> None:
+    answer = answer_bytes(Tei, BODY | {"return_text": True, "top_n": 1}, "0.25", "0.75")
     assert answer == b'[{"index":1,"text":"y","score":0.75}]'
-    assert b"text" not in wire_bytes(Tei, BODY | {"return_text": None}, "0.25", "0.75")
+    assert b"text" not in answer_bytes(Tei, BODY | {"return_text": None}, "0.25", "0.75")
 
 
 def test_what_haystack_and_elasticsearch_send() -> None:

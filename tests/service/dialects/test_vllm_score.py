@@ -10,8 +10,8 @@ from blockrank_server.service.dialects.vllm_score import VllmScore
 BODY = {"model": "m", "text_1": "q", "text_2": ["x", "y"]}
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    assert wire_bytes(VllmScore, BODY, "0.25", "0.75") == (
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    assert answer_bytes(VllmScore, BODY, "0.25", "0.75") == (
         b'{"id":"score-an-id","object":"list","created":1,"model":"m",'
         b'"data":[{"index":0,"object":"score","score":0.25},'
         b'{"index":1,"object":"score","score":0.75}],'
@@ -37,9 +37,9 @@ def test_every_spelling_of_a_pair(client: TestClient, path: str, body: dict[str,
     assert [item["score"] for item in response.json()["data"]] == [1.0]
 
 
-def test_the_same_query_may_be_given_for_each_document(wire_bytes: Callable[..., bytes]) -> None:
+def test_the_same_query_may_be_given_for_each_document(answer_bytes: Callable[..., bytes]) -> None:
     body = BODY | {"text_1": ["q", "q"]}
-    assert len(orjson.loads(wire_bytes(VllmScore, body, "0.25", "0.75"))["data"]) == 2
+    assert len(orjson.loads(answer_bytes(VllmScore, body, "0.25", "0.75"))["data"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ BODY = {
 }
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    assert wire_bytes(Voyage, BODY, "0.25", "0.75") == (
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    assert answer_bytes(Voyage, BODY, "0.25", "0.75") == (
         b'{"object":"list","data":[{"relevance_score":0.75,"index":1},'
         b'{"relevance_score":0.25,"index":0}],"model":"m","usage":{"total_tokens":9}}'
     )
 
 
-def test_a_document_comes_back_as_a_string(wire_bytes: Callable[..., bytes]) -> None:
-    answer = wire_bytes(Voyage, BODY | {"return_documents": True, "top_k": 1}, "0.25", "0.75")
+def test_a_document_comes_back_as_a_string(answer_bytes: Callable[..., bytes]) -> None:
+    answer = answer_bytes(Voyage, BODY | {"return_documents": True, "top_k": 1}, "0.25", "0.75")
     assert b'"data":[{"relevance_score":0.75,"index":1,"document":"y"}]' in answer
 
 

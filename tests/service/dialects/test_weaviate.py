@@ -8,8 +8,8 @@ from blockrank_server.service.dialects.weaviate import Weaviate
 BODY = {"query": "q", "documents": ["x", "y"], "property": ""}
 
 
-def test_the_answer_byte_by_byte(wire_bytes: Callable[..., bytes]) -> None:
-    assert wire_bytes(Weaviate, BODY, "0.25", "0.75") == (
+def test_the_answer_byte_by_byte(answer_bytes: Callable[..., bytes]) -> None:
+    assert answer_bytes(Weaviate, BODY, "0.25", "0.75") == (
         b'{"query":"q","scores":[{"document":"x","score":0.25},{"document":"y","score":0.75}],'
         b'"property":null,"score":null}'
     )
@@ -30,7 +30,7 @@ def test_no_document_may_be_missing(client: TestClient) -> None:
     body = BODY | {"top_n": 1, "top_k": 1}
     response = client.post("/weaviate/rerank", json=body)
     assert len(response.json()["scores"]) == 2
-    warning = "top_n is ignored: an answer of this shape holds every document"
+    warning = "top_n is ignored: an answer in this dialect holds every document"
     assert warning in response.headers["x-rerank-warning"]
 
 

@@ -9,8 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockrank_server.service.dialects.registry import ROUTES
-from blockrank_server.service.dialects.shapes import SHAPES
+from blockrank_server.service.dialects.registry import DIALECTS, ROUTES
 
 if TYPE_CHECKING:
     from tests.service.fuzz.conftest import Fuzzed
@@ -18,10 +17,12 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 
 PATHS = [path.replace("{rest:path}", "a/b") for r in ROUTES for path in (r.path, *r.aliases)]
-OWN_PATHS = {r.shapes[0]: r.path for r in ROUTES if len(r.shapes) == 1}
-QUERIES = sorted({name for shape in SHAPES for name in shape.query_fields})
-DOCUMENTS = sorted({name for shape in SHAPES for name in shape.documents_fields})
-OPTIONS = sorted({name for shape in SHAPES for name in shape.model_json_schema()["properties"]})
+OWN_PATHS = {r.dialects[0]: r.path for r in ROUTES if len(r.dialects) == 1}
+QUERIES = sorted({name for dialect in DIALECTS for name in dialect.query_fields})
+DOCUMENTS = sorted({name for dialect in DIALECTS for name in dialect.documents_fields})
+OPTIONS = sorted(
+    {name for dialect in DIALECTS for name in dialect.model_json_schema()["properties"]}
+)
 SCORES = ("score", "relevance_score", "logit")
 SENT_BACK = ("document", "doc", "input")  # a caller's document may hold a score of its own
 
@@ -59,14 +60,14 @@ def near(query: str, documents: str) -> st.SearchStrategy[Any]:
 NEAR = st.one_of(
     [
         near(query, documents)
-        for shape in SHAPES
-        for query in shape.query_fields
-        for documents in shape.documents_fields
+        for dialect in DIALECTS
+        for query in dialect.query_fields
+        for documents in dialect.documents_fields
     ]
 )
 TOKENIZE = st.dictionaries(st.sampled_from(["inputs", "prompt"]), TEXT | st.lists(TEXT), min_size=1)
 ANY = st.dictionaries(FIELDS | TEXT, JSON, max_size=5) | JSON
-EXAMPLES = st.sampled_from([shape.example for shape in SHAPES])
+EXAMPLES = st.sampled_from([dialect.example for dialect in DIALECTS])
 
 
 def written(value: Any, encoding: str) -> bytes:

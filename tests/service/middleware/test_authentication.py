@@ -151,7 +151,7 @@ def test_refusals_are_counted_and_logged_without_the_key(client: TestClient) -> 
     assert (line["status"], line["reason"], line["key"]) == (401, "unauthorized", None)
     assert "secret" not in str(lines)
     found = client.get("/metrics").text
-    assert 'rerank_requests_total{shape="none",status="401"} 1.0' in found
+    assert 'rerank_requests_total{dialect="none",status="401"} 1.0' in found
     assert 'rerank_rejected_total{reason="unauthorized"} 1.0' in found
 
 

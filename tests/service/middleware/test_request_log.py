@@ -23,7 +23,7 @@ def test_a_rerank_request_has_one_line(client: TestClient) -> None:
         "route": "/v1/rerank",
         "status": 200,
         "request_id": "mine",
-        "shape": "b",
+        "dialect": "tei",
         "reason": None,
         "key": None,
         "num_documents": 2,
@@ -33,12 +33,17 @@ def test_a_rerank_request_has_one_line(client: TestClient) -> None:
 
 def test_an_error_names_its_reason(client: TestClient) -> None:
     [line] = lines_of(client, "POST", "/rerank", content=b"{")
-    assert (line["status"], line["reason"], line["shape"]) == (400, "invalid", None)
+    assert (line["status"], line["reason"], line["dialect"]) == (400, "invalid", None)
 
 
 def test_probes_are_logged_at_debug_without_the_path(client: TestClient) -> None:
     [line] = lines_of(client, "GET", "/secretpath?secret=1")
     assert (line["log_level"], line["route"], line["status"]) == ("debug", None, 404)
+
+
+def test_a_line_holds_the_route_and_never_the_path(client: TestClient) -> None:
+    [line] = lines_of(client, "POST", "/v1/retrieval/secret/reranking", json=BODY)
+    assert line["route"] == "/v1/retrieval/{rest:path}/reranking"
 
 
 @pytest.mark.parametrize("change", [{}, {"top_n": -1}, {"texts": [{"a": "secret"}]}, {"query": ""}])

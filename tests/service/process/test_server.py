@@ -92,7 +92,7 @@ def test_a_client_that_goes_frees_its_place_in_the_queue(server: "Process") -> N
         wait_for(client, "/metrics", "rerank_queue_requests 0.0")
         server.release()
         assert held.result(60).status_code == 200
-        wait_for(client, "/metrics", 'rerank_requests_total{shape="b",status="499"} 1.0')
+        wait_for(client, "/metrics", 'rerank_requests_total{dialect="tei",status="499"} 1.0')
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process(start_server: "StartServer") -> None:

@@ -98,7 +98,9 @@ def test_an_answer_that_is_never_read_is_given_up(
     raw = orjson.dumps(body)
     head = f"{HEAD}Authorization: Bearer a-key\r\nContent-Length: {len(raw)}\r\n\r\n"
     slow.sendall(head.encode() + raw)
-    while 'rerank_requests_total{shape="b",status="200"} 1.0' not in client.get("/metrics").text:
+    while (
+        'rerank_requests_total{dialect="tei",status="200"} 1.0' not in client.get("/metrics").text
+    ):
         pass
     num_before = num_open_files(client)
     while num_open_files(client) >= num_before:

@@ -1,4 +1,4 @@
-"""Fields that mean the same in every shape."""
+"""Fields that mean the same in every dialect."""
 
 import contextlib
 from typing import Any
@@ -8,40 +8,39 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from blockrank_server.service.dialects.base import Shape
+from blockrank_server.service.dialects.base import Dialect
+from blockrank_server.service.dialects.registry import BY_BODY, DIALECTS, dialect_of
 from blockrank_server.service.dialects.request import RerankRequest, text_of
-from blockrank_server.service.dialects.shapes import BY_BODY, SHAPES, shape_of
 from blockrank_server.service.dialects.tei import Tei
 from blockrank_server.service.dialects.vllm_score import VllmScore
 from blockrank_server.service.dialects.weaviate import Weaviate
 from blockrank_server.service.errors import InvalidFieldError
 
-EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-B = {"query": "q", "texts": ["x", "y"]}
+EVERY_DIALECT = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 
 
-def body_of(shape: type[Shape]) -> dict[str, Any]:
-    """The smallest body of a shape, which does not send documents back."""
-    body: dict[str, Any] = {shape.query_fields[0]: "q", shape.documents_fields[0]: ["x", "y"]}
-    if "return_documents" in shape.model_fields:
+def body_of(dialect: type[Dialect]) -> dict[str, Any]:
+    """The smallest body of a dialect, which does not send documents back."""
+    body: dict[str, Any] = {dialect.query_fields[0]: "q", dialect.documents_fields[0]: ["x", "y"]}
+    if "return_documents" in dialect.model_fields:
         body["return_documents"] = False
     return body
 
 
-def request_of(shape: type[Shape], **fields: Any) -> RerankRequest:
-    return shape.read(body_of(shape) | fields).request()
+def request_of(dialect: type[Dialect], **fields: Any) -> RerankRequest:
+    return dialect.read(body_of(dialect) | fields).request()
 
 
-@EVERY_SHAPE
-def test_the_smallest_body(shape: type[Shape]) -> None:
-    request = request_of(shape)
-    assert request == RerankRequest("q", ("x", "y"), return_documents=shape.name == "h")
+@EVERY_DIALECT
+def test_the_smallest_body(dialect: type[Dialect]) -> None:
+    request = request_of(dialect)
+    assert request == RerankRequest("q", ("x", "y"), return_documents=dialect.name == "rank_llm")
 
 
-@EVERY_SHAPE
-def test_a_full_body(shape: type[Shape]) -> None:
+@EVERY_DIALECT
+def test_a_full_body(dialect: type[Dialect]) -> None:
     request = request_of(
-        shape,
+        dialect,
         raw_scores="true",
         truncate="none",
         max_tokens_per_doc=7,
@@ -53,7 +52,7 @@ def test_a_full_body(shape: type[Shape]) -> None:
     assert request == RerankRequest(
         "q",
         ("x", "y"),
-        return_documents=shape.name == "h",
+        return_documents=dialect.name == "rank_llm",
         raw_scores=True,
         truncate=False,
         max_document_tokens=7,
@@ -63,14 +62,14 @@ def test_a_full_body(shape: type[Shape]) -> None:
     )
 
 
-@EVERY_SHAPE
-def test_null_is_as_good_as_absent(shape: type[Shape]) -> None:
-    schema = shape.model_json_schema()
+@EVERY_DIALECT
+def test_null_is_as_good_as_absent(dialect: type[Dialect]) -> None:
+    schema = dialect.model_json_schema()
     # SGLang and Pinecone send documents back unless told not to.
     optional = set(schema["properties"]) - set(schema["required"]) - {"return_documents"}
     assert len(optional) >= 13
-    request = request_of(shape, **dict.fromkeys(optional))
-    assert request == request_of(shape)
+    request = request_of(dialect, **dict.fromkeys(optional))
+    assert request == request_of(dialect)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +84,13 @@ def test_null_is_as_good_as_absent(shape: type[Shape]) -> None:
         ({"top_n": None, "top_k": 2}, 2),
     ],
 )
-@EVERY_SHAPE
-def test_top_n(shape: type[Shape], fields: dict[str, Any], top_n: int | None) -> None:
-    assert request_of(shape, **fields).top_n == (None if shape.is_complete else top_n)
+@EVERY_DIALECT
+def test_top_n(dialect: type[Dialect], fields: dict[str, Any], top_n: int | None) -> None:
+    assert request_of(dialect, **fields).top_n == (None if dialect.is_complete else top_n)
 
 
-def test_two_shapes_answer_with_every_document() -> None:
-    assert [shape for shape in SHAPES if shape.is_complete] == [Weaviate, VllmScore]
+def test_two_dialects_answer_with_every_document() -> None:
+    assert [dialect for dialect in DIALECTS if dialect.is_complete] == [Weaviate, VllmScore]
 
 
 @pytest.mark.parametrize(
@@ -136,11 +135,11 @@ def test_use_activation_off_is_raw_scores() -> None:
         ({"instruct": "be kind"}, "instruct is ignored: the model's prompt has no place"),
     ],
 )
-@EVERY_SHAPE
+@EVERY_DIALECT
 def test_a_field_without_effect_is_warned_of_and_counted(
-    shape: type[Shape], fields: dict[str, Any], warning: str
+    dialect: type[Dialect], fields: dict[str, Any], warning: str
 ) -> None:
-    request = request_of(shape, **fields)
+    request = request_of(dialect, **fields)
     assert request.truncate
     assert request.ignored_fields == tuple(fields)
     assert [sentence.startswith(warning) for sentence in request.warnings] == [True]
@@ -169,29 +168,29 @@ def test_what_is_done_anyway_is_no_warning() -> None:
         ({"instruct": 3}, "instruct"),
     ],
 )
-@EVERY_SHAPE
-def test_a_wrong_field_is_named(shape: type[Shape], change: dict[str, Any], field: str) -> None:
+@EVERY_DIALECT
+def test_a_wrong_field_is_named(dialect: type[Dialect], change: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidFieldError, match=f"^{field}: ") as caught:
-        request_of(shape, **change)
+        request_of(dialect, **change)
     assert caught.value.field == field
     assert caught.value.errors[0]["loc"] == [field]
 
 
-@EVERY_SHAPE
-def test_a_missing_field_is_named(shape: type[Shape]) -> None:
-    for field in (shape.query_fields[0], shape.documents_fields[0]):
-        body = body_of(shape)
+@EVERY_DIALECT
+def test_a_missing_field_is_named(dialect: type[Dialect]) -> None:
+    for field in (dialect.query_fields[0], dialect.documents_fields[0]):
+        body = body_of(dialect)
         del body[field]
         with pytest.raises(InvalidFieldError, match=f"^{field}: Field required"):
-            shape.read(body)
+            dialect.read(body)
 
 
-@EVERY_SHAPE
-def test_a_query_and_documents_of_the_wrong_type_are_named(shape: type[Shape]) -> None:
-    query, documents = shape.query_fields[0], shape.documents_fields[0]
+@EVERY_DIALECT
+def test_a_query_and_documents_of_the_wrong_type_are_named(dialect: type[Dialect]) -> None:
+    query, documents = dialect.query_fields[0], dialect.documents_fields[0]
     for change in ({query: None}, {query: 3}, {documents: {"a": "b"}}, {documents: [None]}):
         with pytest.raises(InvalidFieldError) as caught:
-            request_of(shape, **change)
+            request_of(dialect, **change)
         assert str(caught.value.field).startswith(next(iter(change)))
 
 
@@ -207,7 +206,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
 )
-NAMES = sorted({name for shape in SHAPES for name in shape.model_json_schema()["properties"]})
+NAMES = sorted({name for dialect in DIALECTS for name in dialect.model_json_schema()["properties"]})
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -215,7 +214,7 @@ NAMES = sorted({name for shape in SHAPES for name in shape.model_json_schema()["
 def test_any_json_object_is_parsed_or_refused(body: dict[str, Any]) -> None:
     parsed: RerankRequest | None = None
     with contextlib.suppress(InvalidFieldError):
-        parsed = shape_of(body, {}, BY_BODY).read(body).request()
+        parsed = dialect_of(body, {}, BY_BODY).read(body).request()
     if parsed is not None:
         assert isinstance(parsed.query, str)
         assert all(isinstance(text_of(document), str) for document in parsed.documents)

@@ -10,13 +10,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from blockrank_server.service.dialects.registry import ROUTES
-from blockrank_server.service.dialects.shapes import SHAPES
+from blockrank_server.service.dialects.registry import DIALECTS, ROUTES
 
 PATHS = [route.path for route in ROUTES] + ["/tokenize"]
-QUERIES = sorted({name for shape in SHAPES for name in shape.query_fields})
-DOCUMENTS = sorted({name for shape in SHAPES for name in shape.documents_fields})
-OPTIONS = sorted({name for shape in SHAPES for name in shape.model_json_schema()["properties"]})
+QUERIES = sorted({name for dialect in DIALECTS for name in dialect.query_fields})
+DOCUMENTS = sorted({name for dialect in DIALECTS for name in dialect.documents_fields})
+OPTIONS = sorted(
+    {name for dialect in DIALECTS for name in dialect.model_json_schema()["properties"]}
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
