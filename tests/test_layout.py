@@ -55,7 +55,7 @@ def test_nothing_imports_the_outer_folders() -> None:
 
 
 def test_no_folder_is_a_package_of_its_own() -> None:
-    # kernels/__init__.py would shadow the PyPI package that transformers imports (style: 3.3).
+    # kernels/__init__.py would shadow the PyPI package that transformers imports.
     assert not [path for f in ("tests", "deploy") for path in (ROOT / f).rglob("__init__.py")]
     assert not [path for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py")]
 

@@ -18,7 +18,7 @@ _MAX_LEVELS = 64
 def as_documents(
     values: Sequence[object], field: str, rank_fields: Sequence[str] = ()
 ) -> list[Document]:
-    """as_document for each entry of the list of documents.
+    """Apply as_document to each entry of a list of documents.
 
     Raises:
         InvalidFieldError: naming the first entry at fault.
