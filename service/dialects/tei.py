@@ -21,7 +21,7 @@ class TeiRank(TypedDict):
 
 
 class Tei(Dialect):
-    """On /rerank a body with texts and documents is Cohere's, whose clients accept either answer."""
+    """On /rerank a body with texts and documents is Cohere's: its clients accept either answer."""
 
     name = "tei"
     peers = "text-embeddings-inference, Elasticsearch hugging_face, Milvus"
