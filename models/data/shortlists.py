@@ -1,6 +1,5 @@
 """Shortlists on disk: NAME.lists.jsonl.gz, NAME.passages.jsonl.gz and NAME.qrels.tsv."""
 
-import csv
 import gzip
 import json
 from collections.abc import Iterable, Iterator
@@ -80,22 +79,6 @@ def documents_by_id(lists: Iterable[Shortlist]) -> dict[str, Document]:
 def title_and_text(document: Document) -> str:
     """A document as one text, for what knows no titles."""
     return f"{document['title']} {document['text']}".strip()
-
-
-def read_qrels(folder: Path, name: str) -> dict[str, dict[str, int]]:
-    """Relevance by query and document.
-
-    Raises:
-        OSError: the file is missing.
-        ValueError: a line is not of the format.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    with (folder / f"{name}.qrels.tsv").open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        next(lines)
-        for query_id, doc_id, relevance in lines:
-            qrels.setdefault(query_id, {})[doc_id] = int(relevance)
-    return qrels
 
 
 def write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:

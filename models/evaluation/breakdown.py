@@ -12,7 +12,7 @@ _GROUPS = (1, 3, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class QueryGroup:
     """Queries of one kind.
 
     Attributes:
@@ -30,7 +30,7 @@ class Group:
 
 def by_documents(
     found: EvaluationSet, first_stage: Mapping[str, float], ours: Mapping[str, float]
-) -> list[Group]:
+) -> list[QueryGroup]:
     """By number of documents."""
     return _grouped(found, first_stage, ours, lambda x: len(x.doc_ids))
 
@@ -40,7 +40,7 @@ def by_position(
     first_stage: Mapping[str, float],
     ours: Mapping[str, float],
     min_relevance: int,
-) -> list[Group]:
+) -> list[QueryGroup]:
     """By position of the first relevant document in the list as it was shown, counted from 1."""
 
     def position(x: Shortlist) -> int | None:
@@ -56,13 +56,13 @@ def _grouped(
     first_stage: Mapping[str, float],
     ours: Mapping[str, float],
     number: Callable[[Shortlist], int | None],
-) -> list[Group]:
+) -> list[QueryGroup]:
     groups: dict[int, list[str]] = {}
     for x in found.lists:
         if x.query_id in found.qrels:
             groups.setdefault(_group(number(x)), []).append(x.query_id)
     return [
-        Group(_name(i), len(queries), _mean(first_stage, queries), _mean(ours, queries))
+        QueryGroup(_name(i), len(queries), _mean(first_stage, queries), _mean(ours, queries))
         for i, queries in sorted(groups.items())
     ]
 

@@ -26,7 +26,7 @@ from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.whole_decoder import WholeDecoder, load_whole_decoder
 from blockrank_server.models.errors import CardError
-from blockrank_server.models.evaluation.attention_scorer import Progress, Scores
+from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.prompt.prompt import Prompt
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.prompt.tokenizer import TextTokenizer

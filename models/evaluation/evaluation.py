@@ -15,7 +15,7 @@ from blockrank_server.models.evaluation.results import (
     judge,
     over_sets,
 )
-from blockrank_server.models.evaluation.run_store import RunFolder, Variant, external_run
+from blockrank_server.models.evaluation.run_store import RunStore, Variant, external_run
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.significance import TEST
 from blockrank_server.models.evaluation.trec import Run
@@ -33,7 +33,7 @@ class Task:
         judging: of rankings.
     """
 
-    ranking: RunFolder | Path
+    ranking: RunStore | Path
     document_counts: tuple[int | None, ...]
     seed: int | None
     compared: Path | None

@@ -7,7 +7,7 @@ from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.engine.placement import Placement
 
 
-def identity(found: Checkpoint, placement: Placement) -> dict[str, str]:
+def fingerprint(found: Checkpoint, placement: Placement) -> dict[str, str]:
     """Card, weights and numbers.
 
     Args:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.evaluation.attention_scorer import Progress
 from blockrank_server.models.evaluation.errors import EvaluationError
+from blockrank_server.models.evaluation.scorer import Progress
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.ranker import Ranker
 

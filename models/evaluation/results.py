@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from blockrank_server.models.evaluation.breakdown import Group, by_documents, by_position
+from blockrank_server.models.evaluation.breakdown import QueryGroup, by_documents, by_position
 from blockrank_server.models.evaluation.calibration import Bin, calibration, calibration_error
 from blockrank_server.models.evaluation.measures import Values, measure
-from blockrank_server.models.evaluation.order_sensitivity import OrderEffect, order_effect
+from blockrank_server.models.evaluation.order_sensitivity import OrderSensitivity, order_sensitivity
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.significance import Comparison, compare, compare_sets
 from blockrank_server.models.evaluation.trec import Run
@@ -67,8 +67,8 @@ class Shuffled:
 
     ours: float
     against_given_order: Comparison
-    by_position: list[Group]
-    effect: OrderEffect | None
+    by_position: list[QueryGroup]
+    effect: OrderSensitivity | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class SetRow:
     unanswered: int
     unjudged: int
     measures: dict[str, Measured]
-    by_documents: list[Group]
-    by_position: list[Group]
+    by_documents: list[QueryGroup]
+    by_position: list[QueryGroup]
     shuffled: Shuffled | None
     calibration: list[Bin] | None
     calibration_error: float | None
@@ -203,5 +203,5 @@ def _shuffled(
         ours=mean(now.values()),
         against_given_order=compare(now, ours),
         by_position=by_position(found, order, now, judging.min_relevance),
-        effect=order_effect(given, run),
+        effect=order_sensitivity(given, run),
     )

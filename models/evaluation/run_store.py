@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockrank_server.models.evaluation.attention_scorer import Progress, Scorer
 from blockrank_server.models.evaluation.errors import EvaluationError
+from blockrank_server.models.evaluation.scorer import Progress, Scorer
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.trec import Run, ranked, read_run, write_run
 
@@ -37,7 +37,7 @@ class Variant:
         return f"{found.name}.{count}{order}.run"
 
 
-class RunFolder:
+class RunStore:
     """Run files of one ranker.
 
     Args:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.judgements import read_qrels
-from blockrank_server.models.data.rows import RowError, parse_answers, parse_list
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import LISTS, file_rows, find_files
+from blockrank_server.models.data.source import LISTS, Source, file_rows, find_files
+from blockrank_server.models.data.training_list import RowError, parse_answers, parse_list
 from blockrank_server.models.evaluation.errors import EvaluationError
 
 _ENDINGS = (LISTS, ".jsonl.gz", ".jsonl")

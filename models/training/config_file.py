@@ -22,7 +22,7 @@ _KEYS = sorted(
 )
 
 
-def load_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfig:
+def load_train_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfig:
     """Read and validate a run's config.
 
     Args:

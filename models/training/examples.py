@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.prompt import Prompt

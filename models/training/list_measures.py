@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 
-def ranking_measures(
+def list_measures(
     scores: Sequence[float], relevance: Sequence[int], positive: Sequence[bool]
 ) -> dict[str, float]:
     """Precision of the first document, reciprocal rank, nDCG@10 within the list.

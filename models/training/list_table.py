@@ -11,9 +11,8 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.data.rows import TrainingList
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import find_files, read_lists
+from blockrank_server.models.data.source import Source, find_files, read_lists
+from blockrank_server.models.data.training_list import TrainingList
 
 # Part of a table's name: raise it when what is written, or what is valid, changes.
 _FORMAT = 2

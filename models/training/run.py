@@ -7,7 +7,7 @@ import platformdirs
 import torch
 from transformers import TrainingArguments
 
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import Collator
@@ -53,7 +53,7 @@ def train(
         resume_from = folder.resume(checkpoint)
     else:
         folder.check_free()
-    base = BaseModel.open(config)
+    base = BaseCheckpoint.open(config)
     cache = cache_dir or platformdirs.user_cache_path("blockrank-server")
     data = open_data(config, base.maker, cache / _TABLES)
     args = _arguments(config, data, is_resuming=is_resuming)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
-from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.training.config import Data
 
 # Held-out lists stand in blocks: neighbours in a file often share documents.

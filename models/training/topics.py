@@ -16,7 +16,7 @@ _LISTS_PER_ANSWER = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TopicGroup:
     """Lists that share their documents.
 
     Attributes:
@@ -37,7 +37,7 @@ def group_by_topic(
     max_documents: int,
     max_words: int,
     seed: int,
-) -> list[Group]:
+) -> list[TopicGroup]:
     """Groups in random order, each list in one at most; lists left over are dropped.
 
     Args:
@@ -64,7 +64,7 @@ def group_by_topic(
             if room < 0 or len(documents) >= max_documents:
                 break
             documents[found] = None
-        groups.append(Group(tuple(lists), tuple(documents)))
+        groups.append(TopicGroup(tuple(lists), tuple(documents)))
     random.Random(f"{seed} groups").shuffle(groups)
     return groups
 

@@ -19,7 +19,7 @@ from blockrank_server.models.training.examples import (
     HeldOutExamples,
     TrainingExamples,
 )
-from blockrank_server.models.training.list_measures import ranking_measures
+from blockrank_server.models.training.list_measures import list_measures
 from blockrank_server.models.training.nan_report import NotFiniteError, write_report
 from blockrank_server.models.training.running_means import RunningMeans, means
 from blockrank_server.models.training.trainable_ranker import BatchLoss, TrainableRanker
@@ -186,7 +186,7 @@ def _add(window: RunningMeans, batch: Batch, found: BatchLoss, *, by_source: boo
     window.add({name: x.item() for name, x in found["parts"].items()}, len(batch.examples))
     for example, scores in zip(batch.examples, found["scores"], strict=True):
         if any(example.positive):  # a teacher alone says of no document that it is relevant
-            measures = ranking_measures(scores.tolist(), example.relevance, example.positive)
+            measures = list_measures(scores.tolist(), example.relevance, example.positive)
             end = f"/{example.source}" if by_source else ""
             window.add({f"{name}{end}": value for name, value in measures.items()})
 

@@ -26,13 +26,13 @@ def run_training(options: argparse.Namespace) -> int:
 
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.engine.host_memory import keep_freed_memory  # noqa: PLC0415
-    from blockrank_server.models.training.config_file import load_config  # noqa: PLC0415
+    from blockrank_server.models.training.config_file import load_train_config  # noqa: PLC0415
     from blockrank_server.models.training.errors import ConfigError  # noqa: PLC0415
     from blockrank_server.models.training.run import train  # noqa: PLC0415
 
     keep_freed_memory()
     try:
-        config = load_config(options.config, options.assignments)
+        config = load_train_config(options.config, options.assignments)
         checkpoint = Path(options.resume) if options.resume else None
         folder = train(config, is_resuming=options.resume is not None, checkpoint=checkpoint)
     except (ConfigError, DataError) as error:

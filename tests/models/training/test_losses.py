@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from blockrank_server.models.training.list_measures import ranking_measures
+from blockrank_server.models.training.list_measures import list_measures
 from blockrank_server.models.training.losses import (
     contrastive_loss,
     distillation_loss,
@@ -49,19 +49,19 @@ def test_distillation_is_the_divergence_from_the_teacher() -> None:
 
 
 def test_measures_of_a_list() -> None:
-    found = ranking_measures([0.1, 0.5, 0.4], [1, 0, 2], [True, False, True])
+    found = list_measures([0.1, 0.5, 0.4], [1, 0, 2], [True, False, True])
     best = 2 / math.log2(2) + 1 / math.log2(3)
     expected = 2 / math.log2(3) + 1 / math.log2(4)
     assert found == pytest.approx({"p@1": 0.0, "rr": 0.5, "ndcg@10": expected / best})
 
 
 def test_ties_count_against_the_answer() -> None:
-    assert ranking_measures([0.5, 0.5], [1, 0], [True, False])["rr"] == 0.5
+    assert list_measures([0.5, 0.5], [1, 0], [True, False])["rr"] == 0.5
 
 
 def test_an_answer_below_the_tenth_place_gains_nothing() -> None:
     scores = [float(-i) for i in range(11)]
     relevance = [0] * 10 + [1]
-    found = ranking_measures(scores, relevance, [r > 0 for r in relevance])
+    found = list_measures(scores, relevance, [r > 0 for r in relevance])
     assert found["ndcg@10"] == 0.0
     assert found["rr"] == pytest.approx(1 / 11)

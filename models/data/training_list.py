@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from blockrank_server.models.data.judgements import Judgements
+
 
 class RowError(ValueError):
     """A row that is no training list; the text says why, without any of the row's own."""
@@ -33,10 +35,6 @@ class TrainingList:
     texts: tuple[str, ...]
     relevance: tuple[int, ...]
     teacher: tuple[float, ...] | None
-
-
-Judgements = Mapping[str, Mapping[str, float]]
-"""A number for a query and a document."""
 
 
 def parse_row(

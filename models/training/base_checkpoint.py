@@ -27,7 +27,7 @@ from blockrank_server.models.training.trained_weights import (
 
 
 @dataclass(frozen=True, slots=True)
-class BaseModel:
+class BaseCheckpoint:
     """A checkpoint before its weights are loaded.
 
     Attributes:
