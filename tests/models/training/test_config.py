@@ -102,6 +102,10 @@ def test_assignments_win_over_the_file(write: Callable[[str], Path]) -> None:
     ("assignment", "message"),
     [
         ("loss.temperatur=1", r"--set loss\.temperatur: unknown key; did you mean temperature\?"),
+        (
+            "loss={temperatur: 1}",
+            r"--set loss\.temperatur: unknown key; did you mean temperature\?",
+        ),
         ("seed=x", "--set seed: Input should be a valid integer"),
         ("seed", "--set seed: expected KEY=VALUE"),
         ("steps.x=1", "--set steps.x=1: steps holds no keys"),
