@@ -31,23 +31,27 @@ class Source(BaseModel, extra="forbid", frozen=True):
         "file .jsonl or .jsonl.gz of BlockRank's format; or a pattern with * for its shards.",
     )
     hub: str | None = Field(
-        default=None, description="Data set on the hub (owner/name), rows of BlockRank's format."
+        default=None,
+        description="Data set on the hub (owner/name) whose rows are of BlockRank's format.",
     )
-    split: str = Field(default="train", description="Of the hub's data set.")
-    subset: str | None = Field(default=None, description="Of the hub's data set.")
+    split: str = Field(default="train", description="Split of the hub's data set.")
+    subset: str | None = Field(default=None, description="Subset of the hub's data set.")
     qrels: str | None = Field(
-        default=None, description="Judgements (TSV or TREC) instead of the rows' answer_ids."
+        default=None,
+        description="File of judgements (TSV or TREC) that takes the place of the rows' answer_ids.",
     )
     teacher: str | None = Field(
-        default=None, description="Teacher's scores: a TREC run, or TSV of query, document, score."
+        default=None,
+        description="File of a teacher's scores: a TREC run, or TSV of query, document and score.",
     )
     lists_per_epoch: int | None = Field(
         default=None,
         ge=0,
-        description="Lists drawn in an epoch; null is each list once, 0 none: only validation.",
+        description="Lists that are drawn in an epoch. null draws each list once, 0 none: then the "
+        "source only validates.",
     )
     validation_lists: int = Field(
-        default=0, ge=0, description="Lists held out of training, in blocks of neighbours."
+        default=0, ge=0, description="Lists that are held out of training, in blocks of neighbours."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Losses and measures of one list, against their formulas."""
+"""Losses of one list, against their formulas."""
 
 import math
 
