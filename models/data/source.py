@@ -38,7 +38,7 @@ class Source(BaseModel, extra="forbid", frozen=True):
     subset: str | None = Field(default=None, description="Subset of the hub's data set.")
     qrels: str | None = Field(
         default=None,
-        description="File of judgements (TSV or TREC) that takes the place of the rows' answer_ids.",
+        description="File of judgements (TSV or TREC) instead of the rows' answer_ids.",
     )
     teacher: str | None = Field(
         default=None,

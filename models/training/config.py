@@ -18,25 +18,25 @@ class Data(BaseModel, extra="forbid", frozen=True):
     sources: tuple[Source, ...] = Field(min_length=1, description="Sets to train on together.")
     documents: Annotated[int, Field(ge=2)] | tuple[int, int] = Field(
         default=16,
-        description="Documents that a list is trained with; [least, most] draws a number for each "
-        "list anew.",
+        description="Documents of a list; [least, most] draws a number for each list anew.",
     )
     lists_together: int = Field(
         default=1,
         gt=0,
-        description="Neighbours in a file that are drawn together. What they share is computed once "
-        "if they are in one forward pass and documents do not see the query.",
+        description="Neighbours in a file that are drawn together. What they share is computed "
+        "once, if they are in one forward pass and documents do not see the query.",
     )
     max_positives: int | None = Field(
         default=None,
         gt=0,
-        description="The most relevant documents that a list keeps; null keeps all that fit.",
+        description="At most this many relevant documents of a list are kept; null keeps all that"
+        " fit.",
     )
     negatives_from_first: int | None = Field(
         default=None,
         gt=0,
-        description="Negatives are drawn from this many at the head of the list; null draws from all "
-        "of them.",
+        description="Negatives are drawn from the list's first ones, this many; null draws from "
+        "all.",
     )
     min_relevance: int = Field(
         default=1, gt=0, description="A document counts as relevant from this judgement on."
@@ -44,12 +44,12 @@ class Data(BaseModel, extra="forbid", frozen=True):
     max_document_tokens: int | None = Field(
         default=None,
         gt=0,
-        description="Documents are cut to this many tokens, where that is less than the card's limit.",
+        description="Documents are cut to so many tokens, if the card does not cut them to fewer.",
     )
     max_query_tokens: int | None = Field(
         default=None,
         gt=0,
-        description="Queries are cut to this many tokens, where that is less than the card's limit.",
+        description="Queries are cut to so many tokens, if the card does not cut them to fewer.",
     )
 
     @property
@@ -90,9 +90,7 @@ class Loss(BaseModel, extra="forbid", frozen=True):
     lm: float = Field(
         default=0.0, ge=0, description="Weight of the next-token loss on the answer's ids."
     )
-    temperature: float = Field(
-        default=0.05, gt=0, description="The documents' logits are divided by it."
-    )
+    temperature: float = Field(default=0.05, gt=0, description="Divides the documents' logits.")
     logits: Literal["mass", "log_mass"] = Field(
         default="mass",
         description="mass takes a document's score, as BlockRank trains. log_mass takes its "
@@ -100,7 +98,7 @@ class Loss(BaseModel, extra="forbid", frozen=True):
         "yet.",
     )
     teacher_temperature: float = Field(
-        default=1.0, gt=0, description="The teacher's scores are divided by it."
+        default=1.0, gt=0, description="Divides the teacher's scores."
     )
     answer: str = Field(
         default="{numbers}]",
@@ -108,9 +106,7 @@ class Loss(BaseModel, extra="forbid", frozen=True):
         "relevant documents' numbers, such as 3, 7.",
     )
     answer_end: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Control token that follows the answer, such as </s>.",
+        default=None, min_length=1, description="Control token after the answer, such as </s>."
     )
 
     @model_validator(mode="after")
@@ -128,7 +124,7 @@ class Lora(BaseModel, extra="forbid", frozen=True):
     rank: int = Field(default=16, gt=0, description="Rank of the low-rank products.")
     alpha: float = Field(default=32.0, gt=0, description="The products are scaled by alpha / rank.")
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the adapters' inputs that is dropped."
+        default=0.0, ge=0, lt=1, description="Share of the adapters' inputs dropped."
     )
     modules: tuple[Literal[LINEAR_LAYERS], ...] = Field(  # type: ignore[valid-type]
         default=LINEAR_LAYERS, min_length=1, description="Linear layers that get an adapter."
@@ -143,23 +139,18 @@ class Lora(BaseModel, extra="forbid", frozen=True):
 class Optimizer(BaseModel, extra="forbid", frozen=True):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(
-        default=3e-4, gt=0, description="The learning rate at its highest."
-    )
+    learning_rate: float = Field(default=3e-4, gt=0, description="Learning rate at its highest.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="How the learning rate falls after the warm-up."
     )
     warmup: float = Field(
-        default=0.05,
-        ge=0,
-        lt=1,
-        description="Share of the steps over which the learning rate rises.",
+        default=0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises."
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="Weight decay, decoupled from the gradient."
+        default=0.0, ge=0, description="Weight decay, apart from the gradient."
     )
     max_grad_norm: float = Field(
-        default=1.0, gt=0, description="Gradients whose norm is larger are scaled down to it."
+        default=1.0, gt=0, description="Larger gradients are scaled down to it."
     )
 
 
@@ -183,7 +174,7 @@ class Logging(BaseModel, extra="forbid", frozen=True):
         default=("tensorboard",),
         description="Where metrics go besides the terminal and the run's trainer_state.json.",
     )
-    run_name: str | None = Field(default=None, description="Name of the run at wandb.")
+    run_name: str | None = Field(default=None, description="Name of the run for wandb.")
 
 
 class TrainConfig(BaseModel, extra="forbid", frozen=True):
@@ -195,7 +186,7 @@ class TrainConfig(BaseModel, extra="forbid", frozen=True):
         description="Folder or hub name of the checkpoint to start from, or default.",
     )
     card: Path | None = Field(
-        default=None, description="Card file that takes the place of the checkpoint's own."
+        default=None, description="Card file instead of the checkpoint's own."
     )
     name: str | None = Field(
         default=None, description="Name on the trained ranker's card; null keeps the base's."
@@ -225,10 +216,7 @@ class TrainConfig(BaseModel, extra="forbid", frozen=True):
         default=None, gt=0, description="Optimizer steps; give this or epochs."
     )
     seed: int = Field(
-        default=7,
-        ge=0,
-        description="Seed of the lists' order, the negatives, the documents' positions and the "
-        "adapters.",
+        default=7, ge=0, description="Decides order, negatives, positions and adapters."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto takes a CUDA device where there is one."
