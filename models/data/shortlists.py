@@ -15,11 +15,10 @@ class Shortlist:
     """A query and its documents in first-stage order.
 
     Attributes:
-        query_id: key of the qrels.
-        query: as given.
-        doc_ids: one a document.
-        documents: {title, text} each.
-        answer_ids: doc_ids known to be relevant; may lack some.
+        query_id: names the query in the qrels.
+        doc_ids: one id for each document.
+        documents: each is {title, text}.
+        answer_ids: the doc_ids that are known to be relevant; others may be as well.
     """
 
     query_id: str
@@ -87,7 +86,7 @@ def write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
     Args:
         path: FOLDER/NAME of the set.
         kind: .lists or .passages.
-        rows: one JSON object a line.
+        rows: each becomes a line of JSON.
 
     Raises:
         OSError: the file cannot be written.

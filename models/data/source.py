@@ -66,10 +66,10 @@ class SourceFiles:
     """The files of a source.
 
     Attributes:
-        lists: a row a line, in this order.
-        passages: documents by doc_id for lists that only name them, or None.
-        qrels: judgements, or None.
-        teacher: scores, or None.
+        lists: files with one row a line, read in this order.
+        passages: the documents of lists that only name doc_ids, or None.
+        qrels: the judgements that take the place of answer_ids, or None.
+        teacher: the scores of a teacher, or None.
     """
 
     lists: tuple[Path, ...]
@@ -115,7 +115,7 @@ def read_lists(source: Source, files: SourceFiles) -> Iterator[TrainingList]:
     """Every list of a source, in order.
 
     Raises:
-        DataError: rows that are no training lists, by file and line; a file without any.
+        DataError: rows are no training lists, told by file and line; a file has no row.
     """
     qrels = read_qrels(files.qrels) if files.qrels else None
     teacher = read_teacher(files.teacher) if files.teacher else None

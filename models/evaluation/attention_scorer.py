@@ -12,11 +12,10 @@ _BYTES_PER_TOKEN = 4  # int32 token ids
 
 
 class AttentionScorer:
-    """By attention reading.
+    """Scores lists by attention reading, as the server does.
 
     Args:
-        ranker: that serves.
-        max_tokens: of a batch; a larger list goes alone.
+        max_tokens: limits a batch; a larger list goes alone.
     """
 
     def __init__(self, ranker: Ranker, max_tokens: int) -> None:

@@ -17,9 +17,9 @@ class QueryGroup:
 
     Attributes:
         name: "4-5" documents, or positions of the first relevant one; "none" where there is none.
-        queries: how many.
-        first_stage: mean of the measure in the order given.
-        ours: mean of the measure as ranked.
+        queries: counts them.
+        first_stage: the mean of the measure in the order given.
+        ours: the mean of the measure as ranked.
     """
 
     name: str
@@ -31,7 +31,7 @@ class QueryGroup:
 def by_documents(
     found: EvaluationSet, first_stage: Mapping[str, float], ours: Mapping[str, float]
 ) -> list[QueryGroup]:
-    """By number of documents."""
+    """The measure by the number of documents in a list."""
     return _grouped(found, first_stage, ours, lambda x: len(x.doc_ids))
 
 
@@ -41,7 +41,7 @@ def by_position(
     ours: Mapping[str, float],
     min_relevance: int,
 ) -> list[QueryGroup]:
-    """By position of the first relevant document in the list as it was shown, counted from 1."""
+    """The measure by where the first relevant document stands in the list as shown, from 1."""
 
     def position(x: Shortlist) -> int | None:
         judged = found.qrels[x.query_id]

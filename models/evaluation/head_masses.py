@@ -26,8 +26,8 @@ class HeadMass:
     """One list.
 
     Attributes:
-        mass_HN: mean over signal tokens.
-        positive_N: whether a document is relevant.
+        mass_HN: [H, N] the mean over signal tokens.
+        positive_N: [N] whether a document is relevant.
     """
 
     mass_HN: NDArray[np.float32]

@@ -12,11 +12,12 @@ class OrderSensitivity:
     """What shuffling changed.
 
     Attributes:
-        queries: ranked in both orders.
-        mean_change: mean distance between a document's two scores, as a share of the list's mean.
+        queries: counts those that were ranked in both orders.
+        mean_change: the mean distance between a document's two scores, as a share of the list's
+            mean.
         largest_change: the largest of these distances.
-        same_order: share of queries whose documents come out in the same order.
-        same_first: share of queries whose first document stays.
+        same_order: the share of queries whose documents come out in the same order.
+        same_first: the share of queries whose first document stays.
     """
 
     queries: int

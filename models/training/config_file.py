@@ -33,7 +33,7 @@ def load_train_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfi
         assignments: KEY=VALUE each, such as "loss.temperature=0.1"; they win over the file.
 
     Raises:
-        ConfigError: naming file, line and key of each fault.
+        ConfigError: something is at fault; told by file, line and key.
     """
     fields = _read(path)
     given = [_assign(fields, assignment) for assignment in assignments]
@@ -92,10 +92,9 @@ def _place(
     """File, line and key of a fault, or the assignment that it came from.
 
     Args:
-        path: of the file.
-        fields: its content, with the assignments.
-        keys: lead to the value at fault; the last ones may be missing in the file.
-        given: keys that were assigned.
+        fields: the content of the file, with the assignments.
+        keys: they lead to the value at fault; the last ones may be missing in the file.
+        given: the keys that were assigned.
     """
     node: Any = fields
     line, named = fields.lc.line, []

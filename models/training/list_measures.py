@@ -12,9 +12,9 @@ def list_measures(
     Ties count against the relevant documents.
 
     Args:
-        scores: one a document.
-        relevance: gain of each document.
-        positive: whether a document counts as relevant.
+        scores: one for each document.
+        relevance: what each document gains; its exponential is not taken.
+        positive: for each document, whether precision and rank count it as relevant.
     """
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], relevance[i]))
     first = next((rank for rank, i in enumerate(order, 1) if positive[i]), None)

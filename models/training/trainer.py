@@ -37,13 +37,11 @@ class RankTrainer(Trainer):  # type: ignore[misc]
     """Trains a ranker, and stops at the first loss or gradient that is no number.
 
     Args:
-        model: with the loss.
-        weights: its trained part.
-        args: of transformers.
-        examples: in the order they are trained on.
-        held_out: for validation; may be empty.
-        collator: packs.
-        lists_per_epoch: to tell the epoch by.
+        model: computes the loss too.
+        weights: the part of the model that is trained, saved and loaded.
+        examples: stand in the order they are trained on.
+        held_out: validates; may be empty.
+        lists_per_epoch: turns steps into epochs for the reports.
     """
 
     def __init__(
