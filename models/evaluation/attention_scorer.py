@@ -1,33 +1,21 @@
 """Scores of many lists through the ranker that serves, in batches that share documents."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.data.shortlists import Shortlist
+from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker
 
 _BYTES_PER_TOKEN = 4  # int32 token ids
-Scores = list[float] | None
-"""One a document in the list's order; None where the scorer gave no answer."""
-Progress = Callable[[int], None]
-"""Told how many lists have been done since."""
-
-
-class Scorer(Protocol):
-    """Whatever scores lists."""
-
-    def __call__(self, lists: Sequence[Shortlist], progress: Progress) -> list[Scores]:
-        """Scores of every list, in the lists' order."""
 
 
 class AttentionScorer:
-    """By attention reading.
+    """Scores lists by attention reading, as the server does.
 
     Args:
-        ranker: that serves.
-        max_tokens: of a batch; a larger list goes alone.
+        max_tokens: limits a batch; a larger list goes alone.
     """
 
     def __init__(self, ranker: Ranker, max_tokens: int) -> None:

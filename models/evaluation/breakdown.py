@@ -12,14 +12,14 @@ _GROUPS = (1, 3, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class QueryGroup:
     """Queries of one kind.
 
     Attributes:
         name: "4-5" documents, or positions of the first relevant one; "none" where there is none.
-        queries: how many.
-        first_stage: mean of the measure in the order given.
-        ours: mean of the measure as ranked.
+        queries: counts them.
+        first_stage: the mean of the measure in the order given.
+        ours: the mean of the measure as ranked.
     """
 
     name: str
@@ -30,8 +30,8 @@ class Group:
 
 def by_documents(
     found: EvaluationSet, first_stage: Mapping[str, float], ours: Mapping[str, float]
-) -> list[Group]:
-    """By number of documents."""
+) -> list[QueryGroup]:
+    """The measure by the number of documents in a list."""
     return _grouped(found, first_stage, ours, lambda x: len(x.doc_ids))
 
 
@@ -40,8 +40,8 @@ def by_position(
     first_stage: Mapping[str, float],
     ours: Mapping[str, float],
     min_relevance: int,
-) -> list[Group]:
-    """By position of the first relevant document in the list as it was shown, counted from 1."""
+) -> list[QueryGroup]:
+    """The measure by where the first relevant document stands in the list as shown, from 1."""
 
     def position(x: Shortlist) -> int | None:
         judged = found.qrels[x.query_id]
@@ -56,13 +56,13 @@ def _grouped(
     first_stage: Mapping[str, float],
     ours: Mapping[str, float],
     number: Callable[[Shortlist], int | None],
-) -> list[Group]:
+) -> list[QueryGroup]:
     groups: dict[int, list[str]] = {}
     for x in found.lists:
         if x.query_id in found.qrels:
             groups.setdefault(_group(number(x)), []).append(x.query_id)
     return [
-        Group(_name(i), len(queries), _mean(first_stage, queries), _mean(ours, queries))
+        QueryGroup(_name(i), len(queries), _mean(first_stage, queries), _mean(ours, queries))
         for i, queries in sorted(groups.items())
     ]
 

@@ -16,9 +16,9 @@ class Bin:
     """Documents with like scores.
 
     Attributes:
-        documents: how many.
-        score: their mean score, as a share of the largest possible one.
-        relevant: share of them that is judged relevant; not judged is not relevant.
+        documents: counts them.
+        score: the mean of their scores, as a share of the largest possible one.
+        relevant: the share of them that is judged relevant; what is not judged is not relevant.
     """
 
     documents: int

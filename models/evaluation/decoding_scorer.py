@@ -26,7 +26,7 @@ from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.whole_decoder import WholeDecoder, load_whole_decoder
 from blockrank_server.models.errors import CardError
-from blockrank_server.models.evaluation.attention_scorer import Progress, Scores
+from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.prompt.prompt import Prompt
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
@@ -41,12 +41,12 @@ class DecodingScorer:
     """Ranks by the ids that greedy decoding gives, then by the order given.
 
     Args:
-        card: with {number} in its documents.
-        prompt: of the card.
-        decoder: the whole network.
-        tokenizer: of the same checkpoint.
-        device: of the decoder.
-        backend: of the prompt's attention.
+        card: has {number} in its documents.
+        prompt: encodes by the card.
+        decoder: runs every layer and the LM head.
+        tokenizer: reads the ids that were decoded.
+        device: holds the decoder.
+        backend: computes the prompt's attention.
 
     Raises:
         CardError: the card's documents have no number to decode.

@@ -15,7 +15,7 @@ from blockrank_server.models.evaluation.results import (
     judge,
     over_sets,
 )
-from blockrank_server.models.evaluation.run_store import RunFolder, Variant, external_run
+from blockrank_server.models.evaluation.run_store import RunStore, Variant, external_run
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.significance import TEST
 from blockrank_server.models.evaluation.trec import Run
@@ -26,14 +26,15 @@ class Task:
     """What is evaluated.
 
     Attributes:
-        ranking: folder of our runs, or another system's run: a file, or a folder of NAME.run.
-        document_counts: first documents of each list; None is all. One row each.
-        seed: of a shuffle to measure beside the given order, or None.
-        compared: another system's run to compare with, or None.
-        judging: of rankings.
+        ranking: our runs, or another system's run: a file, or a folder of NAME.run.
+        document_counts: each list is cut to so many documents, and None keeps all; each gives a
+            row.
+        seed: shuffles the lists, to be measured beside the given order; None does not.
+        compared: another system's run that ours is compared with, or None.
+        judging: says how rankings are judged.
     """
 
-    ranking: RunFolder | Path
+    ranking: RunStore | Path
     document_counts: tuple[int | None, ...]
     seed: int | None
     compared: Path | None
@@ -55,12 +56,10 @@ def evaluate(
     """A result for each set and number of documents.
 
     Args:
-        sets: to judge.
-        task: how.
         tell: takes a line about each set when it is done.
 
     Raises:
-        RankerError: of the scorer, or a run that does not fit its set.
+        RankerError: the scorer fails, or a run does not fit its set.
     """
     results = []
     for found in sets:

@@ -7,12 +7,8 @@ from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.engine.placement import Placement
 
 
-def identity(found: Checkpoint, placement: Placement) -> dict[str, str]:
-    """Card, weights and numbers.
-
-    Args:
-        found: the checkpoint.
-        placement: device and dtype.
+def fingerprint(found: Checkpoint, placement: Placement) -> dict[str, str]:
+    """What two runs must have in common to be of the same ranker.
 
     Raises:
         OSError: a file cannot be read.
@@ -30,7 +26,7 @@ def identity(found: Checkpoint, placement: Placement) -> dict[str, str]:
 
 
 def _files(folder: Path) -> str:
-    """Of a folder's weights, by content: a training run may write the same size again."""
+    """Digest a folder's weights by content: a training run may write the same size again."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(path.name.encode())

@@ -24,13 +24,13 @@ Masses = Mapping[str, Sequence[HeadMass]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class JudgedHeads:
     """How well the mean mass of some heads ranks, each set counting the same.
 
     Attributes:
-        contrastive: QR score.
-        reciprocal_rank: of the best relevant document; ties count against it.
-        by_set: reciprocal rank of each set.
+        contrastive: the contrastive QR score.
+        reciprocal_rank: the best relevant document's; ties count against it.
+        by_set: the reciprocal rank in each set.
     """
 
     contrastive: float
@@ -42,10 +42,10 @@ class HeadChoice:
     """Chooses on one half of every set's lists; the other half is for the report.
 
     Args:
-        masses: of every set; each needs two lists or more.
-        num_heads: of a layer.
-        layers: first and last one to choose from.
-        temperature: of the contrastive score.
+        masses: every set needs two lists or more.
+        num_heads: every layer has so many.
+        layers: the first and the last one to choose from.
+        temperature: divides the mass in the contrastive score.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class HeadChoice:
         layers = [[(layer, head) for head in range(self._num_heads)] for layer in self._layers]
         return max(layers, key=lambda heads: self._contrastive(self.chosen_on, heads))
 
-    def judge(self, masses: Masses, heads: Sequence[Head]) -> Found:
+    def judge(self, masses: Masses, heads: Sequence[Head]) -> JudgedHeads:
         """How well these heads rank these lists together."""
         by_set = {
             name: mean(_reciprocal_rank(self._together(x, heads), x.positive_N) for x in rows)
             for name, rows in masses.items()
         }
-        return Found(self._contrastive(masses, heads), mean(by_set.values()), by_set)
+        return JudgedHeads(self._contrastive(masses, heads), mean(by_set.values()), by_set)
 
     def _contrastive(self, masses: Masses, heads: Sequence[Head]) -> float:
         return mean(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.evaluation.attention_scorer import Progress
 from blockrank_server.models.evaluation.errors import EvaluationError
+from blockrank_server.models.evaluation.scorer import Progress
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.ranker import Ranker
 
@@ -26,8 +26,8 @@ class HeadMass:
     """One list.
 
     Attributes:
-        mass_HN: mean over signal tokens.
-        positive_N: whether a document is relevant.
+        mass_HN: [H, N] the mean over signal tokens.
+        positive_N: [N] whether a document is relevant.
     """
 
     mass_HN: NDArray[np.float32]

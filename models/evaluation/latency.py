@@ -14,11 +14,11 @@ class Latency:
     """One request at a time, tokenising included.
 
     Attributes:
-        documents: of a request.
-        tokens: of a request, median.
-        median_ms: over the requests.
-        longest_ms: over the requests.
-        requests: how many were timed.
+        documents: each request has so many.
+        tokens: the median over the requests.
+        median_ms: the median time of a request.
+        longest_ms: the time of the slowest request.
+        requests: counts those that were timed.
     """
 
     documents: int

@@ -42,9 +42,8 @@ def measure(
     """Value of every judged query.
 
     Args:
-        measures: by name.
-        qrels: of the queries that count.
-        rankings: doc_ids by query, best first; of other queries too.
+        qrels: name the queries that count.
+        rankings: doc_ids by query, best first; other queries may be among them.
     """
     run = {
         query_id: {doc_id: float(-rank) for rank, doc_id in enumerate(doc_ids)}

@@ -8,15 +8,16 @@ from blockrank_server.models.evaluation.trec import Ranking
 
 
 @dataclass(frozen=True, slots=True)
-class OrderEffect:
+class OrderSensitivity:
     """What shuffling changed.
 
     Attributes:
-        queries: ranked in both orders.
-        mean_change: mean distance between a document's two scores, as a share of the list's mean.
+        queries: counts those that were ranked in both orders.
+        mean_change: the mean distance between a document's two scores, as a share of the list's
+            mean.
         largest_change: the largest of these distances.
-        same_order: share of queries whose documents come out in the same order.
-        same_first: share of queries whose first document stays.
+        same_order: the share of queries whose documents come out in the same order.
+        same_first: the share of queries whose first document stays.
     """
 
     queries: int
@@ -26,7 +27,9 @@ class OrderEffect:
     same_first: float
 
 
-def order_effect(run: Mapping[str, Ranking], shuffled: Mapping[str, Ranking]) -> OrderEffect | None:
+def order_sensitivity(
+    run: Mapping[str, Ranking], shuffled: Mapping[str, Ranking]
+) -> OrderSensitivity | None:
     """Compare the scores of lists and shuffled lists; None if no query is in both."""
     queries = [q for q in run if q in shuffled and run[q]]
     if not queries:
@@ -37,7 +40,7 @@ def order_effect(run: Mapping[str, Ranking], shuffled: Mapping[str, Ranking]) ->
         scale = mean(before.values()) or 1.0
         changes += [abs(after[doc_id] - score) / scale for doc_id, score in before.items()]
     orders = [([d for d, _ in run[q]], [d for d, _ in shuffled[q]]) for q in queries]
-    return OrderEffect(
+    return OrderSensitivity(
         len(queries),
         mean(changes),
         max(changes),

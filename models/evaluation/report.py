@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from blockrank_server.models.evaluation.breakdown import Group
+from blockrank_server.models.evaluation.breakdown import QueryGroup
 from blockrank_server.models.evaluation.evaluation import Summary, summarise
 from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.results import Judging, Measured, SetResult, SetRow
@@ -93,7 +93,7 @@ def _group_table(title: str, rows: Sequence[SetRow], groups: Any, measure: str) 
     return f"## {title}\n\n{_table([*head, 'queries', f'first stage {measure}', 'ours'], body)}"
 
 
-def _group(group: Group) -> list[str]:
+def _group(group: QueryGroup) -> list[str]:
     return [group.name, str(group.queries), f"{group.first_stage:.3f}", f"{group.ours:.3f}"]
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from blockrank_server.models.evaluation.breakdown import Group, by_documents, by_position
+from blockrank_server.models.evaluation.breakdown import QueryGroup, by_documents, by_position
 from blockrank_server.models.evaluation.calibration import Bin, calibration, calibration_error
 from blockrank_server.models.evaluation.measures import Values, measure
-from blockrank_server.models.evaluation.order_sensitivity import OrderEffect, order_effect
+from blockrank_server.models.evaluation.order_sensitivity import OrderSensitivity, order_sensitivity
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.significance import Comparison, compare, compare_sets
 from blockrank_server.models.evaluation.trec import Run
@@ -19,9 +19,10 @@ class Judging:
     """How rankings are judged.
 
     Attributes:
-        measures: ir_measures' by name; the first is the one of breakdowns and plots.
-        min_relevance: from which judgement on a document is relevant.
-        max_score: of a document, where scores are to be calibrated; None leaves that out.
+        measures: ir_measures' own, by name; the first is the one of breakdowns and plots.
+        min_relevance: a document is relevant from this judgement on.
+        max_score: the largest score a document can have, where scores are shares; None leaves
+            calibration out.
     """
 
     measures: Mapping[str, Any]
@@ -39,11 +40,11 @@ class Measured:
     """One measure.
 
     Attributes:
-        first_stage: mean over queries in the order given.
-        ours: mean as ranked.
-        other: mean of the run compared with, or None.
-        against_first_stage: ours against the order given.
-        against_other: ours against the run compared with, or None.
+        first_stage: the mean over queries in the order given.
+        ours: the mean as ranked.
+        other: the mean of the run compared with, or None.
+        against_first_stage: compares ours with the order given.
+        against_other: compares ours with the other run, or is None.
     """
 
     first_stage: float
@@ -58,17 +59,18 @@ class Shuffled:
     """The same lists, shuffled.
 
     Attributes:
-        ours: mean of the main measure.
-        against_given_order: shuffled against as given.
+        ours: the mean of the main measure.
+        against_given_order: compares the shuffled lists with the lists as given.
         by_position: of the first relevant document in the shuffled list; first_stage is the
             shuffled order's own value.
-        effect: on scores and ranking; None where no query was answered in both orders.
+        effect: what shuffling did to scores and ranking; None where no query was answered in
+            both orders.
     """
 
     ours: float
     against_given_order: Comparison
-    by_position: list[Group]
-    effect: OrderEffect | None
+    by_position: list[QueryGroup]
+    effect: OrderSensitivity | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +78,16 @@ class SetRow:
     """One set with so many documents a list.
 
     Attributes:
-        set: its name.
-        documents: first-stage documents a list is cut to; None is all.
-        mean_documents: of the lists as cut.
-        queries: judged ones; those without a list or a ranking count as zero.
-        unanswered: judged queries without a ranking.
-        unjudged: lists without a judgement, left out.
-        measures: by name.
-        by_documents: main measure by length of the list.
-        by_position: main measure by position of the first relevant document.
-        shuffled: None unless asked for.
-        calibration: of the scores; None where they are no shares.
-        calibration_error: of these bins.
+        documents: every list is cut to so many first-stage documents; None keeps all.
+        mean_documents: the mean length of the lists as cut.
+        queries: counts the judged ones; those without a list or a ranking have a measure of zero.
+        unanswered: counts the judged queries without a ranking.
+        unjudged: counts the lists without a judgement, which are left out.
+        by_documents: the main measure by length of the list.
+        by_position: the main measure by position of the first relevant document.
+        shuffled: is None unless it was asked for.
+        calibration: is None where the scores are no shares.
+        calibration_error: the mean distance in these bins.
     """
 
     set: str
@@ -97,8 +97,8 @@ class SetRow:
     unanswered: int
     unjudged: int
     measures: dict[str, Measured]
-    by_documents: list[Group]
-    by_position: list[Group]
+    by_documents: list[QueryGroup]
+    by_position: list[QueryGroup]
     shuffled: Shuffled | None
     calibration: list[Bin] | None
     calibration_error: float | None
@@ -126,12 +126,10 @@ def judge(
     """Judge a run of a set.
 
     Args:
-        found: the set, its lists cut.
-        num_documents: what they were cut to.
-        run: of its lists.
-        judging: how.
-        shuffled: the set in another order, and the run of that.
-        other: a run to compare with.
+        found: the set, with its lists cut.
+        num_documents: what the lists were cut to.
+        shuffled: the set in another order, and the run of that order.
+        other: a run to compare ours with.
     """
     first = _measure(found, {x.query_id: x.doc_ids for x in found.lists}, judging)
     ours = _measure(found, _orders(run), judging)
@@ -203,5 +201,5 @@ def _shuffled(
         ours=mean(now.values()),
         against_given_order=compare(now, ours),
         by_position=by_position(found, order, now, judging.min_relevance),
-        effect=order_effect(given, run),
+        effect=order_sensitivity(given, run),
     )

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockrank_server.models.evaluation.attention_scorer import Progress, Scorer
 from blockrank_server.models.evaluation.errors import EvaluationError
+from blockrank_server.models.evaluation.scorer import Progress, Scorer
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.trec import Run, ranked, read_run, write_run
 
@@ -18,8 +18,8 @@ class Variant:
     """A way to show the lists of a set.
 
     Attributes:
-        num_documents: first documents of each list; None is all.
-        seed: of the shuffle; None is the order given.
+        num_documents: each list is cut to so many documents; None keeps all.
+        seed: decides the shuffle; None keeps the order given.
     """
 
     num_documents: int | None
@@ -31,19 +31,19 @@ class Variant:
         return cut if self.seed is None else cut.shuffled(self.seed)
 
     def file_name(self, found: EvaluationSet) -> str:
-        """Of the run; says which lists it is of."""
+        """Name of the run's file, which says which lists it is of."""
         count = "all" if self.num_documents is None else str(self.num_documents)
         order = "" if self.seed is None else f".shuffled-{self.seed}"
         return f"{found.name}.{count}{order}.run"
 
 
-class RunFolder:
+class RunStore:
     """Run files of one ranker.
 
     Args:
-        path: folder; made if it is not there.
-        made_by: what decides the scores.
-        scorer: makes the runs that are not there yet.
+        path: the folder; it is made where it is missing.
+        made_by: everything that decides the scores, to tell another ranker's runs by.
+        scorer: scores the lists whose runs are not there yet.
 
     Raises:
         EvaluationError: the folder holds runs of another ranker, or of other queries.
@@ -88,9 +88,8 @@ def external_run(path: Path, found: EvaluationSet, num_documents: int | None) ->
     """Another system's run of a set.
 
     Args:
-        path: the file, or a folder that holds NAME.run.
-        found: the set as read.
-        num_documents: keep documents only that are among the first so many of the list; None keeps
+        path: a file, or a folder that holds NAME.run.
+        num_documents: keeps documents only that are among the first so many of the list; None keeps
             all the run has.
 
     Raises:

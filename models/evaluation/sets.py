@@ -1,4 +1,4 @@
-"""Evaluation sets: lists in first-stage order with their judgements, in the trainer's data form."""
+"""Evaluation sets: lists in first-stage order with their judgements, in the form of training data."""
 
 import random
 from collections.abc import Sequence
@@ -7,10 +7,9 @@ from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.judgements import read_qrels
-from blockrank_server.models.data.rows import RowError, parse_answers, parse_list
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import LISTS, file_rows, find_files
+from blockrank_server.models.data.source import LISTS, Source, file_rows, find_files
+from blockrank_server.models.data.training_list import RowError, parse_answers, parse_list
 from blockrank_server.models.evaluation.errors import EvaluationError
 
 _ENDINGS = (LISTS, ".jsonl.gz", ".jsonl")
@@ -22,9 +21,8 @@ class EvaluationSet:
     """Queries with their lists, and all that is known of relevance.
 
     Attributes:
-        name: of the set.
-        lists: in file order, each a query of its own.
-        qrels: relevance by query and document, of every judged query.
+        lists: stand in file order, each a query of its own.
+        qrels: the relevance by query and document, for every judged query.
     """
 
     name: str
@@ -58,12 +56,12 @@ def find_sets(paths: Sequence[Path], names: Sequence[str] | None = None) -> dict
     """Where the sets are, by name.
 
     Args:
-        paths: folders, files of BlockRank's long form (.jsonl, .jsonl.gz), or FOLDER/NAME of
+        paths: folders, files of BlockRank's rows (.jsonl, .jsonl.gz), or FOLDER/NAME of
             NAME.lists.jsonl.gz.
-        names: some of them only, in this order; None takes all.
+        names: only these are taken, in this order; None takes all.
 
     Raises:
-        EvaluationError: nothing there, or two sets of one name.
+        EvaluationError: there is none, or two have one name.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -77,10 +75,10 @@ def find_sets(paths: Sequence[Path], names: Sequence[str] | None = None) -> dict
 
 
 def read_set(name: str, path: Path) -> EvaluationSet:
-    """Lists and judgements: of NAME.qrels.tsv beside the lists, else of the rows' answer_ids.
+    """Lists and judgements: those of NAME.qrels.tsv beside the lists, else the rows' answer_ids.
 
     Raises:
-        DataError: by file and line.
+        DataError: rows or files are at fault; told by file and line.
         EvaluationError: no judgement fits a list.
     """
     files = find_files(Source(path=str(path)), Path())

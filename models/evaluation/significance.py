@@ -16,10 +16,10 @@ class Comparison:
     """Ours against theirs.
 
     Attributes:
-        difference: mean of ours minus theirs.
-        p_value: chance of so large a difference if the two were exchangeable.
-        won: queries where ours is higher.
-        lost: queries where theirs is higher.
+        difference: the mean of ours minus theirs.
+        p_value: the chance of so large a difference if the two were exchangeable.
+        won: counts the queries where ours is higher.
+        lost: counts the queries where theirs is higher.
     """
 
     difference: float

@@ -17,27 +17,40 @@ class Data(BaseModel, extra="forbid", frozen=True):
     root: Path = Field(default=Path(), description="Folder that relative paths start from.")
     sources: tuple[Source, ...] = Field(min_length=1, description="Sets to train on together.")
     documents: Annotated[int, Field(ge=2)] | tuple[int, int] = Field(
-        default=16, description="Documents of a list; [least, most] draws for each list anew."
+        default=16,
+        description="Documents of a list; [least, most] draws a number for each list anew.",
     )
     lists_together: int = Field(
         default=1,
         gt=0,
-        description="Neighbours in a file that are drawn together; what they share is computed "
+        description="Neighbours in a file that are drawn together. What they share is computed "
         "once, if they are in one forward pass and documents do not see the query.",
     )
     max_positives: int | None = Field(
-        default=None, gt=0, description="Relevant documents of a list; null keeps all that fit."
+        default=None,
+        gt=0,
+        description="At most this many relevant documents of a list are kept; null keeps all that"
+        " fit.",
     )
     negatives_from_first: int | None = Field(
         default=None,
         gt=0,
-        description="Negatives are drawn from the first so many of the list; null: from all.",
+        description="Negatives are drawn from the list's first ones, this many; null draws from "
+        "all.",
     )
-    min_relevance: int = Field(default=1, gt=0, description="Least judgement of a positive.")
+    min_relevance: int = Field(
+        default=1, gt=0, description="A document counts as relevant from this judgement on."
+    )
     max_document_tokens: int | None = Field(
-        default=None, gt=0, description="Lowers the card's limit."
+        default=None,
+        gt=0,
+        description="Documents are cut to so many tokens, if the card does not cut them to fewer.",
     )
-    max_query_tokens: int | None = Field(default=None, gt=0, description="Lowers the card's limit.")
+    max_query_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="Queries are cut to so many tokens, if the card does not cut them to fewer.",
+    )
 
     @property
     def document_range(self) -> tuple[int, int]:
@@ -69,7 +82,7 @@ class Loss(BaseModel, extra="forbid", frozen=True):
     """Weighted sum of three losses; those of weight 0 are not computed."""
 
     contrastive: float = Field(
-        default=1.0, ge=0, description="Weight of InfoNCE over document scores."
+        default=1.0, ge=0, description="Weight of InfoNCE over the document scores."
     )
     distillation: float = Field(
         default=0.0, ge=0, description="Weight of KL(teacher's distribution || document scores)."
@@ -80,15 +93,20 @@ class Loss(BaseModel, extra="forbid", frozen=True):
     temperature: float = Field(default=0.05, gt=0, description="Divides the documents' logits.")
     logits: Literal["mass", "log_mass"] = Field(
         default="mass",
-        description="mass: a document's score, as BlockRank trains. log_mass: its logarithm, whose "
-        "gradient does not vanish for a positive that gets no attention yet.",
+        description="mass takes a document's score, as BlockRank trains. log_mass takes its "
+        "logarithm, whose gradient does not vanish for a positive that gets no attention "
+        "yet.",
     )
-    teacher_temperature: float = Field(default=1.0, gt=0, description="Divides teacher's scores.")
+    teacher_temperature: float = Field(
+        default=1.0, gt=0, description="Divides the teacher's scores."
+    )
     answer: str = Field(
-        default="{numbers}]", description="What lm teaches to say after the tail; {numbers}: 3, 7."
+        default="{numbers}]",
+        description="The text that lm teaches to write after the tail; {numbers} stands for the "
+        "relevant documents' numbers, such as 3, 7.",
     )
     answer_end: str | None = Field(
-        default=None, min_length=1, description="Control token after the answer: </s>."
+        default=None, min_length=1, description="Control token after the answer, such as </s>."
     )
 
     @model_validator(mode="after")
@@ -103,27 +121,37 @@ class Loss(BaseModel, extra="forbid", frozen=True):
 class Lora(BaseModel, extra="forbid", frozen=True):
     """Low-rank adapters beside frozen weights."""
 
-    rank: int = Field(default=16, gt=0, description="Of the products.")
-    alpha: float = Field(default=32.0, gt=0, description="The products are scaled by alpha/rank.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="On the adapters' inputs.")
+    rank: int = Field(default=16, gt=0, description="Rank of the low-rank products.")
+    alpha: float = Field(default=32.0, gt=0, description="The products are scaled by alpha / rank.")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the adapters' inputs dropped."
+    )
     modules: tuple[Literal[LINEAR_LAYERS], ...] = Field(  # type: ignore[valid-type]
         default=LINEAR_LAYERS, min_length=1, description="Linear layers that get an adapter."
     )
     first_layer: int = Field(
-        default=0, ge=0, description="Layers below get none, and need no gradient: faster."
+        default=0,
+        ge=0,
+        description="Layers below this one get no adapter and need no gradient, which is faster.",
     )
 
 
 class Optimizer(BaseModel, extra="forbid", frozen=True):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(default=3e-4, gt=0, description="At its highest.")
+    learning_rate: float = Field(default=3e-4, gt=0, description="Learning rate at its highest.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="Decay."
+        default="cosine", description="How the learning rate falls after the warm-up."
     )
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled.")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are scaled down to it.")
+    warmup: float = Field(
+        default=0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Weight decay, apart from the gradient."
+    )
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="Larger gradients are scaled down to it."
+    )
 
 
 class Logging(BaseModel, extra="forbid", frozen=True):
@@ -131,50 +159,79 @@ class Logging(BaseModel, extra="forbid", frozen=True):
 
     log_every: int = Field(default=10, gt=0, description="Steps between two lines of metrics.")
     evaluate_every: int | None = Field(
-        default=None, gt=0, description="Steps between two validations; null: at start and end."
+        default=None,
+        gt=0,
+        description="Steps between two validations; null validates at the start and at the end.",
     )
     save_every: int = Field(default=200, gt=0, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(
-        default=3, ge=2, description="Checkpoints kept; two at least, one may be half written."
+        default=3,
+        ge=2,
+        description="Checkpoints that are kept: two at least, since a kill may leave the last one "
+        "half written.",
     )
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = Field(
-        default=("tensorboard",), description="Besides the terminal and the run's trainer_state."
+        default=("tensorboard",),
+        description="Where metrics go besides the terminal and the run's trainer_state.json.",
     )
-    run_name: str | None = Field(default=None, description="For wandb.")
+    run_name: str | None = Field(default=None, description="Name of the run for wandb.")
 
 
 class TrainConfig(BaseModel, extra="forbid", frozen=True):
     """A training run. The result depends on everything here but output, logging and workers."""
 
-    model: str = Field(default="default", min_length=1, description="Folder, hub name or default.")
-    card: Path | None = Field(default=None, description="Instead of the checkpoint's own card.")
-    name: str | None = Field(default=None, description="Name on the trained ranker's card.")
-    adapter: Path | None = Field(default=None, description="LoRA adapter to start from.")
-    output: Path = Field(description="Folder of the result and the checkpoints.")
-    data: Data = Field(description="Lists.")
+    model: str = Field(
+        default="default",
+        min_length=1,
+        description="Folder or hub name of the checkpoint to start from, or default.",
+    )
+    card: Path | None = Field(
+        default=None, description="Card file instead of the checkpoint's own."
+    )
+    name: str | None = Field(
+        default=None, description="Name on the trained ranker's card; null keeps the base's."
+    )
+    adapter: Path | None = Field(
+        default=None, description="Folder of a LoRA adapter to start from."
+    )
+    output: Path = Field(description="Folder that the result and the checkpoints are written to.")
+    data: Data = Field(description="Where the lists come from and what is taken of each.")
     loss: Loss = Field(default=Loss(), description="What is minimised.")
-    lora: Lora | None = Field(default=Lora(), description="null trains every weight.")
-    optimizer: Optimizer = Field(default=Optimizer(), description="How it is minimised.")
+    lora: Lora | None = Field(
+        default=Lora(), description="Low-rank adapters to train; null trains every weight."
+    )
+    optimizer: Optimizer = Field(default=Optimizer(), description="How the loss is minimised.")
     lists_per_step: int = Field(
-        default=16, gt=0, description="Lists whose gradients make one step, over all processes."
+        default=16,
+        gt=0,
+        description="Lists whose gradients make one step, counted over all processes.",
     )
     lists_per_forward: int = Field(
-        default=1, gt=0, description="Lists packed into one forward pass of one process."
+        default=1, gt=0, description="Lists that are packed into one forward pass of one process."
     )
-    epochs: float | None = Field(default=None, gt=0, description="Passes over the lists; or steps.")
-    steps: int | None = Field(default=None, gt=0, description="Optimizer steps; or epochs.")
-    seed: int = Field(default=7, ge=0, description="Of order, negatives, positions and adapters.")
+    epochs: float | None = Field(
+        default=None, gt=0, description="Passes over the lists; give this or steps."
+    )
+    steps: int | None = Field(
+        default=None, gt=0, description="Optimizer steps; give this or epochs."
+    )
+    seed: int = Field(
+        default=7, ge=0, description="Decides order, negatives, positions and adapters."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto takes CUDA where there is one."
+        default="auto", description="auto takes a CUDA device where there is one."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Of activations; auto is bfloat16 on CUDA, float32 on the CPU."
+        default="auto",
+        description="dtype of the activations; auto is bfloat16 on CUDA and float32 on the CPU.",
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="Less memory for a third more time."
+        default=False, description="Takes less memory for a third more time."
     )
-    workers: int = Field(default=0, ge=0, description="Processes that tokenise ahead.")
-    logging: Logging = Field(default=Logging(), description="What is written meanwhile.")
+    workers: int = Field(
+        default=0, ge=0, description="Processes that tokenise ahead of the training."
+    )
+    logging: Logging = Field(default=Logging(), description="What is written while the run trains.")
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from blockrank_server.models.training import config as definitions
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
-from blockrank_server.models.training.yaml_file import YamlFile
 
 _KEYS = sorted(
     {
@@ -22,18 +25,17 @@ _KEYS = sorted(
 )
 
 
-def load_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfig:
-    """Read and validate a run's config.
+def load_train_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfig:
+    """Read and validate the config of a run.
 
     Args:
         path: YAML file.
         assignments: KEY=VALUE each, such as "loss.temperature=0.1"; they win over the file.
 
     Raises:
-        ConfigError: naming file, line and key of each fault.
+        ConfigError: something is at fault; told by file, line and key.
     """
-    file = YamlFile.read(path)
-    fields: dict[str, Any] = file.content
+    fields = _read(path)
     given = [_assign(fields, assignment) for assignment in assignments]
     try:
         return TrainConfig.model_validate(fields)
@@ -42,25 +44,73 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfig:
         # A list that lacks its faulty items is not a fault of its own.
         inner = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
         faults = [
-            file.describe(e["loc"], _problem(e), given) for e in found if e["loc"] not in inner
+            f"{_place(path, fields, e['loc'], given)}{_problem(e)}"
+            for e in found
+            if e["loc"] not in inner
         ]
         raise ConfigError("; ".join(dict.fromkeys(faults))) from error
 
 
-def _assign(fields: dict[str, Any], assignment: str) -> tuple[str, ...]:
+def _read(path: Path) -> CommentedMap:
+    try:
+        fields = YAML().load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path}{_yaml_problem(error)}") from error
+    if not isinstance(fields, CommentedMap):
+        raise ConfigError(f"{path}: expected keys and values")
+    return fields
+
+
+def _assign(fields: CommentedMap, assignment: str) -> tuple[str, ...]:
     """Set a key of nested fields and return it."""
     key, equals, value = assignment.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {assignment}: expected KEY=VALUE")
     *parents, last = keys = tuple(key.split("."))
+    holder: Any = fields
     for parent in parents:
-        if fields.get(parent) is None:
-            fields[parent] = {}
-        fields = fields[parent]
-        if not isinstance(fields, dict):
+        if holder.get(parent) is None:
+            holder[parent] = {}
+        holder = holder[parent]
+        if not isinstance(holder, dict):
             raise ConfigError(f"--set {assignment}: {parent} holds no keys")
-    fields[last] = YamlFile.parse_value(value)
+    try:
+        holder[last] = YAML(typ="safe", pure=True).load(value)
+    except YAMLError as error:
+        raise ConfigError(f"{value!r} is no value{_yaml_problem(error)}") from error
     return keys
+
+
+def _place(
+    path: Path,
+    fields: CommentedMap,
+    keys: Sequence[str | int],
+    given: Sequence[tuple[str, ...]],
+) -> str:
+    """File, line and key of a fault, or the assignment that it came from.
+
+    Args:
+        fields: the content of the file, with the assignments.
+        keys: they lead to the value at fault; the last ones may be missing in the file.
+        given: the keys that were assigned.
+    """
+    node: Any = fields
+    line, named = fields.lc.line, []
+    for key in keys:
+        # What was assigned is of plain types: only what the file holds has lines.
+        lines = node.lc.data or {} if isinstance(node, CommentedMap | CommentedSeq) else {}
+        if key not in lines:
+            if isinstance(node, dict) and isinstance(key, str):
+                named.append(key)
+            break
+        node, line = node[key], lines[key][0]
+        named.append(str(key))
+    name = ".".join(named)
+    if any(f"{name}.".startswith(f"{'.'.join(parts)}.") for parts in given):
+        return f"--set {name}: "
+    return f"{path}:{line + 1}: {f'{name}: ' if name else ''}"
 
 
 def _problem(error: Any) -> str:
@@ -69,3 +119,13 @@ def _problem(error: Any) -> str:
         return str(error["msg"]).removeprefix("Value error, ")
     near = difflib.get_close_matches(str(error["loc"][-1]), _KEYS, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else "unknown key"
+
+
+def _yaml_problem(error: YAMLError) -> str:
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return f": {error}"
+    problem = error.problem
+    if isinstance(error, DuplicateKeyError):  # its own text shows both values, on several lines
+        _, key, *_ = problem.split('"')
+        problem = f"the key {key!r} is given twice"
+    return f":{error.problem_mark.line + 1}: {problem}"

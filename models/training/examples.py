@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.prompt import Prompt
@@ -25,15 +25,14 @@ class Example:
     """One list as it is trained on.
 
     Attributes:
-        where: file and line of the list.
-        source: name of its source.
-        query_id: of the list.
-        doc_ids: in the order shown.
-        relevance: one a document.
-        positive: one a document: whether it counts as relevant.
-        teacher: one score a document, or None.
-        request: encoded; with an answer, its tokens end the tail.
-        num_answer_tokens: of the answer; 0 without.
+        where: the file and line that the list came from.
+        source: the name of the source, which metrics are reported by.
+        doc_ids: stand in the order shown.
+        relevance: one number for each document.
+        positive: for each document, whether it counts as relevant.
+        teacher: one score for each document, or None.
+        request: what is packed; the tokens of an answer end its tail.
+        num_answer_tokens: 0 without an answer.
     """
 
     where: str
@@ -60,10 +59,9 @@ class AnswerText:
     """What the tail is to be followed by, where the next token is trained.
 
     Attributes:
-        tokenizer: of the checkpoint.
-        text: {numbers} stands for the relevant documents' numbers.
-        first_number: of the first document.
-        end: control token after the text, or None.
+        text: its {numbers} stands for the relevant documents' numbers.
+        first_number: the number that the first document bears.
+        end: the control token that follows the text, or None.
     """
 
     tokenizer: TextTokenizer
@@ -86,9 +84,8 @@ class ExampleMaker:
     """Makes an example of a list.
 
     Attributes:
-        prompt: of the card.
-        data: what to choose.
-        answer: what to add to the tail, or None.
+        data: says which documents of a list to choose, and where to cut them.
+        answer: what the tail is followed by, or None.
     """
 
     prompt: Prompt
@@ -131,12 +128,11 @@ class TrainingExamples(Dataset[Example]):
     """All examples of a run in order, each made when it is asked for.
 
     Args:
-        tables: one a source.
-        rows: of each table, those to train on.
-        order: of the lists.
-        maker: of examples.
-        seed: of the run.
-        num_examples: of the whole run.
+        tables: one for each source.
+        rows: for each table, the lists to train on.
+        order: says which list stands at which position of the run.
+        seed: decides with the position what is drawn of a list.
+        num_examples: counts those of the whole run.
     """
 
     def __init__(
@@ -170,10 +166,9 @@ class HeldOutExamples(Dataset[Example]):
     """Validation examples, the same each time.
 
     Args:
-        tables: one a source.
-        rows: of each table, those held out.
-        maker: of examples.
-        seed: of the run.
+        tables: one for each source.
+        rows: for each table, the lists that are held out.
+        seed: decides with the position what is drawn of a list.
     """
 
     def __init__(

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.data.rows import TrainingList
 from blockrank_server.models.data.shortlists import write_rows
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import find_files, read_lists
+from blockrank_server.models.data.source import Source, find_files, read_lists
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.training.sampling import held_out
 from blockrank_server.models.training.topics import group_by_topic
 
@@ -18,13 +17,13 @@ class Grouping:
     """How lists are grouped.
 
     Attributes:
-        lists_per_group: data.lists_together of the training config.
-        max_documents: of a group, unless its answers are more.
-        max_words: of a group's documents together, unless its answers are longer.
-        max_document_words: counted of each document: about what training cuts it to.
-        max_groups: None keeps all.
-        held_out_lists: left as they are, in a set of their own.
-        seed: of the order.
+        lists_per_group: is data.lists_together of the training config.
+        max_documents: limits a group, unless its answers are more.
+        max_words: limits a group's documents together, unless its answers are longer.
+        max_document_words: no document counts for more: about what training cuts it to.
+        max_groups: limits the groups written; None keeps all.
+        held_out_lists: so many are left as they are, in a set of their own.
+        seed: decides the order of the groups.
     """
 
     lists_per_group: int
@@ -40,9 +39,8 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
     """Write NAME-topics and NAME-held-out into a folder, each as lists, passages and qrels.
 
     Args:
-        path: of the set, as data.sources.path of a training config.
-        output: folder; made where it is missing.
-        grouping: what a group is.
+        path: names the set as data.sources.path of a training config does.
+        output: the folder to write to; it is made where it is missing.
 
     Returns:
         Counts of groups, lists and documents written.

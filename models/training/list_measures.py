@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 
-def ranking_measures(
+def list_measures(
     scores: Sequence[float], relevance: Sequence[int], positive: Sequence[bool]
 ) -> dict[str, float]:
     """Precision of the first document, reciprocal rank, nDCG@10 within the list.
@@ -12,9 +12,9 @@ def ranking_measures(
     Ties count against the relevant documents.
 
     Args:
-        scores: one a document.
-        relevance: gain of each document.
-        positive: whether a document counts as relevant.
+        scores: one for each document.
+        relevance: what each document gains; its exponential is not taken.
+        positive: for each document, whether precision and rank count it as relevant.
     """
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], relevance[i]))
     first = next((rank for rank, i in enumerate(order, 1) if positive[i]), None)

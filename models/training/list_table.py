@@ -11,9 +11,8 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.data.rows import TrainingList
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import find_files, read_lists
+from blockrank_server.models.data.source import Source, find_files, read_lists
+from blockrank_server.models.data.training_list import TrainingList
 
 # Part of a table's name: raise it when what is written, or what is valid, changes.
 _FORMAT = 2
@@ -34,8 +33,8 @@ class ListTable(Sequence[TrainingList]):
     """The lists of one source.
 
     Args:
-        name: of the source, for metrics.
-        rows: of the features above.
+        name: the source's, which metrics are reported by.
+        rows: their columns are the fields of a TrainingList.
     """
 
     def __init__(self, name: str, rows: datasets.Dataset) -> None:
@@ -56,12 +55,12 @@ class ListTable(Sequence[TrainingList]):
         """Refuse lists that lack what the loss compares with.
 
         Args:
-            min_relevance: of an answer.
+            min_relevance: a document is an answer from this relevance on.
             needs_answers: whether there must be an answer, and a document that is none.
             needs_teacher: whether there must be a teacher's scores.
 
         Raises:
-            DataError: naming file and line of each.
+            DataError: a list lacks it; each is told by file and line.
         """
         columns = self._rows.select_columns(["where", "relevance", "teacher"])[:]
         faults = []
@@ -81,12 +80,11 @@ def open_table(source: Source, root: Path, cache_dir: Path) -> ListTable:
     """The validated lists of a source, out of the cache if its files have not changed.
 
     Args:
-        source: of the config.
-        root: where relative paths start.
-        cache_dir: for tables.
+        root: relative paths start here.
+        cache_dir: validated tables are kept here.
 
     Raises:
-        DataError: by file and line.
+        DataError: rows or files are at fault; told by file and line.
     """
     files = find_files(source, root)
 

@@ -29,9 +29,8 @@ def add_adapters(network: nn.Module, lora: Lora, base: str) -> LoraConfig:
     Draws from torch's random numbers: seed them first.
 
     Args:
-        network: its other weights are frozen.
-        lora: of the config.
-        base: name of the checkpoint, for the adapter's file.
+        network: gets the adapters; its other weights are frozen.
+        base: the name of the checkpoint that the adapter's file gives.
 
     Raises:
         ConfigError: no layer is left to get one.

@@ -15,9 +15,9 @@ def document_logits(
     """[N] logits of the documents.
 
     Args:
-        scores_N: [N] scores as served.
-        temperature: divides.
-        kind: the scores, or their logarithm.
+        scores_N: [N] the scores as served.
+        temperature: divides what kind says.
+        kind: "mass" takes the scores, "log_mass" their logarithm.
     """
     if kind == "log_mass":
         scores_N = scores_N.clamp_min(_LEAST_MASS).log()
@@ -28,8 +28,8 @@ def contrastive_loss(logits_N: torch.Tensor, positive_N: torch.Tensor) -> torch.
     """InfoNCE with several positives: -log of the softmax's share of the positives together.
 
     Args:
-        logits_N: [N].
-        positive_N: [N] bool, at least one.
+        logits_N: [N] the documents' logits.
+        positive_N: [N] bool, of which at least one is true.
 
     Source:
         BlockRank, arXiv:2510.05396, section 3.2.
@@ -44,9 +44,9 @@ def distillation_loss(
     """KL(softmax(teacher / teacher_temperature) || softmax(logits)).
 
     Args:
-        logits_N: [N].
-        teacher_N: [N] the teacher's scores, of any scale.
-        teacher_temperature: divides them.
+        logits_N: [N] the documents' logits.
+        teacher_N: [N] the teacher's scores, on any scale.
+        teacher_temperature: divides the teacher's scores.
     """
     target_N = (teacher_N / teacher_temperature).log_softmax(0)
     return (target_N.exp() * (target_N - logits_N.log_softmax(0))).sum()
@@ -56,8 +56,8 @@ def answer_loss(logits_AV: torch.Tensor, answer_A: torch.Tensor) -> torch.Tensor
     """Mean cross-entropy of the answer's tokens.
 
     Args:
-        logits_AV: [A, V] of the positions before each.
-        answer_A: [A] int64.
+        logits_AV: [A, V] logits at the position before each token of the answer.
+        answer_A: [A] int64 token ids.
     """
     wide = torch.promote_types(logits_AV.dtype, torch.float32)
     return cross_entropy(logits_AV.to(wide), answer_A)

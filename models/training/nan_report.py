@@ -20,9 +20,10 @@ def write_report(folder: Path, batches: Iterable[Batch], weights: TrainedWeights
     """Write the lists of the step, forward pass by forward pass, and the weights as they are.
 
     Args:
-        folder: made if it is not there.
-        batches: of the step. Their token ids and where they come from are kept, not their text.
-        weights: that gave the loss.
+        folder: is made where it is missing.
+        batches: those of the step. Their token ids and where they come from are kept, not their
+            text.
+        weights: those that gave the loss.
     """
     weights.save(folder)
     lists = [_lists(batch) for batch in batches]

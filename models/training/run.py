@@ -7,7 +7,7 @@ import platformdirs
 import torch
 from transformers import TrainingArguments
 
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import Collator
@@ -32,17 +32,16 @@ def train(
     Everything is checked before the first step: config, card, weights, every line of data.
 
     Args:
-        config: of the run.
-        is_resuming: go on from a checkpoint of the same run.
-        checkpoint: the one to go on from; None takes the latest.
-        cache_dir: for validated lists; by default the user's cache folder.
+        is_resuming: goes on from a checkpoint of the same run.
+        checkpoint: names the one to go on from; None takes the latest.
+        cache_dir: keeps validated lists; None takes the user's cache folder.
 
     Returns:
         Folder with the adapter (or all weights) and its card.
 
     Raises:
         ConfigError: a setting contradicts the card, the device or another.
-        DataError: by file and line.
+        DataError: rows or files are at fault; told by file and line.
         CardError, CheckpointError: the checkpoint cannot be opened.
         TrainingError: there is nothing to resume; the loss or gradient is no number.
     """
@@ -53,7 +52,7 @@ def train(
         resume_from = folder.resume(checkpoint)
     else:
         folder.check_free()
-    base = BaseModel.open(config)
+    base = BaseCheckpoint.open(config)
     cache = cache_dir or platformdirs.user_cache_path("blockrank-server")
     data = open_data(config, base.maker, cache / _TABLES)
     args = _arguments(config, data, is_resuming=is_resuming)

@@ -33,7 +33,7 @@ class RunFolder:
     """A run's folder.
 
     Args:
-        config: of the run, whose output it is.
+        config: its output is the folder.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -55,7 +55,7 @@ class RunFolder:
         """The checkpoint to go on from.
 
         Args:
-            checkpoint: one of this run, or None for the latest.
+            checkpoint: must be one of this run; None takes the latest.
 
         Raises:
             TrainingError: there is none that is whole.

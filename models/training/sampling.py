@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
-from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.training.config import Data
 
 # Held-out lists stand in blocks: neighbours in a file often share documents.
@@ -23,13 +23,13 @@ class ListOrder:
     the epoch mixes the sources' shares at random.
 
     Args:
-        sizes: lists of each source.
-        shares: lists that each source gives to an epoch.
-        seed: of the run.
-        lists_together: neighbours of a group; divides sizes and shares.
+        sizes: how many lists each source has.
+        shares: how many lists each source gives to an epoch.
+        seed: decides every order.
+        lists_together: how many neighbours make a group; it divides sizes and shares.
 
     Attributes:
-        lists_per_epoch: sum of the shares.
+        lists_per_epoch: the sum of the shares.
     """
 
     def __init__(

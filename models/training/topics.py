@@ -16,12 +16,12 @@ _LISTS_PER_ANSWER = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TopicGroup:
     """Lists that share their documents.
 
     Attributes:
-        lists: indices into the lists given, as many as asked for.
-        doc_ids: that all of them rank.
+        lists: indices of the lists, as many as were asked for.
+        doc_ids: the documents that all of them rank.
     """
 
     lists: tuple[int, ...]
@@ -37,17 +37,17 @@ def group_by_topic(
     max_documents: int,
     max_words: int,
     seed: int,
-) -> list[Group]:
+) -> list[TopicGroup]:
     """Groups in random order, each list in one at most; lists left over are dropped.
 
     Args:
-        answers: of each list, the documents that are relevant.
-        doc_ids: of each list, its documents.
-        words: of each document, as many as are trained on.
-        lists_per_group: of every group.
-        max_documents: of a group; more where the answers alone are more.
-        max_words: of a group's documents together; more where the answers alone are more.
-        seed: of the order.
+        answers: for each list, the documents that are relevant.
+        doc_ids: for each list, all of its documents.
+        words: for each document, the number of words that are trained on.
+        lists_per_group: every group has so many lists.
+        max_documents: limits a group, unless the answers alone are more.
+        max_words: limits a group's documents together, unless the answers alone have more.
+        seed: decides the order.
     """
     order = list(range(len(answers)))
     random.Random(seed).shuffle(order)
@@ -64,7 +64,7 @@ def group_by_topic(
             if room < 0 or len(documents) >= max_documents:
                 break
             documents[found] = None
-        groups.append(Group(tuple(lists), tuple(documents)))
+        groups.append(TopicGroup(tuple(lists), tuple(documents)))
     random.Random(f"{seed} groups").shuffle(groups)
     return groups
 

@@ -21,10 +21,10 @@ class TrainData:
     """What a run trains and validates on.
 
     Attributes:
-        training: every example of the run, in order.
-        validation: examples held out.
-        num_steps: of the run.
-        lists_per_epoch: over all sources.
+        training: holds every example of the run, in order.
+        validation: holds the examples that are not trained on.
+        num_steps: counts the optimizer's steps.
+        lists_per_epoch: counts the lists of all sources.
     """
 
     training: TrainingExamples
@@ -37,12 +37,11 @@ def open_data(config: TrainConfig, maker: ExampleMaker, cache_dir: Path) -> Trai
     """Read and validate every list before anything is trained.
 
     Args:
-        config: of the run.
-        maker: of examples.
-        cache_dir: for the validated lists.
+        maker: makes the examples.
+        cache_dir: keeps the validated lists.
 
     Raises:
-        DataError: by file and line.
+        DataError: rows or files are at fault; told by file and line.
         ConfigError: there are too few lists for one step.
     """
     tables, faults = _open_tables(config, cache_dir)

@@ -28,9 +28,9 @@ class BatchLoss(TypedDict):
     """What the model returns of a batch; a plain dict, as accelerate wants it.
 
     Attributes:
-        loss: [] weighted sum, mean over lists.
-        parts: each loss alone, detached, mean over lists.
-        scores: of each list, detached.
+        loss: [] the weighted sum of the losses, each a mean over lists.
+        parts: each loss alone, a mean over lists, detached.
+        scores: [documents] for each list, detached.
     """
 
     loss: torch.Tensor
@@ -44,10 +44,8 @@ class TrainableRanker(nn.Module):
     The Triton kernels have no backward pass, so the torch path runs on every device.
 
     Args:
-        network: cut at the last read layer, or the whole decoder where loss.lm is not 0.
-        card: of the checkpoint.
-        device: of the network.
-        loss: weights and temperatures.
+        network: ends at the last read layer, or is the whole decoder where loss.lm is not 0.
+        loss: says which losses are computed, with which weights and temperatures.
     """
 
     def __init__(

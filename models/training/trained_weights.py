@@ -25,8 +25,8 @@ class TrainedWeights(Protocol):
         """Write it.
 
         Args:
-            folder: made if it is not there.
-            dtype: of whole weights; adapters stay fp32.
+            folder: is made where it is missing.
+            dtype: whole weights are written in it; adapters stay fp32.
         """
 
     def load(self, folder: Path) -> None:
@@ -44,8 +44,8 @@ class TrainedAdapters:
     """LoRA adapters beside frozen weights.
 
     Args:
-        network: with adapters.
-        config: of them.
+        network: has the adapters in it.
+        config: PEFT's description of the adapters.
     """
 
     def __init__(self, network: nn.Module, config: LoraConfig) -> None:
@@ -66,9 +66,9 @@ class TrainedNetwork:
     """Every weight of a network.
 
     Args:
-        network: whose weights are trained in fp32.
-        source: folder of the checkpoint it came from, with config.json and tokenizer.json.
-        is_head_tied: the LM head's weights are those of the embedding.
+        network: its weights become fp32 and are trained.
+        source: the folder of the checkpoint it came from, with config.json and tokenizer.json.
+        is_head_tied: says that the LM head's weights are those of the embedding.
     """
 
     def __init__(self, network: nn.Module, source: Path, *, is_head_tied: bool) -> None:

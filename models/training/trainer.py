@@ -19,7 +19,7 @@ from blockrank_server.models.training.examples import (
     HeldOutExamples,
     TrainingExamples,
 )
-from blockrank_server.models.training.list_measures import ranking_measures
+from blockrank_server.models.training.list_measures import list_measures
 from blockrank_server.models.training.nan_report import NotFiniteError, write_report
 from blockrank_server.models.training.running_means import RunningMeans, means
 from blockrank_server.models.training.trainable_ranker import BatchLoss, TrainableRanker
@@ -37,13 +37,11 @@ class RankTrainer(Trainer):  # type: ignore[misc]
     """Trains a ranker, and stops at the first loss or gradient that is no number.
 
     Args:
-        model: with the loss.
-        weights: its trained part.
-        args: of transformers.
-        examples: in the order they are trained on.
-        held_out: for validation; may be empty.
-        collator: packs.
-        lists_per_epoch: to tell the epoch by.
+        model: computes the loss too.
+        weights: the part of the model that is trained, saved and loaded.
+        examples: stand in the order they are trained on.
+        held_out: validates; may be empty.
+        lists_per_epoch: turns steps into epochs for the reports.
     """
 
     def __init__(
@@ -186,7 +184,7 @@ def _add(window: RunningMeans, batch: Batch, found: BatchLoss, *, by_source: boo
     window.add({name: x.item() for name, x in found["parts"].items()}, len(batch.examples))
     for example, scores in zip(batch.examples, found["scores"], strict=True):
         if any(example.positive):  # a teacher alone says of no document that it is relevant
-            measures = ranking_measures(scores.tolist(), example.relevance, example.positive)
+            measures = list_measures(scores.tolist(), example.relevance, example.positive)
             end = f"/{example.source}" if by_source else ""
             window.add({f"{name}{end}": value for name, value in measures.items()})
 

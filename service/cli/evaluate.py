@@ -87,10 +87,10 @@ def _evaluate(
         parse_measures,
     )
     from blockrank_server.models.evaluation.results import Judging  # noqa: PLC0415
-    from blockrank_server.models.evaluation.run_store import RunFolder  # noqa: PLC0415
+    from blockrank_server.models.evaluation.run_store import RunStore  # noqa: PLC0415
 
     measures = parse_measures(options.measures or DEFAULT_MEASURES, options.min_relevance)
-    ranking: Path | RunFolder
+    ranking: Path | RunStore
     made_by: dict[str, Any]
     ranker, max_score = None, None
     if options.run:
@@ -98,7 +98,7 @@ def _evaluate(
     else:
         scorer, made_by, ranker = _scorer(options, settings, open_ranker)
         max_score = ranker.max_score if ranker else None
-        ranking = RunFolder(options.write_run or options.out / "runs", made_by, scorer)
+        ranking = RunStore(options.write_run or options.out / "runs", made_by, scorer)
     judging = Judging(measures, options.min_relevance, max_score)
     counts = tuple(sorted(set(options.documents))) if options.documents else (None,)
     task = Task(ranking, counts, options.shuffle, options.compare, judging)
@@ -117,11 +117,11 @@ def _scorer(
     from blockrank_server.models.engine.placement import Placement  # noqa: PLC0415
     from blockrank_server.models.evaluation.attention_scorer import AttentionScorer  # noqa: PLC0415
     from blockrank_server.models.evaluation.decoding_scorer import DecodingScorer  # noqa: PLC0415
-    from blockrank_server.models.evaluation.fingerprint import identity  # noqa: PLC0415
+    from blockrank_server.models.evaluation.fingerprint import fingerprint  # noqa: PLC0415
 
     placement = Placement.choose(settings.device, settings.dtype, settings.quantization)
     found = checkpoint_of(settings).with_adapter(settings.adapter)
-    made_by = identity(found, placement)
+    made_by = fingerprint(found, placement)
     made_by |= {"by": options.by, "limit": options.limit}
     if options.by == "decoding":
         return DecodingScorer.open(found, placement), made_by, None

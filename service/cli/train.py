@@ -8,7 +8,7 @@ from pathlib import Path
 from blockrank_server.service.cli.options import OK, UsageError
 
 # Distributions of the extra "train", by the module each brings.
-_NEEDED = ("datasets", "peft")
+_NEEDED = {"datasets": "datasets", "peft": "peft", "ruamel": "ruamel.yaml"}
 
 
 def run_training(options: argparse.Namespace) -> int:
@@ -26,13 +26,13 @@ def run_training(options: argparse.Namespace) -> int:
 
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.engine.host_memory import keep_freed_memory  # noqa: PLC0415
-    from blockrank_server.models.training.config_file import load_config  # noqa: PLC0415
+    from blockrank_server.models.training.config_file import load_train_config  # noqa: PLC0415
     from blockrank_server.models.training.errors import ConfigError  # noqa: PLC0415
     from blockrank_server.models.training.run import train  # noqa: PLC0415
 
     keep_freed_memory()
     try:
-        config = load_config(options.config, options.assignments)
+        config = load_train_config(options.config, options.assignments)
         checkpoint = Path(options.resume) if options.resume else None
         folder = train(config, is_resuming=options.resume is not None, checkpoint=checkpoint)
     except (ConfigError, DataError) as error:
@@ -74,5 +74,5 @@ def group_lists(options: argparse.Namespace) -> int:
 
 
 def _check_installed() -> None:
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+    if missing := [name for module, name in _NEEDED.items() if find_spec(module) is None]:
         raise UsageError(f"{', '.join(missing)} missing: pip install 'blockrank-server[train]'")

@@ -12,8 +12,8 @@ from blockrank_server.models.data.shortlists import Shortlist, documents_by_id, 
 def bm25_scores(lists: Sequence[Shortlist]) -> list[list[float]]:
     """BM25 of every document of every list, in the lists' order; words count over all passages.
 
-    Lucene's variant, k1 0.9, b 0.4, Snowball's English stems, title and text: what made the
-    first-stage order of ../shared/data (its README).
+    Lucene's variant with k1 0.9 and b 0.4, over Snowball's English stems of title and text: what
+    gave the embedded default's training lists their first-stage order.
     """
     documents = documents_by_id(lists)
     row = {doc_id: i for i, doc_id in enumerate(documents)}

@@ -1,10 +1,11 @@
 """Write training lists again with sentences in place of passages.
 
-    python models/training/data_preparation/sentence_lists.py ../shared/data/train/squad-train OUT
+    python -m blockrank_server.models.training.data_preparation.sentence_lists FOLDER/NAME OUT
 
-Every passage becomes its sentences, each a document with the passage's title. All sentences of a
-relevant passage are answers: the contrastive loss then asks for any of them, and a teacher's scores
-say which. `blockrank-server group-lists` reads OUT/NAME-sentences.
+It reads NAME.lists.jsonl.gz and NAME.passages.jsonl.gz and writes the set OUT/NAME-sentences, which
+`blockrank-server group-lists` takes. Every passage becomes its sentences, each a document with the
+passage's title. All sentences of a relevant passage are answers: the contrastive loss then asks for
+any of them, and a teacher's scores say which.
 """
 
 import argparse

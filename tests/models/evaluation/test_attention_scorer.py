@@ -11,7 +11,7 @@ from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.evaluation.attention_scorer import AttentionScorer, batches
-from blockrank_server.models.evaluation.fingerprint import identity
+from blockrank_server.models.evaluation.fingerprint import fingerprint
 from blockrank_server.models.evaluation.latency import time_requests
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_another_card_or_other_weights_are_another_ranker(
 
     def now(**card: Any) -> dict[str, str]:
         (tmp_path / CARD_FILE).write_text(json.dumps(blockrank_card | card))
-        return identity(find_checkpoint(str(tmp_path)), placement)
+        return fingerprint(find_checkpoint(str(tmp_path)), placement)
 
     before = now()
     assert now() == before

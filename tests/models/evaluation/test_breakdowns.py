@@ -4,7 +4,7 @@ import pytest
 
 from blockrank_server.models.evaluation.breakdown import by_documents, by_position
 from blockrank_server.models.evaluation.calibration import calibration, calibration_error
-from blockrank_server.models.evaluation.order_sensitivity import order_effect
+from blockrank_server.models.evaluation.order_sensitivity import order_sensitivity
 
 if TYPE_CHECKING:
     from tests.models.evaluation.conftest import MakeSet
@@ -45,10 +45,10 @@ def test_calibrated_scores_have_no_error_and_others_their_distance() -> None:
 
 def test_an_order_blind_run_is_told_from_another() -> None:
     run = {"q1": [("a", 0.6), ("b", 0.4)], "q2": [("c", 0.9), ("d", 0.1)]}
-    same = order_effect(run, run)
+    same = order_sensitivity(run, run)
     assert same
     assert (same.mean_change, same.largest_change, same.same_order, same.same_first) == (0, 0, 1, 1)
-    moved = order_effect(run, run | {"q1": [("b", 0.5), ("a", 0.5)]})
+    moved = order_sensitivity(run, run | {"q1": [("b", 0.5), ("a", 0.5)]})
     assert moved
     assert moved.largest_change == pytest.approx(0.1 / 0.5)
     assert moved.mean_change == pytest.approx(2 * 0.2 / 4)
@@ -56,5 +56,5 @@ def test_an_order_blind_run_is_told_from_another() -> None:
 
 
 def test_queries_without_an_answer_say_nothing_of_order() -> None:
-    assert order_effect({"q1": []}, {"q1": []}) is None
-    assert order_effect({"q1": [("a", 1.0)]}, {}) is None
+    assert order_sensitivity({"q1": []}, {"q1": []}) is None
+    assert order_sensitivity({"q1": [("a", 1.0)]}, {}) is None

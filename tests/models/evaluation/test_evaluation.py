@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.evaluation.attention_scorer import Progress, Scores
 from blockrank_server.models.evaluation.evaluation import Task, as_json, evaluate
 from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.measures import parse_measures
 from blockrank_server.models.evaluation.plots import plot
 from blockrank_server.models.evaluation.report import as_markdown
 from blockrank_server.models.evaluation.results import Judging, SetResult
-from blockrank_server.models.evaluation.run_store import RunFolder
+from blockrank_server.models.evaluation.run_store import RunStore
+from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.evaluation.sets import EvaluationSet
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def judging() -> Judging:
 
 
 def results(folder: Path, found: EvaluationSet, scorer: Knows, **task: object) -> list[SetResult]:
-    made = RunFolder(folder, {"name": "toy"}, scorer)
+    made = RunStore(folder, {"name": "toy"}, scorer)
     options = {"document_counts": (None,), "seed": None, "compared": None} | task
     whole = Task(ranking=made, judging=judging(), **options)  # type: ignore[arg-type]
     return evaluate([found], whole, lambda _: None)

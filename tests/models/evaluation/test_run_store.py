@@ -8,9 +8,9 @@ import pytest
 
 from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.evaluation.attention_scorer import Progress, Scores
 from blockrank_server.models.evaluation.errors import EvaluationError
-from blockrank_server.models.evaluation.run_store import RunFolder, Variant, external_run
+from blockrank_server.models.evaluation.run_store import RunStore, Variant, external_run
+from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.evaluation.trec import ranked, read_run, write_run
 
 if TYPE_CHECKING:
@@ -51,16 +51,16 @@ def test_equal_scores_keep_their_order_on_disk_too(tmp_path: Path) -> None:
 def test_runs_are_made_once(tmp_path: Path, make_set: "MakeSet") -> None:
     found, variants = make_set(LISTS, QRELS), [Variant(2), Variant(None)]
     first, again = LastFirst(), LastFirst()
-    made = RunFolder(tmp_path, MADE_BY, first).runs(found, variants, nothing)
+    made = RunStore(tmp_path, MADE_BY, first).runs(found, variants, nothing)
     assert made[Variant(None)]["q1"] == [("c", 2.0), ("b", 1.0), ("a", 0.0)]
     assert made[Variant(2)]["q1"] == [("b", 1.0), ("a", 0.0)]
-    assert RunFolder(tmp_path, MADE_BY, again).runs(found, variants, nothing) == made
+    assert RunStore(tmp_path, MADE_BY, again).runs(found, variants, nothing) == made
     assert (len(first.seen), again.seen) == (4, [])
 
 
 def test_only_what_is_missing_is_made(tmp_path: Path, make_set: "MakeSet") -> None:
     found, scorer = make_set(LISTS, QRELS), LastFirst()
-    folder = RunFolder(tmp_path, MADE_BY, scorer)
+    folder = RunStore(tmp_path, MADE_BY, scorer)
     folder.runs(found, [Variant(2)], nothing)
     folder.runs(found, [Variant(2), Variant(2, seed=5)], nothing)
     assert scorer.seen == ["q1", "q2", "q1", "q2"]
@@ -76,13 +76,13 @@ def test_a_stop_leaves_no_half_run(tmp_path: Path, make_set: "MakeSet") -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        RunFolder(tmp_path, MADE_BY, stops).runs(make_set(LISTS, QRELS), [Variant(None)], nothing)
+        RunStore(tmp_path, MADE_BY, stops).runs(make_set(LISTS, QRELS), [Variant(None)], nothing)
     assert [p.name for p in tmp_path.iterdir()] == ["made_by.json"]
 
 
 def test_a_query_without_an_answer_has_no_ranking(tmp_path: Path, make_set: "MakeSet") -> None:
     found, scorer = make_set(LISTS, QRELS), LastFirst("q1", "q2")
-    folder = RunFolder(tmp_path, MADE_BY, scorer)
+    folder = RunStore(tmp_path, MADE_BY, scorer)
     assert folder.runs(found, [Variant(None)], nothing) == {Variant(None): {}}
     assert folder.runs(found, [Variant(None)], nothing) == {Variant(None): {}}
 
@@ -90,10 +90,10 @@ def test_a_query_without_an_answer_has_no_ranking(tmp_path: Path, make_set: "Mak
 def test_runs_of_another_ranker_or_of_other_lists_are_refused(
     tmp_path: Path, make_set: "MakeSet"
 ) -> None:
-    folder = RunFolder(tmp_path, MADE_BY, LastFirst())
+    folder = RunStore(tmp_path, MADE_BY, LastFirst())
     folder.runs(make_set(LISTS, QRELS), [Variant(None)], nothing)
     with pytest.raises(EvaluationError, match="made with another dtype"):
-        RunFolder(tmp_path, MADE_BY | {"dtype": "bfloat16"}, LastFirst())
+        RunStore(tmp_path, MADE_BY | {"dtype": "bfloat16"}, LastFirst())
     with pytest.raises(EvaluationError, match=r"toy\.all\.run is of other lists"):
         folder.runs(make_set(LISTS | {"q1": "a b"}, QRELS), [Variant(None)], nothing)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.models.data.rows import parse_row
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.data.training_list import parse_row
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.examples import Collator
 from blockrank_server.models.training.run import train
@@ -93,7 +93,7 @@ def make_batch(toy_lists: Path) -> Callable[..., Any]:
     """The batch of the first toy lists under a config, and the base model it belongs to."""
 
     def make(config: TrainConfig, num_lists: int = 2, teacher: bool = False) -> Any:
-        base = BaseModel.open(config)
+        base = BaseCheckpoint.open(config)
         rows = [json.loads(line) for line in toy_lists.read_text().splitlines()[:num_lists]]
         examples = []
         for i, row in enumerate(rows):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from blockrank_server.models.training.config import TrainConfig
-from blockrank_server.models.training.config_file import load_config
+from blockrank_server.models.training.config_file import load_train_config
 from blockrank_server.models.training.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_a_good_config_is_read(write: Callable[[str], Path]) -> None:
-    config = load_config(write(GOOD))
+    config = load_train_config(write(GOOD))
     assert config.data.document_range == (4, 8)
     assert config.loss.temperature == 0.1
     assert config.steps == 3
@@ -79,17 +79,17 @@ def test_faults_name_file_line_and_key(
     change: tuple[str, str], message: str, write: Callable[[str], Path]
 ) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
-        load_config(write(GOOD.replace(*change)))
+        load_train_config(write(GOOD.replace(*change)))
 
 
 def test_every_fault_is_told_at_once(write: Callable[[str], Path]) -> None:
     text = GOOD.replace("temperature", "temperatur").replace("steps: 3", "steps: -1")
     with pytest.raises(ConfigError, match=r":7: loss\.temperatur: .*:8: steps: "):
-        load_config(write(text))
+        load_train_config(write(text))
 
 
 def test_assignments_win_over_the_file(write: Callable[[str], Path]) -> None:
-    config = load_config(
+    config = load_train_config(
         write(GOOD), ["loss.temperature=0.2", "data.documents=5", "lora.rank=4", "card=null"]
     )
     assert config.loss.temperature == 0.2
@@ -102,6 +102,10 @@ def test_assignments_win_over_the_file(write: Callable[[str], Path]) -> None:
     ("assignment", "message"),
     [
         ("loss.temperatur=1", r"--set loss\.temperatur: unknown key; did you mean temperature\?"),
+        (
+            "loss={temperatur: 1}",
+            r"--set loss\.temperatur: unknown key; did you mean temperature\?",
+        ),
         ("seed=x", "--set seed: Input should be a valid integer"),
         ("seed", "--set seed: expected KEY=VALUE"),
         ("steps.x=1", "--set steps.x=1: steps holds no keys"),
@@ -110,17 +114,17 @@ def test_assignments_win_over_the_file(write: Callable[[str], Path]) -> None:
 )
 def test_faulty_assignments(assignment: str, message: str, write: Callable[[str], Path]) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_config(write(GOOD), [assignment])
+        load_train_config(write(GOOD), [assignment])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.yaml"):
-        load_config(tmp_path / "absent.yaml")
+        load_train_config(tmp_path / "absent.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models/training").glob("*.yaml")), ids=str)
 def test_shipped_configs_are_valid(path: Path) -> None:
-    assert load_config(path).output
+    assert load_train_config(path).output
 
 
 def keys(model: type[BaseModel]) -> list[tuple[str, str]]:

@@ -7,9 +7,9 @@ import pytest
 
 from blockrank_server.models.checkpoint.card import built_in_cards, load_card
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
-from blockrank_server.models.training.config_file import load_config
+from blockrank_server.models.training.config_file import load_train_config
 from blockrank_server.models.training.run import train
 
 ROOT = Path(__file__).parents[3]
@@ -23,8 +23,8 @@ def test_the_parts_of_the_shipped_recipe_end_with_what_is_served(
 ) -> None:
     monkeypatch.chdir(ROOT)
     served = load_card(built_in_cards()["default"])
-    parts = [load_config(ROOT / f"models/training/{name}.yaml") for name in PARTS]
-    first, second, third, last = (BaseModel.open(part).found.card for part in parts)
+    parts = [load_train_config(ROOT / f"models/training/{name}.yaml") for name in PARTS]
+    first, second, third, last = (BaseCheckpoint.open(part).found.card for part in parts)
     assert third == last == served
     arithmetic = {"reduce_tokens": "mean", "adapter": None, "description": first.description}
     assert first == second == served.model_copy(update=arithmetic)

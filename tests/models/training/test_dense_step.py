@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.examples import Example
 from blockrank_server.models.training.run import train
@@ -96,7 +96,7 @@ def test_one_step_equals_a_dense_implementation(
         lists_per_forward=2,
         steps=1,
     )
-    base = BaseModel.open(config)
+    base = BaseCheckpoint.open(config)
     data = open_data(config, base.maker, tmp_path / "cache")
     dense = AutoModelForCausalLM.from_pretrained(
         tiny_model, attn_implementation="eager", dtype=torch.float32

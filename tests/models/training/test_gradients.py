@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.examples import Batch, Collator
 from blockrank_server.models.training.trainable_ranker import TrainableRanker
 
 MakeConfig = Callable[..., TrainConfig]
-MakeBatch = Callable[..., tuple[BaseModel, Batch]]
+MakeBatch = Callable[..., tuple[BaseCheckpoint, Batch]]
 
 LOSSES: dict[str, dict[str, Any]] = {
     "contrastive": {},

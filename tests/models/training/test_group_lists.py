@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.data.rows import TrainingList
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import find_files, read_lists
+from blockrank_server.models.data.source import Source, find_files, read_lists
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.training.group_lists import Grouping, write_groups
 from blockrank_server.service.cli.main import main
 

@@ -1,11 +1,10 @@
-"""Losses and measures of one list, against their formulas."""
+"""Losses of one list, against their formulas."""
 
 import math
 
 import pytest
 import torch
 
-from blockrank_server.models.training.list_measures import ranking_measures
 from blockrank_server.models.training.losses import (
     contrastive_loss,
     distillation_loss,
@@ -46,22 +45,3 @@ def test_distillation_is_the_divergence_from_the_teacher() -> None:
     expected = sum(a * math.log(a / b) for a, b in zip(p.tolist(), q.tolist(), strict=True))
     assert distillation_loss(logits, teacher, 2.0).item() == pytest.approx(expected, rel=1e-5)
     assert distillation_loss(logits, 2 * logits + 3, 2.0).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_measures_of_a_list() -> None:
-    found = ranking_measures([0.1, 0.5, 0.4], [1, 0, 2], [True, False, True])
-    best = 2 / math.log2(2) + 1 / math.log2(3)
-    expected = 2 / math.log2(3) + 1 / math.log2(4)
-    assert found == pytest.approx({"p@1": 0.0, "rr": 0.5, "ndcg@10": expected / best})
-
-
-def test_ties_count_against_the_answer() -> None:
-    assert ranking_measures([0.5, 0.5], [1, 0], [True, False])["rr"] == 0.5
-
-
-def test_an_answer_below_the_tenth_place_gains_nothing() -> None:
-    scores = [float(-i) for i in range(11)]
-    relevance = [0] * 10 + [1]
-    found = ranking_measures(scores, relevance, [r > 0 for r in relevance])
-    assert found["ndcg@10"] == 0.0
-    assert found["rr"] == pytest.approx(1 / 11)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from blockrank_server.models.data.rows import TrainingList
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.training.config import Data
 from blockrank_server.models.training.sampling import ListOrder, choose_documents, held_out
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from blockrank_server.models.training.topics import Group, group_by_topic
+from blockrank_server.models.training.topics import TopicGroup, group_by_topic
 
 # Two topics: lists of one hold the answers of its others, and none of the other topic's.
 TOPICS = ("cat", "tax")
@@ -14,7 +14,7 @@ WORDS = {f"{topic}{i}": 10 for topic in TOPICS for i in range(6)}
 
 def groups(
     lists_per_group: int = 3, max_documents: int = 5, max_words: int = 1000, seed: int = 1
-) -> list[Group]:
+) -> list[TopicGroup]:
     return group_by_topic(
         ANSWERS,
         DOC_IDS,

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.ranker import Ranker
-from blockrank_server.models.training.base_model import BaseModel
+from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 
 MakeConfig = Callable[..., TrainConfig]
@@ -73,7 +73,7 @@ def test_the_trained_adapter_is_what_is_served(
     assert by_card.rank(query, documents) == scores
     assert by_card.card.name == "mine"
     # The model that was trained gives the same scores, its adapters beside the weights.
-    base = BaseModel.open(config)
+    base = BaseCheckpoint.open(config)
     model, weights = base.load(config, torch.device("cpu"))
     weights.load(folder)
     with torch.no_grad():

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import find_files, read_lists
+from blockrank_server.models.data.source import Source, find_files, read_lists
 from blockrank_server.models.training.data_preparation import sentence_lists
 from blockrank_server.models.training.data_preparation.sentence_lists import sentences
 

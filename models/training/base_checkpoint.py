@@ -27,13 +27,13 @@ from blockrank_server.models.training.trained_weights import (
 
 
 @dataclass(frozen=True, slots=True)
-class BaseModel:
+class BaseCheckpoint:
     """A checkpoint before its weights are loaded.
 
     Attributes:
-        found: card and files.
-        config: of the checkpoint.
-        maker: of training examples, by the card's prompt.
+        found: its card and files.
+        config: the sizes of its network.
+        maker: makes training examples by the card's prompt.
     """
 
     found: Checkpoint

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from blockrank_server.models.data.judgements import Judgements
+
 
 class RowError(ValueError):
     """A row that is no training list; the text says why, without any of the row's own."""
@@ -15,14 +17,13 @@ class TrainingList:
     """A query and its documents in first-stage order.
 
     Attributes:
-        where: file and line it came from.
-        query_id: as given, or the line.
-        query: not empty.
-        doc_ids: one a document; the index where none was given.
-        titles: one a document; empty where none was given.
-        texts: one a document.
-        relevance: one a document; 0 is not relevant, or not judged.
-        teacher: one score a document, or None.
+        where: the file and line that the list came from.
+        query_id: the line's number where the row gives no id.
+        query: holds more than white space.
+        doc_ids: one for each document: its index where the row gives no id.
+        titles: one for each document; empty where the row gives none.
+        relevance: one number for each document; 0 means not relevant, or not judged.
+        teacher: one score for each document, or None.
     """
 
     where: str
@@ -35,10 +36,6 @@ class TrainingList:
     teacher: tuple[float, ...] | None
 
 
-Judgements = Mapping[str, Mapping[str, float]]
-"""A number for a query and a document."""
-
-
 def parse_row(
     row: Any, where: str, qrels: Judgements | None = None, teacher: Judgements | None = None
 ) -> TrainingList:
@@ -47,9 +44,8 @@ def parse_row(
     Args:
         row: {query, documents, answer_ids} and perhaps query_id and teacher_scores. With a
             teacher's scores answer_ids may be missing: then no document is known to be relevant.
-        where: file and line.
-        qrels: take the place of answer_ids.
-        teacher: takes the place of teacher_scores.
+        qrels: these judgements take the place of answer_ids.
+        teacher: these scores take the place of teacher_scores.
 
     Raises:
         RowError: a field is missing or of another type, an answer is no document of the list, or
@@ -78,7 +74,6 @@ def parse_list(row: Any, where: str) -> TrainingList:
 
     Args:
         row: {query, documents} and perhaps query_id.
-        where: file and line.
 
     Raises:
         RowError: a field is missing or of another type.

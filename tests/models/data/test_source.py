@@ -10,9 +10,8 @@ import pytest
 
 from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.judgements import read_qrels, read_teacher
-from blockrank_server.models.data.rows import TrainingList
-from blockrank_server.models.data.source import Source
-from blockrank_server.models.data.sources import find_files, read_lists
+from blockrank_server.models.data.source import Source, find_files, read_lists
+from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.training import list_table
 from blockrank_server.models.training.list_table import open_table
 

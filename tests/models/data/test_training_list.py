@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.data.rows import RowError, parse_row
+from blockrank_server.models.data.training_list import RowError, parse_row
 
 STRINGS = {"query": "q", "documents": ["a", "b", "c"], "answer_ids": [1]}
 DICTS = {
