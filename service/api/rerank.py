@@ -23,7 +23,7 @@ from blockrank_server.service.dialects.shapes import shape_of
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import RequestRecord
-from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
@@ -45,10 +45,10 @@ def rerank_as(shapes: Sequence[type[Shape]]) -> Handler:
 
 
 async def _rank(request: Request, raw: bytes, shapes: Sequence[type[Shape]]) -> Response:
-    host: ModelHost = request.app.state.host
+    worker: ModelWorker = request.app.state.worker
     record: RequestRecord = request.state.record
-    reading = _Reading(request, raw, shapes, host.ranker)
-    scores = await _scores(host, reading, record)
+    reading = _Reading(request, raw, shapes, worker.ranker)
+    scores = await _scores(worker, reading, record)
     shortlist, ranker = reading.shortlist, reading.ranker
     result = shortlist.result(scores, ranker, request_id=record.request_id)
     content = orjson.dumps(shortlist.shape.render(result))
@@ -56,15 +56,15 @@ async def _rank(request: Request, raw: bytes, shapes: Sequence[type[Shape]]) -> 
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _scores(host: ModelHost, reading: "_Reading", record: RequestRecord) -> list[float]:
+async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> list[float]:
     try:
-        scored = await host.score(reading, deadline_s=record.deadline_s)
+        scored = await worker.score(reading, deadline_s=record.deadline_s)
     except InputError as error:
         shortlist = reading.shortlist
         raise in_callers_words(error, shortlist.spelling, shortlist.kept) from error
     except InferenceError as error:
         raise reading.shortlist.shape.inference_failed(str(error)) from error
-    if scored is None:
+    if not scored.scores:
         return []
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()
