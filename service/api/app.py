@@ -42,7 +42,6 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     """The application; its lifespan loads the model while probes are answered.
 
     Args:
-        settings: of the server.
         open_ranker: gives the ranker; called on the thread that will own it.
 
     Raises:

@@ -161,7 +161,7 @@ class Batcher:
         return is_ended
 
     def _leave(self, job: Job) -> None:
-        """A job is answered; or its caller has gone, and it may still wait."""
+        """Take out a job, answered or not, if its future is done because its caller has gone."""
         if not job.future.cancelled():
             return
         with self._changed:
@@ -172,7 +172,7 @@ class Batcher:
         self._observer.dropped(Drop.DEADLINE if is_late else Drop.CLIENT_GONE)
 
     def _next_batch(self) -> Sequence[Job]:
-        """The next batch, none of its callers gone; empty when closed and done."""
+        """Wait for the next batch, none of its callers gone; empty when closed and done."""
         with self._changed:
             while True:
                 if self._completer.death is not None:
@@ -192,7 +192,7 @@ class Batcher:
                 self._changed.wait(wait_s)
 
     def _pick(self) -> Pick:
-        """The lock is held."""
+        """Ask the policy until a job is found whose caller waits; the lock is held."""
         while self._queue:
             room = self._limits.room(self._duration_model)
             is_idle = not self._running

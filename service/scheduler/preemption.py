@@ -43,7 +43,7 @@ class Preemption:
     Args:
         queue: the jobs waiting.
         running: the batches running.
-        limits: of batches.
+        limits: how large a batch may be.
         duration_model: predicts durations.
         lock: the batcher's, which guards queue and running.
         clock: seconds; that of the jobs' deadlines.

@@ -136,7 +136,7 @@ class RunningBatches:
 
     @property
     def last(self) -> RunningBatch | None:
-        """The one launched last, if any runs."""
+        """The batch launched last, if any runs."""
         return self._batches[-1] if self._batches else None
 
     def jobs(self) -> list[Job]:
