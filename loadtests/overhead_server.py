@@ -5,7 +5,6 @@ python loadtests/overhead_server.py (ours | fastapi | bytes) PORT
 
 import sys
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
 
 
-# Of a SQuAD paragraph to the embedded default: what follows an encoding (the hash that finds equal
-# requests, the queue, the series) sees prompts as long as real ones.
+# Tokens of a SQuAD paragraph to the embedded default: what follows an encoding (the queue, the
+# series) sees prompts as long as real ones.
 TOKENS_PER_DOCUMENT = 173
 
 
-class Landed:
+class DoneScores:
     """Scores that were there before they were asked for."""
 
     was_split = False
-    is_landed = True
+    is_done = True
 
     def __init__(self, rows: list[list[float]]) -> None:
         self._rows = rows
@@ -49,7 +48,6 @@ class Noop:
         self.card = load_card(BUILT_IN / "default.json")
         self.info = RankerInfo("noop", None, "cpu", "float32", "torch", 1, 1, 0.0, 1, None, "none")
         self.max_score = 1.0
-        self._numbers = count()
         self._spans: dict[int, Any] = {}
         self._scores: dict[int, list[float]] = {}
 
@@ -68,16 +66,15 @@ class Noop:
             starts = np.arange(size, dtype=np.int32) * TOKENS_PER_DOCUMENT
             self._spans[size] = np.stack([starts, starts + TOKENS_PER_DOCUMENT], axis=1)
         end = size * TOKENS_PER_DOCUMENT
-        # A number of its own for each request: equal ones at the same time are computed once.
-        tokens = np.full(end + 1, next(self._numbers), np.int32)
+        tokens = np.zeros(end + 1, np.int32)
         spans = self._spans[size]
         return EncodedRequest(tokens, tokens, 0, end, spans, spans, (end, end + 1))
 
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
-    ) -> Landed:
+    ) -> DoneScores:
         """The same scores for every list of a length."""
-        return Landed([self._scores_of(request.num_documents) for request in batch])
+        return DoneScores([self._scores_of(request.num_documents) for request in batch])
 
     def _scores_of(self, size: int) -> list[float]:
         if size not in self._scores:

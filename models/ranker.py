@@ -28,7 +28,7 @@ from blockrank_server.models.engine.memory import (
     free_bytes,
     used_and_total_bytes,
 )
-from blockrank_server.models.engine.pending_scores import Pending
+from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
@@ -173,16 +173,16 @@ class Ranker:
         self,
         batch: Sequence[EncodedRequest],
         between_steps: Callable[[], None] | None = None,
-    ) -> Pending:
-        """score in two steps: launch the forward pass here, wait for it in Pending.result.
+    ) -> PendingScores:
+        """score in two steps: launch the forward pass here, wait for it in PendingScores.result.
 
         On CUDA the device works meanwhile, and other batches can be started behind it. On the CPU
         the work is done here.
 
         Args:
             batch: at least one request.
-            between_steps: called on this thread after every layer; may start other batches, so
-                that a short one does not wait for the end of a long one.
+            between_steps: called on this thread after every step, a few in each layer; may start
+                other batches, so that a short one does not wait for the end of a long one.
 
         Raises:
             DeviceLostError: the device failed, now or in a batch before.

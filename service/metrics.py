@@ -3,20 +3,17 @@
 Label `documents` is the bucket of a shortlist's length: the edge at or above it, or "more".
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from blockrank_server.service.errors import all_errors
-from blockrank_server.service.scheduler.metric_factory import Series
-from blockrank_server.service.scheduler.metrics import BatchMetrics
-from blockrank_server.service.scheduler.policy import DOCUMENT_EDGES, document_bucket
+from blockrank_server.service.scheduler.job import DOCUMENT_EDGES, document_bucket
+from blockrank_server.service.scheduler.metric_factory import MetricFactory
+from blockrank_server.service.scheduler.metrics import SchedulerMetrics
 
 BUCKETS = (*map(str, DOCUMENT_EDGES), "more")
 
-MODEL_LABELS = ("model", "revision", "dtype", "device", "attention", "quantization")
-MEMORY_KINDS = ("used", "total")
 NO_DIALECT = "none"  # the body did not get as far as a dialect
 CLIENT_GONE = 499
 # Fields other servers know and this one does not; any other name is counted as "other".
@@ -40,15 +37,15 @@ class Metrics:
         batch_budget: tokens of a full batch.
 
     Attributes:
-        batches: the series of the batcher.
+        scheduler: series of the model, its batches and its queue.
     """
 
     def __init__(
         self, registry: CollectorRegistry, dialects: Iterable[str], batch_budget: int
     ) -> None:
-        series = Series(registry)
+        series = MetricFactory(registry)
         self.registry = registry
-        self.batches = BatchMetrics(series, batch_budget)
+        self.scheduler = SchedulerMetrics(series, batch_budget)
         self._requests = series.counter("requests", "Rerank requests.", "dialect", "status")
         self._rejected = series.counter("rejected", "Requests answered by an error.", "reason")
         self._duration = series.seconds("request", "From first byte to a 200's last.", "documents")
@@ -60,9 +57,6 @@ class Metrics:
         self._lengths = series.histogram("documents_per_request", "Of a request.", DOCUMENT_EDGES)
         self._truncated = series.counter("truncated_documents", "Documents that were cut.")
         self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
-        self._memory = series.gauge("device_memory_bytes", "Memory of the model's device.", "kind")
-        self._ready = series.gauge("ready", "1 if ready for requests.")
-        self._model = series.gauge("model_info", "1 for the model served.", *MODEL_LABELS)
         self._create_series(dialects)
         ProcessCollector(registry=registry)
 
@@ -79,26 +73,6 @@ class Metrics:
             self._rejected.labels(error.reason)
         for name in (*KNOWN_IGNORED, "other"):
             self._ignored.labels(name)
-        for kind in MEMORY_KINDS:
-            self._memory.labels(kind)
-
-    def watch(self, *, is_ready: Callable[[], float]) -> None:
-        """Read readiness from this function whenever it is scraped."""
-        self._ready.set_function(is_ready)
-
-    def model_loaded(
-        self, labels: Mapping[str, str], used_and_total_bytes: Callable[[], tuple[int, int]]
-    ) -> None:
-        """Say what is served.
-
-        Args:
-            labels: a value for each of MODEL_LABELS.
-            used_and_total_bytes: asked for the device's memory whenever it is scraped.
-        """
-        self._model.labels(**labels).set(1)
-        for place, kind in enumerate(MEMORY_KINDS):
-            read = partial(lambda place: used_and_total_bytes()[place], place)
-            self._memory.labels(kind).set_function(read)
 
     def encoded(self, *, num_documents: int, num_truncated: int, tokenize_s: float) -> None:
         """Count a request that was tokenised."""

@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         1_000_000, gt=0, description="Tokens waiting; more get 429, a larger request 422."
     )
-    max_queue_share: float = Field(
-        0.5, gt=0, le=1, description="Of its deadline, how long a request may wait; or gets 429."
+    max_wait_share_of_deadline: float = Field(
+        0.5, gt=0, le=1, description="Share of its deadline a request may wait; more gets 429."
     )
     max_wait_ms: float = Field(
         2.0, ge=0, le=1_000, description="Longest wait for batch mates behind a running batch."

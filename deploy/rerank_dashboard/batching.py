@@ -161,14 +161,14 @@ def _accidents() -> Panels:
             Text(
                 "Batches with an incident",
                 "failed: the forward pass raised. split: it ran out of memory and was done in "
-                "halves. interleaved: it ran between the layers of a longer one.",
+                "halves. preempting: it ran between the steps of a longer one.",
                 "failed: RerankBatchFailures, the traceback is in the log. split: lower "
-                "max_batch_tokens. interleaved is no fault.",
+                "max_batch_tokens. preempting is no fault.",
             ),
             RATE,
             Query(per_second(of("rerank_batch_incidents_total"), "kind"), "{{kind}}"),
-            colors={"failed": RED, "split": ORANGE, "interleaved": BLUE},
-            span=8,
+            colors={"failed": RED, "split": ORANGE, "preempting": BLUE},
+            span=12,
         ),
         lines(
             Text(
@@ -181,17 +181,7 @@ def _accidents() -> Panels:
             RATE,
             Query(per_second(of("rerank_dropped_total"), "reason"), "{{reason}}"),
             colors={"client_gone": YELLOW, "deadline": RED},
-            span=8,
-        ),
-        lines(
-            Text(
-                "Requests answered by another's computation",
-                "Requests equal to one that waits or runs: they share its forward pass.",
-                "Many: callers repeat themselves; a cache in front would save their wait too.",
-            ),
-            RATE,
-            Query(per_second(of("rerank_coalesced_requests_total")), "shared"),
-            span=8,
+            span=12,
         ),
     ]
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from blockrank_server.service.api.app import create_app
 from blockrank_server.service.api.server import prepare_process
 from blockrank_server.service.open_ranker import OpenRanker
-from blockrank_server.service.scheduler.model_worker import ModelHost, Phase
+from blockrank_server.service.scheduler.model_worker import ModelWorker, Phase
 from blockrank_server.service.settings import Settings
 from rerank_ray.front import Front
 from rerank_ray.probes_port import ProbesPort
@@ -30,7 +30,7 @@ class Replica:
     def __init__(self, settings: Settings, open_ranker: OpenRanker) -> None:
         prepare_process(settings)
         self._server = create_app(settings, open_ranker)
-        self._host: ModelHost = self._server.state.host
+        self._worker: ModelWorker = self._server.state.worker
         self._probes = ProbesPort(self._server, ray.util.get_node_ip_address())
         self._has_frozen = False
 
@@ -45,10 +45,10 @@ class Replica:
         Raises:
             RuntimeError: only a new replica helps.
         """
-        while self._host.phase in _LOADING:
+        while self._worker.phase in _LOADING:
             await asyncio.sleep(0.1)
-        if self._host.phase in _BROKEN:
-            raise RuntimeError(f"the model is {self._host.phase}") from self._host.load_error
+        if self._worker.phase in _BROKEN:
+            raise RuntimeError(f"the model is {self._worker.phase}") from self._worker.load_error
         if not self._has_frozen:
             gc.freeze()  # as service/api/server.py does, and for its reason
             self._has_frozen = True

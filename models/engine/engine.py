@@ -14,7 +14,7 @@ from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.attention_reader import Reader
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
-from blockrank_server.models.engine.pending_scores import Flight, Pending
+from blockrank_server.models.engine.pending_scores import LaunchedPass, PendingScores
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.models.prompt.request import EncodedRequest
 
@@ -61,7 +61,7 @@ class Engine:
         self,
         requests: Sequence[EncodedRequest],
         between_steps: Callable[[], None] | None = None,
-    ) -> Pending:
+    ) -> PendingScores:
         """Pack a batch and launch its forward pass; the result is waited for elsewhere.
 
         On CUDA this returns while the device works, so that the next batch can be packed and
@@ -70,23 +70,24 @@ class Engine:
 
         Args:
             requests: at least one.
-            between_steps: called on this thread after every layer is launched; may start others.
+            between_steps: called on this thread after every step, a few in each layer; may start
+                other batches, which then preempt this one.
 
         Raises:
             DeviceLostError: the device failed, now or in a batch before.
             DeviceMemoryError: neither the batch nor its halves fit the device.
         """
-        if (flight := self._try_launch(requests, between_steps)) is not None:
-            return Pending([flight])
-        flights = []
+        if (launched := self._try_launch(requests, between_steps)) is not None:
+            return PendingScores([launched])
+        passes = []
         for half in _halves(requests):
             torch.cuda.empty_cache()  # the halves need blocks of other sizes
-            if (flight := self._try_launch(half, between_steps)) is None:
+            if (launched := self._try_launch(half, between_steps)) is None:
                 break
-            flights.append(flight)
+            passes.append(launched)
         else:
-            if flights:
-                return Pending(flights)
+            if passes:
+                return PendingScores(passes)
         torch.cuda.empty_cache()
         num_tokens = sum(request.num_tokens for request in requests)
         raise DeviceMemoryError(
@@ -142,7 +143,7 @@ class Engine:
 
     def _try_launch(
         self, requests: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
-    ) -> Flight | None:
+    ) -> LaunchedPass | None:
         """None where the device's memory ran out.
 
         The error is not passed on: its traceback holds the tensors that filled the memory.
@@ -150,7 +151,7 @@ class Engine:
         try:
             batch = pack(requests, self._card)
             with torch.inference_mode(), self._on_device():
-                return Flight(self.forward(batch, between_steps).scores())
+                return LaunchedPass(self.forward(batch, between_steps).scores())
         except torch.OutOfMemoryError:
             return None
         except torch.AcceleratorError as error:

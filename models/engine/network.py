@@ -78,7 +78,7 @@ class Network(nn.Module):
         self.layers = model.layers
         self.rotary_emb = model.rotary_emb
         last = self.layers[-1]
-        self._pause: Callable[[], None] = _no_pause
+        self._between_steps: Callable[[], None] = _do_nothing
         del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
 
     def restore_rotary(self, device: torch.device) -> None:
@@ -108,7 +108,7 @@ class Network(nn.Module):
                 part.compile(dynamic=True, backend=backend)
 
     def slice_mlps(self, num_tokens: int = _MLP_SLICE) -> None:
-        """Run the MLPs over so many tokens at a time, with a pause after each part.
+        """Run the MLPs over so many tokens at a time, each a step of its own.
 
         For the CPU, where a layer of a long batch takes most of a second.
         """
@@ -121,7 +121,7 @@ class Network(nn.Module):
         parts = []
         for part in torch.split(hidden_1TC, num_tokens, dim=1):
             parts.append(mlp(part))
-            self._pause()
+            self._between_steps()
         return torch.cat(parts, dim=1)
 
     def forward(
@@ -139,13 +139,14 @@ class Network(nn.Module):
             position_ids_T: [T] rotary positions.
             attention: of the whole layers.
             reader: collects what the read points see.
-            between_steps: called a few times in every layer; may run other batches.
+            between_steps: called after every step: attention, MLP slice, layer; may run other
+                batches, which then preempt this one.
         """
-        outer, self._pause = self._pause, between_steps or _no_pause
+        outer, self._between_steps = self._between_steps, between_steps or _do_nothing
         try:
             self._forward(token_ids_T, position_ids_T, attention, reader)
         finally:
-            self._pause = outer
+            self._between_steps = outer
 
     def _forward(
         self,
@@ -154,11 +155,11 @@ class Network(nn.Module):
         attention: Attention,
         reader: Reader,
     ) -> None:
-        def attention_and_pause(
+        def attention_step(
             q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, scale: float
         ) -> torch.Tensor:
             heads_THD = attention(q_THD, k_TKD, v_TKD, scale)
-            self._pause()
+            self._between_steps()
             return heads_THD
 
         hidden = self.embed_tokens(token_ids_T)[None]
@@ -168,10 +169,10 @@ class Network(nn.Module):
                 hidden,
                 attention_mask=None,
                 position_embeddings=(cos, sin),
-                attention=attention_and_pause,
+                attention=attention_step,
                 reader=reader,
             )
-            self._pause()
+            self._between_steps()
         self._read_last(hidden[0], cos[0], sin[0], reader)
 
     def _read_last(
@@ -188,8 +189,8 @@ class Network(nn.Module):
         reader.read(len(self.layers) - 1, q_RHD, _rotate(k_TKD, cos_TD, sin_TD), attention.scaling)
 
 
-def _no_pause() -> None:
-    """Of a batch between whose steps nothing else may run."""
+def _do_nothing() -> None:
+    """Stand for between_steps where no other batch may run."""
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

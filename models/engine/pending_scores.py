@@ -7,7 +7,7 @@ import torch
 from blockrank_server.models.errors import DeviceLostError
 
 
-class Flight:
+class LaunchedPass:
     """One forward pass that has been launched, its scores on the way to the CPU.
 
     Args:
@@ -17,56 +17,56 @@ class Flight:
     def __init__(self, scores: Sequence[torch.Tensor]) -> None:
         self._lengths = [len(row) for row in scores]
         joined = torch.cat(list(scores))
-        self._landed: torch.cuda.Event | None = None
+        self._done: torch.cuda.Event | None = None
         if joined.device.type == "cuda":
             # A copy asked for later would wait for the batches started in between.
             self._joined = torch.empty(joined.shape, dtype=joined.dtype, pin_memory=True)
             self._joined.copy_(joined, non_blocking=True)
             # Blocking sleeps instead of spinning: the tokenisers need the core.
-            self._landed = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-            self._landed.record()
+            self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            self._done.record()
         else:
             self._joined = joined
 
     @property
     def is_on_device(self) -> bool:
         """Whether the scores may have to be waited for."""
-        return self._landed is not None
+        return self._done is not None
 
     def rows(self) -> list[list[float]]:
-        """One row of scores a request. Waits for the device: the one synchronisation of a batch.
+        """Wait for the device (the one synchronisation of a batch), then give a row a request.
 
         Raises:
             DeviceLostError: the device failed.
         """
-        if self._landed is not None:
+        if self._done is not None:
             try:
-                self._landed.synchronize()
+                self._done.synchronize()
             except torch.AcceleratorError as error:
                 raise DeviceLostError(f"the device failed: {error}") from error
-        values, rows, done = self._joined.tolist(), [], 0
+        values, rows, start = self._joined.tolist(), [], 0
         for length in self._lengths:
-            rows.append(values[done : done + length])
-            done += length
+            rows.append(values[start : start + length])
+            start += length
         return rows
 
 
-class Pending:
-    """A batch that has been started.
+class PendingScores:
+    """The scores of a batch that has been started.
 
     Args:
-        flights: its forward passes, in the order of its requests.
+        passes: its forward passes, in the order of its requests.
 
     Attributes:
         was_split: whether the batch did not fit the device's memory as a whole.
-        is_landed: whether there is no device to wait for: the work was done on the CPU.
+        is_done: whether there is no device to wait for: the work was done on the CPU.
     """
 
-    def __init__(self, flights: Sequence[Flight]) -> None:
-        self._flights = flights
-        self.was_split = len(flights) > 1
-        self.is_landed = not any(flight.is_on_device for flight in flights)
+    def __init__(self, passes: Sequence[LaunchedPass]) -> None:
+        self._passes = passes
+        self.was_split = len(passes) > 1
+        self.is_done = not any(each.is_on_device for each in passes)
 
     def result(self) -> list[list[float]]:
-        """Raw score of every document of every request, in input order. Waits for the device."""
-        return [row for flight in self._flights for row in flight.rows()]
+        """Wait for the device, then give the raw score of every document, one row a request."""
+        return [row for each in self._passes for row in each.rows()]

@@ -1,4 +1,4 @@
-"""Evaluation sets: lists in first-stage order with their judgements, in the form of training data."""
+"""Evaluation sets: lists in first-stage order with judgements, in the form of training data."""
 
 import random
 from collections.abc import Sequence

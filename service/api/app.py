@@ -30,7 +30,7 @@ from blockrank_server.service.errors import (
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.stack import add_middleware
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
-from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.scheduler.model_worker import ModelWorker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     metrics = Metrics(
         CollectorRegistry(), (dialect.name for dialect in DIALECTS), settings.max_batch_tokens
     )
-    host = ModelHost(settings, open_ranker, metrics)
+    worker = ModelWorker(settings, open_ranker, metrics.scheduler)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         structlog.get_logger(__name__).info("settings", **settings.effective())
-        host.start()
+        worker.start()
         yield
-        await asyncio.to_thread(host.close, settings.drain_timeout_s)
+        await asyncio.to_thread(worker.close, settings.drain_timeout_s)
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
 
@@ -72,7 +72,7 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         version=probes.VERSION,
         lifespan=lifespan,
     )
-    app.state.settings, app.state.metrics, app.state.host = settings, metrics, host
+    app.state.settings, app.state.metrics, app.state.worker = settings, metrics, worker
     add_middleware(app, settings, metrics, tracer)
     app.add_exception_handler(ServiceError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)

@@ -36,7 +36,7 @@ async def respond(request: Request, answer: Answer) -> Response:
     request.state.record.deadline_s = time.monotonic() + timeout_ms / 1000
     # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
     # because a client that still sends sees a broken connection instead of the error.
-    refusal = request.app.state.host.refusal()
+    refusal = request.app.state.worker.refusal()
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             raw = await read_body(request, settings.max_body_bytes)

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 from blockrank_server.service.errors import ModelUnavailableError, ServiceError
-from blockrank_server.service.scheduler.model_worker import ModelHost, Phase
+from blockrank_server.service.scheduler.model_worker import ModelWorker, Phase
 from blockrank_server.service.settings import Settings
 
 VERSION = version("blockrank-server")
@@ -25,13 +25,13 @@ def _json(body: object, status: int = 200, headers: dict[str, str] | None = None
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
 
 
-def _host(request: Request) -> ModelHost:
-    host: ModelHost = request.app.state.host
-    return host
+def _worker(request: Request) -> ModelWorker:
+    worker: ModelWorker = request.app.state.worker
+    return worker
 
 
 def _is_live(request: Request) -> bool:
-    return _host(request).phase not in (Phase.DEAD, Phase.FAILED)
+    return _worker(request).phase not in (Phase.DEAD, Phase.FAILED)
 
 
 def _nim(word: str, refusal: ServiceError | None) -> Response:
@@ -48,7 +48,7 @@ def _nim(word: str, refusal: ServiceError | None) -> Response:
 @router.get("/", include_in_schema=False)
 async def live(request: Request) -> Response:
     """Fails only when a restart is the remedy: the model's thread has died."""
-    return _json({"status": _host(request).phase}, 200 if _is_live(request) else 503)
+    return _json({"status": _worker(request).phase}, 200 if _is_live(request) else 503)
 
 
 @router.get(
@@ -59,11 +59,11 @@ async def live(request: Request) -> Response:
 @router.get("/readyz", include_in_schema=False)
 async def ready(request: Request) -> Response:
     """Fails while loading, warming up and draining, and when the model is lost."""
-    host = _host(request)
-    refusal = host.refusal()
+    worker = _worker(request)
+    refusal = worker.refusal()
     if refusal is None:
         return _json({"status": Phase.READY})
-    return _json({"status": host.phase, "reason": str(refusal)}, 503, refusal.headers())
+    return _json({"status": worker.phase, "reason": str(refusal)}, 503, refusal.headers())
 
 
 @router.get("/v1/health/live", summary="As /health, in NVIDIA NIM's form", responses=_NOT_LIVE)
@@ -77,7 +77,7 @@ async def nim_live(request: Request) -> Response:
 )
 async def nim_ready(request: Request) -> Response:
     """Fails as /health/ready does."""
-    return _nim("ready", _host(request).refusal())
+    return _nim("ready", _worker(request).refusal())
 
 
 @router.get(
@@ -101,7 +101,7 @@ async def weaviate_live(request: Request) -> Response:
 )
 async def weaviate_ready(request: Request) -> Response:
     """Fails as /health/ready does; Weaviate waits for it before it starts."""
-    refusal = _host(request).refusal()
+    refusal = _worker(request).refusal()
     if refusal is None:
         return Response(status_code=204)
     return Response(status_code=503, headers=refusal.headers())
@@ -110,7 +110,7 @@ async def weaviate_ready(request: Request) -> Response:
 @router.get("/meta", summary="The model, in Weaviate's form", responses=_NOT_READY)
 async def meta(request: Request) -> Response:
     """Every field of the model's card. 503 until it is loaded."""
-    return _json({"model": _host(request).ranker.card.model_dump(mode="json")})
+    return _json({"model": _worker(request).ranker.card.model_dump(mode="json")})
 
 
 @router.get(
@@ -120,7 +120,7 @@ async def meta(request: Request) -> Response:
 )
 async def info(request: Request) -> Response:
     """Model, revision, device and limits, and the whole card. 503 until the model is loaded."""
-    return _json(server_info(request.app.state.settings, _host(request)))
+    return _json(server_info(request.app.state.settings, _worker(request)))
 
 
 @router.get(
@@ -132,7 +132,7 @@ async def info(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """NVIDIA's clients ask for it before they rank. 503 until the model is loaded."""
     model = {
-        "id": _host(request).ranker.card.name,
+        "id": _worker(request).ranker.card.name,
         "object": "model",
         "created": int(time.time()),
         "owned_by": "blockrank-server",
@@ -155,13 +155,13 @@ async def server_version() -> Response:
     return _json({"version": VERSION})
 
 
-def server_info(settings: Settings, host: ModelHost) -> dict[str, Any]:
+def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
     """The body of /info.
 
     Raises:
         ServiceError: the model is not loaded.
     """
-    ranker = host.ranker
+    ranker = worker.ranker
     card, found = ranker.card, ranker.info
     return {
         "model_id": settings.model,

@@ -23,7 +23,7 @@ from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import RequestRecord
-from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
@@ -45,10 +45,10 @@ def rerank_as(dialects: Sequence[type[Dialect]]) -> Handler:
 
 
 async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]]) -> Response:
-    host: ModelHost = request.app.state.host
+    worker: ModelWorker = request.app.state.worker
     record: RequestRecord = request.state.record
-    reading = _Reading(request, raw, dialects, host.ranker)
-    scores = await _scores(host, reading, record)
+    reading = _Reading(request, raw, dialects, worker.ranker)
+    scores = await _scores(worker, reading, record)
     prepared, ranker = reading.prepared, reading.ranker
     result = prepared.result(scores, ranker, request_id=record.request_id)
     content = orjson.dumps(prepared.dialect.render(result))
@@ -56,15 +56,15 @@ async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]])
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _scores(host: ModelHost, reading: "_Reading", record: RequestRecord) -> list[float]:
+async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> list[float]:
     try:
-        scored = await host.score(reading, deadline_s=record.deadline_s)
+        scored = await worker.score(reading, deadline_s=record.deadline_s)
     except InputError as error:
         prepared = reading.prepared
         raise in_callers_words(error, prepared.spelling, prepared.kept) from error
     except InferenceError as error:
         raise reading.prepared.dialect.inference_failed(str(error)) from error
-    if scored is None:
+    if not scored.scores:
         return []
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()

@@ -18,7 +18,7 @@ from blockrank_server.service.cli.options import USAGE
 from blockrank_server.service.middleware.api_keys import ApiKeysError
 from blockrank_server.service.middleware.logs import configure_logs
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
-from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.scheduler.model_worker import ModelWorker
 from blockrank_server.service.settings import Settings
 
 # The model's thread asks for the interpreter before every operation. By default it waits up to 5 ms
@@ -30,24 +30,24 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Server(uvicorn.Server):
     """uvicorn's server, which drains on a signal and stops if the model cannot be loaded."""
 
-    def __init__(self, config: uvicorn.Config, host: ModelHost) -> None:
+    def __init__(self, config: uvicorn.Config, worker: ModelWorker) -> None:
         super().__init__(config)
-        self._host = host
+        self._worker = worker
         self._has_frozen = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new requests from this moment on; uvicorn then waits for the others."""
-        self._host.drain()
+        self._worker.drain()
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; uvicorn asks every 0.1 s."""
-        if self._host.has_loaded and not self._has_frozen:
+        if self._worker.has_loaded and not self._has_frozen:
             # The libraries' and the model's objects live as long as the process. Each time the
             # garbage collector visits them all, every request waits for 0.25 s.
             gc.freeze()
             self._has_frozen = True
-        return await super().on_tick(counter) or self._host.load_error is not None
+        return await super().on_tick(counter) or self._worker.load_error is not None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -82,7 +82,7 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
     except ApiKeysError as wrong:
         print(f"error: {wrong}", file=sys.stderr)
         return USAGE
-    host: ModelHost = app.state.host
+    worker: ModelWorker = app.state.worker
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -95,22 +95,22 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     try:
-        Server(config, host).run()
+        Server(config, worker).run()
     except SystemExit:  # uvicorn has logged the reason, on standard output
-        return _leave(host, 1, f"cannot listen on {settings.host}:{settings.port}")
-    if (error := host.load_error) is not None:
+        return _leave(worker, 1, f"cannot listen on {settings.host}:{settings.port}")
+    if (error := worker.load_error) is not None:
         reason = " ".join(str(error).split()) or type(error).__name__
-        return _leave(host, 1, f"cannot load model {settings.model}: {reason}")
-    if host.has_loaded and not host.is_ended:
-        return _leave(host, 1, "requests were not answered within drain_timeout_s")
-    return _leave(host, 0)
+        return _leave(worker, 1, f"cannot load model {settings.model}: {reason}")
+    if worker.has_loaded and not worker.is_ended:
+        return _leave(worker, 1, "requests were not answered within drain_timeout_s")
+    return _leave(worker, 0)
 
 
-def _leave(host: ModelHost, code: int, message: str | None = None) -> int:
+def _leave(worker: ModelWorker, code: int, message: str | None = None) -> int:
     """Say why, and end the process here if the model's thread loads or hangs."""
     if message is not None:
         print(f"error: {message}", file=sys.stderr)
-    if not host.is_ended:
+    if not worker.is_ended:
         sys.stdout.flush()
         sys.stderr.flush()
         # A thread inside torch aborts the process when the interpreter is torn down under it.

@@ -15,7 +15,7 @@ from blockrank_server.service.dialects.tokenize import (
     VllmTokens,
 )
 from blockrank_server.service.errors import InvalidFieldError
-from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
@@ -27,9 +27,9 @@ async def tokenize(request: Request) -> Response:
 
 
 async def _tokenize(request: Request, raw: bytes) -> Response:
-    host: ModelHost = request.app.state.host
-    ranker = host.ranker
-    content = await host.prepare(lambda: orjson.dumps(_answer(raw, ranker)))
+    worker: ModelWorker = request.app.state.worker
+    ranker = worker.ranker
+    content = await worker.prepare(lambda: orjson.dumps(_answer(raw, ranker)))
     return Response(content, media_type="application/json")
 
 

@@ -4,28 +4,31 @@ from collections.abc import Iterator, Sequence
 
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.service.errors import OverloadedError
-from blockrank_server.service.scheduler.duration_model import Throughput
-from blockrank_server.service.scheduler.limits import Limits
-from blockrank_server.service.scheduler.policy import Job
+from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.job import Job
+from blockrank_server.service.scheduler.policy import BatchLimits
 
 # Predictions are held against deadlines with this much to spare: work that ends too late is wasted.
 _MARGIN = 1.1
 
 
-class WaitingLine:
-    """Jobs waiting, from which one can leave at any place. The batcher's lock guards it.
+class AdmissionQueue:
+    """Holds the jobs waiting; one can leave at any place. The batcher's lock guards it.
 
     Args:
-        limits: of the queue.
-        throughput: predicts how long they take.
+        limits: those of the queue count here, and the duration of a batch.
+        duration_model: predicts how long jobs take.
+
+    Attributes:
+        num_tokens: tokens of the jobs waiting.
     """
 
-    def __init__(self, limits: Limits, throughput: Throughput) -> None:
+    def __init__(self, limits: BatchLimits, duration_model: DurationModel) -> None:
         self._max_requests = limits.max_queue_requests
         self._max_tokens = limits.max_queue_tokens
         self._max_batch_s = limits.max_batch_s
-        self._max_share = limits.max_queue_share
-        self._throughput = throughput
+        self._max_wait_share = limits.max_wait_share_of_deadline
+        self._duration_model = duration_model
         self._jobs: dict[Job, None] = {}
         self.num_tokens = 0
 
@@ -33,7 +36,7 @@ class WaitingLine:
         return len(self._jobs)
 
     def __iter__(self) -> Iterator[Job]:
-        """In order of arrival."""
+        """Give the jobs in order of arrival."""
         return iter(self._jobs)
 
     def __contains__(self, job: Job) -> bool:
@@ -43,13 +46,13 @@ class WaitingLine:
         """Take a job in.
 
         Args:
-            job: new.
+            job: has not been in the queue before.
             now_s: on the clock of Job.deadline_s.
             ahead_s: until the batches that run now are done; None if none does.
 
         Raises:
-            InputTooLongError: the job alone is larger than the whole line may be.
-            OverloadedError: the line is full; or, at the present speed, the job would wait for too
+            InputTooLongError: the job alone is larger than the whole queue may be.
+            OverloadedError: the queue is full; or, at the present speed, the job would wait for too
                 long, or it, or another because of it, would miss its deadline.
         """
         if job.num_tokens > self._max_tokens:
@@ -60,7 +63,7 @@ class WaitingLine:
                 limit=self._max_tokens,
                 value=job.num_tokens,
             )
-        wait_s = (ahead_s or 0.0) + self._throughput.seconds(self.num_tokens)
+        wait_s = (ahead_s or 0.0) + self._duration_model.predict_s(self.num_tokens)
         is_full = len(self._jobs) >= self._max_requests
         if is_full or self.num_tokens + job.num_tokens > self._max_tokens:
             raise OverloadedError(wait_s)
@@ -72,16 +75,8 @@ class WaitingLine:
         self.num_tokens += job.num_tokens
 
     def remove(self, job: Job) -> None:
-        """Take a job out."""
         del self._jobs[job]
         self.num_tokens -= job.num_tokens
-
-    def remove_all(self) -> list[Job]:
-        """Take every job out."""
-        jobs = list(self._jobs)
-        self._jobs.clear()
-        self.num_tokens = 0
-        return jobs
 
     def claim(self, jobs: Sequence[Job]) -> list[Job]:
         """Take jobs out to run them; those whose callers have gone are left out."""
@@ -90,12 +85,12 @@ class WaitingLine:
         return [job for job in jobs if job.future.set_running_or_notify_cancel()]
 
     def late(self, now_s: float) -> list[Job]:
-        """Jobs that could not meet their deadline if they started now."""
+        """Find the jobs that could not meet their deadline if they started now."""
         return [j for j in self._jobs if now_s + self._predicted_s(j) > j.deadline_s]
 
     def _is_too_late(self, new: Job, now_s: float, ahead_s: float) -> bool:
         """Whether the job waits too long, or it, or one behind it because of it, ends too late."""
-        added_s = _MARGIN * self._throughput.seconds(new.num_tokens)
+        added_s = _MARGIN * self._duration_model.predict_s(new.num_tokens)
         # A job has to wait for the end of its mates too.
         before_s = now_s + ahead_s + (self._max_batch_s if self._jobs else 0.0)
         behind: list[Job] = []
@@ -107,7 +102,7 @@ class WaitingLine:
         if before_s + added_s > new.deadline_s:
             return True
         # A queue as long as the deadline allows is as good as none: it only makes everybody wait.
-        if before_s - now_s > self._max_share * (new.deadline_s - now_s):
+        if before_s - now_s > self._max_wait_share * (new.deadline_s - now_s):
             return True
         for job in behind:
             before_s += _MARGIN * self._predicted_s(job)
@@ -116,4 +111,5 @@ class WaitingLine:
         return False
 
     def _predicted_s(self, job: Job) -> float:
-        return self._throughput.more_seconds(job.num_tokens)  # it shares a batch with others
+        # It shares a batch with others.
+        return self._duration_model.predict_marginal_s(job.num_tokens)

@@ -1,16 +1,26 @@
-"""A bounded queue in front of the one thread that owns the model.
+"""A bounded queue in front of the one thread that owns the model. The states of a job:
 
-Two threads: run, on the model's, forms batches and launches them; settle waits for their scores and
-answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU there is
-nothing to wait for, and run answers too. Every accepted job gets exactly one result or one error:
-also if its batch fails, if a thread dies and at shutdown.
+    submit --> waiting --> running --> done: gets its scores
+      |         |   |       |   ^
+      |         |   |       v   | each half of the jobs, as a batch
+      |         |   |     failed --> it was a batch of one: InferenceError
+      |         |   +--> cancelled: its caller has gone, and it leaves the queue
+      |         +--> dropped: it would end after its deadline, DeadlineError
+      +--> refused: OverloadedError, InputTooLongError, DrainingError
+
+Every accepted job gets exactly one result or one error: also when a thread dies
+(ModelUnavailableError) and at shutdown (DrainingError). A running job cannot be cancelled.
+
+Two threads: run, on the model's, forms batches and launches them; the completer's waits for their
+scores and answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU
+there is nothing to wait for, and run answers too.
 """
 
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 
 import structlog
@@ -23,16 +33,16 @@ from blockrank_server.service.errors import (
     ModelUnavailableError,
     ServiceError,
 )
-from blockrank_server.service.scheduler.admission_queue import WaitingLine
-from blockrank_server.service.scheduler.completion import Observer, Settler
-from blockrank_server.service.scheduler.duration_model import Throughput
-from blockrank_server.service.scheduler.in_flight import InFlight
-from blockrank_server.service.scheduler.limits import Limits
-from blockrank_server.service.scheduler.policy import Job, LengthBuckets, Pick
-from blockrank_server.service.scheduler.running_batch import Drop, Flight, Start
+from blockrank_server.service.scheduler.admission_queue import AdmissionQueue
+from blockrank_server.service.scheduler.completion import Completer, Observer
+from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.job import Drop, Job, Scored
+from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits, Pick
+from blockrank_server.service.scheduler.preemption import Preemption
+from blockrank_server.service.scheduler.running_batch import RunningBatch, RunningBatches, Start
 
 # One runs on the device and one waits behind it; more would only be committed too early.
-_MAX_IN_FLIGHT = 2
+_MAX_RUNNING = 2
 _DEAD = "The model's thread has died"
 
 
@@ -42,40 +52,41 @@ class Batcher:
     Args:
         policy: which jobs form a batch.
         observer: is told what happens.
-        throughput: learns how fast batches are.
-        limits: of batches and of the queue.
+        duration_model: learns how long batches take.
+        limits: what may run and wait at once.
         clock: seconds; that of the jobs' deadlines.
     """
 
     def __init__(
         self,
-        policy: LengthBuckets,
+        policy: BatchingPolicy,
         observer: Observer,
-        throughput: Throughput,
-        limits: Limits,
+        duration_model: DurationModel,
+        limits: BatchLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._policy, self._observer, self._clock = policy, observer, clock
-        self._throughput = throughput
-        self._line = WaitingLine(limits, throughput)
+        self._policy, self._observer, self._limits = policy, observer, limits
+        self._duration_model, self._clock = duration_model, clock
         self._changed = threading.Condition()
-        self._flying = InFlight(policy, limits, throughput, clock)
-        self._retries: deque[Sequence[Job]] = deque()  # parts of batches that failed
+        self._queue = AdmissionQueue(limits, duration_model)
+        self._running = RunningBatches(duration_model, clock)
+        self._preemption = Preemption(
+            self._queue, self._running, limits, duration_model, self._changed, clock
+        )
         self._is_closing = self._is_dead = False
-        self._settler_death: BaseException | None = None
         self._ended = threading.Event()
-        self._settler = Settler(observer, self._throughput, clock, self._end, self._settler_died)
+        self._completer = Completer(observer, duration_model, clock, self._end, self._wake)
         self._log = structlog.get_logger(__name__)
 
     @property
     def num_requests(self) -> int:
         """Jobs waiting."""
-        return len(self._line)
+        return len(self._queue)
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the jobs waiting."""
-        return self._line.num_tokens
+        return self._queue.num_tokens
 
     @property
     def is_dead(self) -> bool:
@@ -84,16 +95,23 @@ class Batcher:
 
     @property
     def predicted_wait_s(self) -> float:
-        """Seconds until the jobs accepted by now are done, at the speed of late."""
+        """Seconds until the jobs accepted by now are done, at the present speed."""
         with self._changed:
-            return (self._flying.ahead_s() or 0.0) + self._throughput.seconds(self._line.num_tokens)
+            waiting_s = self._duration_model.predict_s(self._queue.num_tokens)
+            return (self._running.remaining_s() or 0.0) + waiting_s
 
-    def submit(self, request: EncodedRequest, deadline_s: float = math.inf) -> Job:
+    def submit(
+        self,
+        request: EncodedRequest,
+        deadline_s: float = math.inf,
+        future: Future[Scored] | None = None,
+    ) -> Job:
         """Accept a request. Cancel the job's future to take it back.
 
         Args:
             request: what the model takes.
             deadline_s: on the batcher's clock; after it nobody waits for the answer.
+            future: becomes the job's; by default it gets one of its own.
 
         Raises:
             OverloadedError: the queue is full, or the deadline would be missed.
@@ -101,34 +119,32 @@ class Batcher:
             DrainingError, ModelUnavailableError: after close, after the death of a thread.
         """
         now_s = self._clock()
-        predicted_s = self._throughput.seconds(request.num_tokens)
-        job = Job(request, now_s, deadline_s, self._policy.due_s(now_s, deadline_s, predicted_s))
+        predicted_s = self._duration_model.predict_s(request.num_tokens)
+        due_s = self._policy.due_s(now_s, deadline_s, predicted_s)
+        job = Job(request, now_s, deadline_s, due_s, future or Future())
         with self._changed:
             if self._is_dead:
                 raise ModelUnavailableError(_DEAD)
             if self._is_closing:
                 raise DrainingError()
-            self._line.admit(job, now_s, self._flying.ahead_s(job))
+            can_preempt = self._preemption.can_preempt(job)
+            self._queue.admit(job, now_s, 0.0 if can_preempt else self._running.remaining_s())
             self._changed.notify_all()
         job.future.add_done_callback(lambda _: self._leave(job))
         return job
 
     def run(self, start: Start) -> None:
-        """Answer jobs until closed and empty. Call it once, on the thread that owns the model.
-
-        Args:
-            start: launches one forward pass over many requests.
-        """
-        self._settler.start()
+        """Answer jobs until closed and empty. Call it once, on the thread that owns the model."""
+        self._completer.start()
         try:
             while jobs := self._next_batch():
-                self._launch(Flight(jobs, self._clock()), start)
+                self._launch(start, RunningBatch(jobs, self._clock()))
         except BaseException:
             self._is_dead = True
             self._log.critical("the model's thread died", exc_info=True)
             raise
         finally:
-            self._settler.stop()
+            self._completer.stop()
             self._abandon(ModelUnavailableError(_DEAD), also_running=True)
             self._ended.set()
 
@@ -138,110 +154,95 @@ class Batcher:
         Returns:
             Whether run has ended; if not in time, the jobs still waiting have got an error.
         """
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
+        self._is_closing = True
+        self._wake()
         is_ended = self._ended.wait(timeout_s)
         self._abandon(DrainingError())
         return is_ended
 
     def _leave(self, job: Job) -> None:
-        """A job is answered; or its caller has gone, and it may still wait."""
+        """Take out a job, answered or not, if its future is done because its caller has gone."""
         if not job.future.cancelled():
             return
         with self._changed:
-            if job in self._line:
-                self._line.remove(job)
+            if job in self._queue:
+                self._queue.remove(job)
                 self._changed.notify_all()
         is_late = self._clock() >= job.deadline_s
         self._observer.dropped(Drop.DEADLINE if is_late else Drop.CLIENT_GONE)
 
     def _next_batch(self) -> Sequence[Job]:
-        """The next batch, none of its callers gone; empty when closed and done."""
+        """Wait for the next batch, none of its callers gone; empty when closed and done."""
         with self._changed:
             while True:
-                if self._settler_death is not None:
-                    raise RuntimeError("the settling thread died") from self._settler_death
+                if self._completer.death is not None:
+                    raise RuntimeError("the completer's thread died") from self._completer.death
+                if jobs := self._running.next_retry():
+                    return jobs
                 wait_s: float | None = None
-                if self._retries:
-                    return self._retries.popleft()
-                if self._line and len(self._flying) < _MAX_IN_FLIGHT:
+                if self._queue and len(self._running) < _MAX_RUNNING:
                     self._drop_late()
                     jobs, wait_s = self._pick()
                     if jobs:
                         return jobs
-                    if not self._line:
+                    if not self._queue:
                         continue
-                elif self._is_closing and not self._line and not self._flying:
+                elif self._is_closing and not self._queue and not self._running:
                     return ()
                 self._changed.wait(wait_s)
 
     def _pick(self) -> Pick:
-        """The lock is held."""
-        while self._line:
-            pick = self._policy.pick(
-                self._line, self._clock(), room=self._flying.room, is_idle=not self._flying
-            )
+        """Ask the policy until a job is found whose caller waits; the lock is held."""
+        while self._queue:
+            room = self._limits.room(self._duration_model)
+            is_idle = not self._running
+            pick = self._policy.pick(self._queue, self._clock(), room=room, is_idle=is_idle)
             if not pick.jobs:
                 return pick
-            if jobs := self._line.claim(pick.jobs):
+            if jobs := self._queue.claim(pick.jobs):
                 return Pick(jobs)
         return Pick(())
 
     def _drop_late(self) -> None:
         """Refuse what would end too late; the lock is held."""
-        if not self._flying and len(self._line) == 1:
+        if not self._running and len(self._queue) == 1:
             return  # an idle device tries it: only batches correct the prediction
-        for job in self._line.claim(self._line.late(self._clock())):
+        for job in self._queue.claim(self._queue.late(self._clock())):
             job.fail(DeadlineError("The deadline cannot be met"))
             self._observer.dropped(Drop.DEADLINE)
 
-    def _launch(self, flight: Flight, start: Start) -> None:
+    def _launch(self, start: Start, batch: RunningBatch) -> None:
         with self._changed:
-            self._flying.add(flight)
-        hook = None if flight.is_interleaved else partial(self._interleave, flight, start)
+            self._running.add(batch)
+        between_steps = partial(self._preemption.between_steps, batch, partial(self._launch, start))
+        requests = [job.request for job in batch.jobs]
         try:
-            flight.landing = start([job.request for job in flight.jobs], hook)
+            batch.scores = start(requests, None if batch.is_preempting else between_steps)
         except DeviceLostError:
             raise
         except Exception as error:
-            self._settler.retry(flight, error)
+            self._completer.retry(batch, error)
             return
-        if flight.landing.is_landed:
-            self._settler.settle(flight)  # nothing to wait for on another thread
+        if batch.scores.is_done:
+            self._completer.complete(batch)  # nothing to wait for on another thread
         else:
-            self._settler.put(flight)
+            self._completer.put(batch)
 
-    def _interleave(self, outer: Flight, start: Start) -> None:
-        """Run what is urgent; called between the layers of the outer batch, on its thread."""
-        if not self._line:
-            return
+    def _end(self, batch: RunningBatch, retries: Sequence[Sequence[Job]]) -> None:
         with self._changed:
-            jobs = self._line.claim(self._flying.urgent(self._line, outer))
-        if jobs:
-            started_s = self._clock()
-            outer.num_tokens_lent += sum(job.num_tokens for job in jobs)
-            self._launch(Flight(jobs, started_s, is_interleaved=True), start)
-            outer.lent_s += self._clock() - started_s
-
-    def _end(self, flight: Flight, retries: Sequence[Sequence[Job]]) -> None:
-        with self._changed:
-            self._flying.remove(flight)
-            self._retries.extendleft(reversed(retries))
-            if self._retries or self._line or self._is_closing:  # else nothing is left to do
+            self._running.remove(batch, retries)
+            if retries or self._queue or self._is_closing:  # else nothing is left to do
                 self._changed.notify_all()
 
-    def _settler_died(self, error: BaseException) -> None:
+    def _wake(self) -> None:
         with self._changed:
-            self._settler_death = error
             self._changed.notify_all()
 
     def _abandon(self, error: ServiceError, *, also_running: bool = False) -> None:
         """Give an error to the jobs that nobody will run."""
         with self._changed:
-            jobs = self._line.claim(list(self._line))
+            jobs = self._queue.claim(list(self._queue))
             if also_running:
-                jobs += [job for part in self._retries for job in part]
-                jobs += self._flying.jobs()
+                jobs += self._running.jobs()
         for job in jobs:
             job.fail(error)

@@ -10,18 +10,18 @@ import structlog
 
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.service.errors import InferenceError
-from blockrank_server.service.scheduler.duration_model import Throughput
-from blockrank_server.service.scheduler.policy import Job, Scored
-from blockrank_server.service.scheduler.running_batch import BatchReport, Drop, Flight
+from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.job import Drop, Job, Scored
+from blockrank_server.service.scheduler.running_batch import BatchReport, RunningBatch
 
-# (flight, parts of it to be run again)
-OnEnd = Callable[[Flight, Sequence[Sequence[Job]]], None]
+# (batch, parts of it to be run again)
+OnEnd = Callable[[RunningBatch, Sequence[Sequence[Job]]], None]
 
 
 class Observer(Protocol):
-    """Is told what happens. Called on the batcher's threads and on those of callers."""
+    """Is told what happens, on the batcher's threads and on those of callers."""
 
-    def landed(self, report: BatchReport) -> None:
+    def completed(self, report: BatchReport) -> None:
         """A batch gave its scores."""
 
     def failed(self) -> None:
@@ -31,86 +31,90 @@ class Observer(Protocol):
         """An accepted job will not be run."""
 
 
-class Settler:
-    """Answers in the order in which batches were launched.
+class Completer:
+    """Answers jobs in the order in which their batches were launched.
 
-    Flights are either all put, or all settled on the thread that launches them.
+    Batches are either all put, or all completed on the thread that launches them.
 
     Args:
         observer: is told what happens.
-        throughput: learns how fast batches are.
-        clock: seconds.
-        on_end: called when a flight is over.
-        on_death: called with what ended the thread, unless that was stop.
+        duration_model: learns how fast batches are.
+        clock: seconds; that of the jobs' deadlines.
+        on_end: called when a batch is over, done or failed.
+        on_death: called when an exception has ended the thread.
+
+    Attributes:
+        death: that exception.
     """
 
     def __init__(
         self,
         observer: Observer,
-        throughput: Throughput,
+        duration_model: DurationModel,
         clock: Callable[[], float],
         on_end: OnEnd,
-        on_death: Callable[[BaseException], None],
+        on_death: Callable[[], None],
     ) -> None:
-        self._observer, self._throughput, self._clock = observer, throughput, clock
+        self._observer, self._duration_model, self._clock = observer, duration_model, clock
         self._on_end, self._on_death = on_end, on_death
-        self._launched: SimpleQueue[Flight | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="settle", daemon=True)
-        self._landed_s = -math.inf  # when the scores of the flight before were there
+        self.death: BaseException | None = None
+        self._launched: SimpleQueue[RunningBatch | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="complete", daemon=True)
+        self._done_s = -math.inf  # when the scores of the batch before were there
         self._log = structlog.get_logger(__name__)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
-    def put(self, flight: Flight) -> None:
-        """Wait for a launched flight, behind those before it."""
-        self._launched.put(flight)
+    def put(self, batch: RunningBatch) -> None:
+        """Have a launched batch completed on the thread, behind those before it."""
+        self._launched.put(batch)
 
     def stop(self) -> None:
-        """End the thread when what was put before is answered."""
+        """End the thread when what was put before is complete."""
         self._launched.put(None)
 
-    def retry(self, flight: Flight, error: Exception) -> None:
+    def complete(self, batch: RunningBatch) -> None:
+        """Wait for the scores of a batch and answer its jobs."""
+        try:
+            rows = batch.rows()
+        except DeviceLostError:
+            raise
+        except Exception as error:
+            self.retry(batch, error)
+            return
+        done_s = self._clock()
+        report = batch.report(done_s, self._done_s)
+        self._done_s = done_s
+        self._duration_model.record(report.num_tokens, report.infer_s)
+        self._observer.completed(report)
+        for job, row in zip(batch.jobs, rows, strict=True):
+            if len(row) == job.request.num_documents and all(map(math.isfinite, row)):
+                job.complete(Scored(row, batch.started_s - job.accepted_s, report.infer_s))
+            else:
+                self._log.error("not one finite score a document", num_scores=len(row))
+                job.fail(_inference_error())
+        self._on_end(batch, ())
+
+    def retry(self, batch: RunningBatch, error: Exception) -> None:
         """Have the halves of a batch that failed tried, so that only the job at fault fails."""
-        jobs = flight.jobs
+        jobs = batch.jobs
         self._log.error("a batch failed", num_requests=len(jobs), exc_info=error)
         self._observer.failed()
         if len(jobs) == 1:
             jobs[0].fail(_inference_error(error))
-            self._on_end(flight, ())
+            self._on_end(batch, ())
             return
         half = len(jobs) // 2
-        self._on_end(flight, (jobs[:half], jobs[half:]))
+        self._on_end(batch, (jobs[:half], jobs[half:]))
 
     def _run(self) -> None:
         try:
-            while (flight := self._launched.get()) is not None:
-                self.settle(flight)
+            while (batch := self._launched.get()) is not None:
+                self.complete(batch)
         except BaseException as error:
-            self._on_death(error)
-
-    def settle(self, flight: Flight) -> None:
-        """Answer the jobs of a flight, when it has landed."""
-        try:
-            rows = flight.rows()
-        except DeviceLostError:
-            raise
-        except Exception as error:
-            self.retry(flight, error)
-            return
-        landed_s = self._clock()
-        report = flight.report(landed_s, self._landed_s)
-        self._landed_s = landed_s
-        self._throughput.record(report.num_tokens, report.infer_s)
-        self._observer.landed(report)
-        for job, row in zip(flight.jobs, rows, strict=True):
-            if len(row) == job.request.num_documents and all(map(math.isfinite, row)):
-                job.give(Scored(row, flight.started_s - job.accepted_s, report.infer_s))
-            else:
-                self._log.error("not one finite score a document", num_scores=len(row))
-                job.fail(_inference_error())
-        self._on_end(flight, ())
+            self.death = error
+            self._on_death()
 
 
 def _inference_error(error: BaseException | None = None) -> InferenceError:

@@ -1,4 +1,4 @@
-"""How fast the model has been of late."""
+"""How long the model takes, learnt from its batches."""
 
 import math
 
@@ -10,11 +10,11 @@ _KEPT = 0.9
 _MAX_RATIO = 4.0
 
 
-class Throughput:
+class DurationModel:
     """Predicts the duration of a batch from its tokens: each costs the same, and so does a batch.
 
     What a batch costs beside its tokens counts as so many tokens more, known from the warm-up; how
-    long a token takes is learnt all the time.
+    long a token takes is learnt all the time. Safe to read on one thread while another records.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Throughput:
 
         Args:
             few: tokens and seconds of a small batch.
-            many: of a larger one.
+            many: tokens and seconds of a larger one.
         """
         more_s = many[1] - few[1]
         if more_s > 0:
@@ -36,25 +36,25 @@ class Throughput:
     def record(self, num_tokens: float, seconds: float) -> None:
         """Learn from a batch. Large batches count for more: they tell more about the device."""
         num_before, seconds_before = self._seen
-        if predicted_s := self.seconds(num_tokens):
+        if predicted_s := self.predict_s(num_tokens):
             seconds = min(seconds, _MAX_RATIO * predicted_s)
         num_seen = _KEPT * num_before + num_tokens + self._added
         self._seen = num_seen, _KEPT * seconds_before + seconds
 
-    def seconds(self, num_tokens: float) -> float:
-        """Predicted duration of a batch; 0 before the first one, and of no tokens."""
-        return self.more_seconds(num_tokens + self._added) if num_tokens else 0.0
+    def predict_s(self, num_tokens: float) -> float:
+        """Predict the duration of a batch; 0 before the first one, and for no tokens."""
+        return self.predict_marginal_s(num_tokens + self._added) if num_tokens else 0.0
 
-    def more_seconds(self, num_tokens: float) -> float:
-        """Predicted seconds that these tokens make a batch longer."""
+    def predict_marginal_s(self, num_tokens: float) -> float:
+        """Predict how many seconds longer these tokens make a batch."""
         num_seen, seconds = self._seen
         return num_tokens * seconds / num_seen if num_seen else 0.0
 
-    def tokens(self, seconds: float) -> float:
-        """Tokens of a batch of this predicted duration; 0 before the first batch."""
+    def max_tokens_within(self, limit_s: float) -> float:
+        """The inverse of predict_s: tokens of the longest batch; 0 before the first one."""
         num_seen, seconds_seen = self._seen
         if not num_seen:
             return 0.0
         if not seconds_seen:
             return math.inf
-        return max(0.0, seconds * num_seen / seconds_seen - self._added)
+        return max(0.0, limit_s * num_seen / seconds_seen - self._added)

@@ -8,28 +8,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 SECONDS = tuple(round(0.001 * 2 ** (i / 2), 6) for i in range(31))
 
 
-class Series:
-    """Makes series named rerank_<name>.
-
-    Args:
-        registry: of one app alone.
-    """
+class MetricFactory:
+    """Makes series named rerank_<name>, in a registry that belongs to one app alone."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
-        """A counter; its sample is rerank_<name>_total."""
+        """Make a counter; its sample is rerank_<name>_total."""
         return Counter(f"rerank_{name}", text, labels, registry=self._registry)
 
     def gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        """A gauge."""
         return Gauge(f"rerank_{name}", text, labels, registry=self._registry)
 
     def histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        """A histogram."""
         return Histogram(f"rerank_{name}", text, labels, buckets=buckets, registry=self._registry)
 
     def seconds(self, name: str, text: str, *labels: str) -> Histogram:
-        """A histogram of durations: rerank_<name>_duration_seconds."""
+        """Make a histogram of durations: rerank_<name>_duration_seconds."""
         return self.histogram(f"{name}_duration_seconds", text, SECONDS, *labels)

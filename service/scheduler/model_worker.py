@@ -1,4 +1,4 @@
-"""The model's life beside the server: load, warm up, score, end. And what a caller may know of it.
+"""The model's life beside the server: load, warm up, score, end; and what a caller may know of it.
 
 One thread opens the ranker and is the only one that scores; a pool of others tokenises.
 """
@@ -25,14 +25,13 @@ from blockrank_server.service.errors import (
     OverloadedError,
     ServiceError,
 )
-from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.open_ranker import OpenRanker
 from blockrank_server.service.scheduler.batcher import Batcher
-from blockrank_server.service.scheduler.coalescing import SharedScores
-from blockrank_server.service.scheduler.duration_model import Throughput
-from blockrank_server.service.scheduler.limits import Limits
-from blockrank_server.service.scheduler.policy import LengthBuckets, Scored
-from blockrank_server.service.scheduler.tokenizer_pool import TokenizePool
+from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.job import Scored
+from blockrank_server.service.scheduler.metrics import SchedulerMetrics
+from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits
+from blockrank_server.service.scheduler.tokenizer_pool import TokenizerPool
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,32 +51,36 @@ class Phase(StrEnum):
     DEAD = "dead"
 
 
-class ModelHost:
-    """Owns the ranker, its thread, its queue and the tokenising pool.
+class ModelWorker:
+    """Owns the ranker, its thread, its queue and the threads that tokenise.
 
     Args:
-        settings: of the server.
+        settings: limits of the queue and of batches, and what open_ranker needs.
         open_ranker: gives the ranker; called on the model's thread.
-        metrics: of the app.
+        metrics: is told what happens to the model and its batches.
+
+    Attributes:
+        load_error: why the model could not be opened.
     """
 
-    def __init__(self, settings: Settings, open_ranker: OpenRanker, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, open_ranker: OpenRanker, metrics: SchedulerMetrics
+    ) -> None:
         self._settings, self._open, self._metrics = settings, open_ranker, metrics
-        self._throughput = Throughput()
+        self._duration_model = DurationModel()
         self._batcher = Batcher(
-            LengthBuckets(max_wait_s=settings.max_wait_ms / 1000),
-            metrics.batches,
-            self._throughput,
-            Limits(
+            BatchingPolicy(max_wait_s=settings.max_wait_ms / 1000),
+            metrics,
+            self._duration_model,
+            BatchLimits(
                 max_batch_tokens=settings.max_batch_tokens,
                 max_batch_s=settings.max_batch_ms / 1000,
                 max_queue_requests=settings.max_queue_requests,
                 max_queue_tokens=settings.max_queue_tokens,
-                max_queue_share=settings.max_queue_share,
+                max_wait_share_of_deadline=settings.max_wait_share_of_deadline,
             ),
         )
-        self._shared = SharedScores(metrics.batches.coalesced)
-        self._pool = TokenizePool(settings.num_tokenize_threads)
+        self._pool = TokenizerPool(settings.num_tokenize_threads)
         # A daemon, so that a process told to stop does not wait for a load of minutes.
         self._thread = threading.Thread(target=self._own_model, name="model", daemon=True)
         self._is_draining = False
@@ -85,8 +88,8 @@ class ModelHost:
         self._ranker: Ranker | None = None
         self.load_error: BaseException | None = None
         self._log = structlog.get_logger(__name__)
-        metrics.watch(is_ready=lambda: self.phase is Phase.READY)
-        metrics.batches.watch(
+        metrics.watch(
+            is_ready=lambda: self.phase is Phase.READY,
             num_requests=lambda: self._batcher.num_requests,
             num_tokens=lambda: self._batcher.num_tokens,
             predicted_wait_s=lambda: self._batcher.predicted_wait_s,
@@ -103,7 +106,7 @@ class ModelHost:
 
     @property
     def ranker(self) -> "Ranker":
-        """The ranker.
+        """The ranker, once it is ready.
 
         Raises:
             ServiceError: it is not there yet, or never will be.
@@ -137,7 +140,7 @@ class ModelHost:
                 return LoadingError(f"Model is {phase}", retry_after_s=1)
 
     def start(self) -> None:
-        """Start to load the model."""
+        """Start the thread that loads the model."""
         self._thread.start()
 
     def drain(self) -> None:
@@ -157,12 +160,12 @@ class ModelHost:
 
     async def score(
         self, prepare: Callable[[], EncodedRequest | None], *, deadline_s: float = math.inf
-    ) -> Scored | None:
-        """Scores of one request. Cancelled, it leaves the queue.
+    ) -> Scored:
+        """Score one request. Cancelled, it leaves the queue.
 
         Args:
             prepare: run on a tokenising thread, which then puts what it gives into the queue: the
-                event loop is woken once. None is not scored.
+                event loop is woken once. None has nothing to score, and gets no scores.
             deadline_s: on the clock of time.monotonic; after it nobody waits for the answer.
 
         Raises:
@@ -172,13 +175,14 @@ class ModelHost:
             InferenceError: the model failed.
             ModelUnavailableError: its thread has died.
         """
-        scored: Future[Scored | None] = Future()
+        scored: Future[Scored] = Future()
 
         def queue(request: EncodedRequest | None) -> None:
             if request is None:
-                scored.set_result(None)
+                scored.set_result(Scored([], 0.0, 0.0))
             else:
-                self._shared.join(scored, request, lambda: self._submit(request, deadline_s))
+                self._check_memory(request)
+                self._batcher.submit(request, deadline_s, scored)
 
         self._check_room()
         self._pool.start(prepare, queue, scored)
@@ -189,7 +193,7 @@ class ModelHost:
         if num_requests >= self._settings.max_queue_requests:
             raise OverloadedError(self._batcher.predicted_wait_s)
 
-    def _submit(self, request: EncodedRequest, deadline_s: float) -> Future[Scored]:
+    def _check_memory(self, request: EncodedRequest) -> None:
         fits = self.ranker.info.max_batch_tokens
         if fits is not None and request.num_tokens > fits:
             raise InputTooLongError(
@@ -199,10 +203,13 @@ class ModelHost:
                 limit=fits,
                 value=request.num_tokens,
             )
-        return self._batcher.submit(request, deadline_s).future
 
     def close(self, timeout_s: float) -> bool:
-        """Answer what was accepted, then end. Returns whether the model's thread has ended."""
+        """Answer what was accepted, then end.
+
+        Returns:
+            Whether the model's thread has ended within the time.
+        """
         self.drain()
         deadline_s = time.monotonic() + timeout_s
         # A thread that still loads has accepted nothing, so there is nothing to wait for.
@@ -216,7 +223,7 @@ class ModelHost:
         try:
             ranker = self._open(self._settings)
             self._loading = Phase.WARMING
-            self._throughput.calibrate(*ranker.warm_up())
+            self._duration_model.calibrate(*ranker.warm_up())
         except BaseException as error:
             self.load_error = error
             self._log.error("the model failed to load", error=str(error), kind=type(error).__name__)

@@ -1,106 +1,153 @@
-"""A batch on its way through the model."""
+"""Batches that are running: launched or about to be, and neither done nor failed."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from blockrank_server.models.prompt.request import EncodedRequest
-from blockrank_server.service.scheduler.policy import Job
+from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.job import Job
 
 
-class Drop(StrEnum):
-    """Why an accepted request was never run, as label `reason` of rerank_dropped_total."""
-
-    CLIENT_GONE = "client_gone"
-    DEADLINE = "deadline"
-
-
-class Landing(Protocol):
+class ScoresFuture(Protocol):
     """Scores to come, as Ranker.start gives them.
 
     Attributes:
         was_split: whether the batch was too large for the device's memory.
-        is_landed: whether the scores were there when start returned: always so on a CPU, never on
+        is_done: whether the scores were there when start returned: always so on a CPU, never on
             another device.
     """
 
     was_split: bool
-    is_landed: bool
+    is_done: bool
 
     def result(self) -> list[list[float]]:
-        """Raw scores, one row a request. Waits for the device."""
+        """Wait for the device, then give raw scores, one row a request."""
 
 
-# (batch, called between layers) -> scores to come
-Start = Callable[[Sequence[EncodedRequest], Callable[[], None] | None], Landing]
+# (batch, between_steps) -> scores to come
+Start = Callable[[Sequence[EncodedRequest], Callable[[], None] | None], ScoresFuture]
 
 
 class BatchReport(NamedTuple):
     """One forward pass that gave scores.
 
     Attributes:
-        num_requests: in the batch.
-        num_tokens: in the batch.
-        infer_s: its duration, without that of others between its layers.
+        num_requests: requests in the batch.
+        num_tokens: tokens in the batch.
+        infer_s: its duration, without that of the batches that preempted it.
         was_split: it took two passes, for want of memory.
-        is_interleaved: it ran between the layers of another.
+        is_preempting: it ran between the steps of another.
     """
 
     num_requests: int
     num_tokens: int
     infer_s: float
     was_split: bool = False
-    is_interleaved: bool = False
+    is_preempting: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
-    """A batch on its way through the model.
+class RunningBatch:
+    """Jobs that share one forward pass.
 
     Attributes:
-        jobs: of the batch.
+        jobs: one row of scores each.
         started_s: on the batcher's clock.
-        is_interleaved: whether it runs between the layers of another.
-        landing: its scores; None until it is launched.
-        lent_s: time that others took between its layers.
-        num_tokens_lent: of those others.
+        is_preempting: whether it runs between the steps of another.
+        scores: those to come; None until it is launched.
+        preempted_s: time that others took between its steps.
+        num_preempting_tokens: tokens of those others.
     """
 
     jobs: Sequence[Job]
     started_s: float
-    is_interleaved: bool = False
-    landing: Landing | None = None
-    lent_s: float = 0.0
-    num_tokens_lent: int = 0
+    is_preempting: bool = False
+    scores: ScoresFuture | None = None
+    preempted_s: float = 0.0
+    num_preempting_tokens: int = 0
 
     @property
     def num_tokens(self) -> int:
-        """Of the batch."""
+        """Tokens of its own jobs."""
         return sum(job.num_tokens for job in self.jobs)
 
     def rows(self) -> list[list[float]]:
-        """Raw scores, one row a job. Waits for the device."""
-        assert self.landing is not None
-        rows = self.landing.result()
+        """Wait for the device, then give raw scores, one row a job.
+
+        Raises:
+            RuntimeError: there are more or fewer rows than jobs.
+        """
+        assert self.scores is not None
+        rows = self.scores.result()
         if len(rows) != len(self.jobs):
             raise RuntimeError(f"{len(self.jobs)} requests gave {len(rows)} rows of scores")
         return rows
 
-    def report(self, landed_s: float, before_s: float) -> BatchReport:
-        """What the metrics need.
+    def report(self, done_s: float, before_s: float) -> BatchReport:
+        """Say what the metrics need.
 
         Args:
-            landed_s: when the scores were there.
-            before_s: when those of the flight before were: a device runs one batch at a time.
+            done_s: when the scores were there.
+            before_s: when those of the batch before were: a device runs one batch at a time.
         """
-        # Flights between its layers landed after it had started.
-        begun_s = self.started_s if self.num_tokens_lent else max(self.started_s, before_s)
-        assert self.landing is not None
+        # Those that preempted it were done after it had started.
+        begun_s = self.started_s if self.num_preempting_tokens else max(self.started_s, before_s)
+        assert self.scores is not None
         return BatchReport(
             num_requests=len(self.jobs),
             num_tokens=self.num_tokens,
-            infer_s=max(0.0, landed_s - begun_s - self.lent_s),
-            was_split=self.landing.was_split,
-            is_interleaved=self.is_interleaved,
+            infer_s=max(0.0, done_s - begun_s - self.preempted_s),
+            was_split=self.scores.was_split,
+            is_preempting=self.is_preempting,
         )
+
+
+class RunningBatches:
+    """Every running batch, in order of launch, and the parts of failed ones that are to run again.
+
+    The batcher's lock guards them.
+
+    Args:
+        duration_model: predicts when they are done.
+        clock: seconds; that of RunningBatch.started_s.
+    """
+
+    def __init__(self, duration_model: DurationModel, clock: Callable[[], float]) -> None:
+        self._duration_model, self._clock = duration_model, clock
+        self._batches: list[RunningBatch] = []
+        self._retries: deque[Sequence[Job]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def add(self, batch: RunningBatch) -> None:
+        self._batches.append(batch)
+
+    def remove(self, batch: RunningBatch, retries: Sequence[Sequence[Job]]) -> None:
+        """Take out a batch that is done; or that failed, with the parts of it to run again."""
+        self._batches.remove(batch)
+        self._retries.extendleft(reversed(retries))
+
+    def next_retry(self) -> Sequence[Job]:
+        """Take out the first part to run again; empty if there is none."""
+        return self._retries.popleft() if self._retries else ()
+
+    @property
+    def last(self) -> RunningBatch | None:
+        """The batch launched last, if any runs."""
+        return self._batches[-1] if self._batches else None
+
+    def jobs(self) -> list[Job]:
+        """Give the jobs of all, those to run again too."""
+        parts = [*self._retries, *(batch.jobs for batch in self._batches)]
+        return [job for part in parts for job in part]
+
+    def remaining_s(self) -> float | None:
+        """Predict the seconds until the device is free; None if it is idle."""
+        if not self._batches:
+            return None
+        num_tokens = sum(each.num_tokens + each.num_preempting_tokens for each in self._batches)
+        passed_s = self._clock() - self._batches[0].started_s
+        return max(0.0, self._duration_model.predict_s(num_tokens) - passed_s)

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class TokenizePool:
-    """Prepares requests, and knows how many are not prepared yet.
+class TokenizerPool:
+    """Prepares requests on threads of its own.
 
-    Args:
-        num_threads: of the pool.
+    Attributes:
+        num_requests: how many are not prepared yet.
     """
 
     def __init__(self, num_threads: int) -> None:

@@ -63,8 +63,11 @@ def test_requests_lost_on_either_side_are_off(metrics: Metrics, make_sample: "Ma
 
 
 def test_requests_left_in_the_queue_are_off(metrics: Metrics) -> None:
-    metrics.batches.watch(
-        num_requests=lambda: 3.0, num_tokens=lambda: 0.0, predicted_wait_s=lambda: 0.0
+    metrics.scheduler.watch(
+        is_ready=lambda: 1.0,
+        num_requests=lambda: 3.0,
+        num_tokens=lambda: 0.0,
+        predicted_wait_s=lambda: 0.0,
     )
     assert balance(scrape(metrics), scrape(metrics), []).num_off == 3
 

@@ -125,10 +125,10 @@ class FakeRanker:
 
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
-    ) -> "FakeLanding":
+    ) -> "FakeScores":
         self.batches.append(len(batch))
         self.before_score(batch)
-        return FakeLanding(
+        return FakeScores(
             [[self.max_score * share for share in shares(request)] for request in batch]
         )
 
@@ -137,10 +137,10 @@ class FakeRanker:
 
 
 @dataclass
-class FakeLanding:
+class FakeScores:
     rows: list[list[float]]
     was_split: bool = False
-    is_landed: bool = True
+    is_done: bool = True
 
     def result(self) -> list[list[float]]:
         return self.rows

@@ -20,7 +20,6 @@ NAMES = {
     "rerank_batch_fill_ratio": "histogram",
     "rerank_batch_incidents": "counter",
     "rerank_dropped": "counter",
-    "rerank_coalesced_requests": "counter",
     "rerank_model_busy_seconds": "counter",
     "rerank_predicted_wait_seconds": "gauge",
     "rerank_device_memory_bytes": "gauge",
@@ -102,10 +101,10 @@ def test_the_queue_is_seen_while_it_stands(
     make_client: "MakeClient", gate: Any, fake_ranker: "type[FakeRanker]"
 ) -> None:
     with make_client(gate.ranker()) as client:
-        host = client.app.state.host  # type: ignore[attr-defined]
-        host._batcher.submit(fake_ranker().encode("q", ["a b"]))
+        worker = client.app.state.worker  # type: ignore[attr-defined]
+        worker._batcher.submit(fake_ranker().encode("q", ["a b"]))
         assert gate.entered.wait(60)
-        host._batcher.submit(fake_ranker().encode("q", ["a b c"]))
+        worker._batcher.submit(fake_ranker().encode("q", ["a b c"]))
         assert value(client, "rerank_queue_requests") == 1
         assert value(client, "rerank_queue_tokens") == 4
         gate.opened.set()

@@ -121,8 +121,8 @@ class Texts:
 class Bodies:
     """Bodies of requests in Cohere's dialect; their documents are made ahead of a run.
 
-    Two requests may have the same documents, but no two have the same query: a server that shares
-    the work of identical requests would be measured too fast.
+    Two requests may have the same documents, but no two have the same query: a server that does the
+    work of identical requests once would be measured too fast.
 
     Args:
         needed: document count and number of a list; every list that will be asked for.

@@ -15,8 +15,8 @@ from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.api import server
 from blockrank_server.service.api.app import create_app
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.scheduler.job import Drop
 from blockrank_server.service.scheduler.metrics import Incident
-from blockrank_server.service.scheduler.running_batch import Drop
 from blockrank_server.service.settings import Settings
 
 FAKE = runpy.run_path(str(Path(__file__).parents[2] / "service" / "conftest.py"))
@@ -57,11 +57,11 @@ class Model:
     def _befall(self) -> None:
         """Count what no batch of a fake model meets by itself."""
         assert self.metrics is not None
-        batches = self.metrics.batches
+        batches = self.metrics.scheduler
         if self.num_batches % 9 == 0:
             batches.incident(Incident.SPLIT)
         if self.num_batches % 5 == 0:
-            batches.incident(Incident.INTERLEAVED)
+            batches.incident(Incident.PREEMPTING)
         if self.num_batches % 25 == 0:
             batches.incident(Incident.FAILED)
             batches.dropped(Drop.DEADLINE)

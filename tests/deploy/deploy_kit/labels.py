@@ -7,7 +7,8 @@ import promql_parser as promql
 from prometheus_client import CollectorRegistry
 
 from blockrank_server.service.dialects.registry import DIALECTS
-from blockrank_server.service.metrics import MODEL_LABELS, Metrics
+from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.scheduler.metrics import MODEL_LABELS
 
 TARGET = frozenset({"job", "instance"})  # what a scrape adds
 # label -> values it can have; None where that depends on what is served
@@ -22,7 +23,7 @@ class UnknownNameError(Exception):
 def scraped() -> Known:
     """Every series of a server that has loaded its model, by its name on the wire."""
     metrics = Metrics(CollectorRegistry(), (dialect.name for dialect in DIALECTS), 16_384)
-    metrics.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2))
+    metrics.scheduler.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2))
     target: Labels = dict.fromkeys(TARGET)
     known: dict[str, dict[str, frozenset[str] | None]] = {"up": dict(target)}
     for family in metrics.registry.collect():

@@ -106,7 +106,7 @@ def test_batches_started_before_a_result_is_read(
     assert second.result() == ranker.score(batch[2:])
     assert first.result() == ranker.score(batch[:2])
     assert not first.was_split
-    assert first.is_landed == (ranker.info.device == "cpu")
+    assert first.is_done == (ranker.info.device == "cpu")
     assert [len(row) for row in first.result()] == [16, 2]
 
 

@@ -75,7 +75,7 @@ def test_when_ready(make_client: "MakeClient", fake_ranker: "type[FakeRanker]") 
 
 
 def test_when_draining(client: TestClient) -> None:
-    client.app.state.host.drain()  # type: ignore[attr-defined]
+    client.app.state.worker.drain()  # type: ignore[attr-defined]
     assert statuses(client, LIVE) == {200}
     assert client.get("/readyz").json()["status"] == "draining"
     response = client.post("/rerank", json=BODY)
@@ -112,7 +112,7 @@ def test_when_the_thread_has_died(
 def test_weaviate_s_answers_have_no_body(client: TestClient) -> None:
     for path in WEAVIATE:
         assert client.get(path).content == b""
-    client.app.state.host.drain()  # type: ignore[attr-defined]
+    client.app.state.worker.drain()  # type: ignore[attr-defined]
     response = client.get("/.well-known/ready")
     assert (response.status_code, response.content) == (503, b"")
     assert response.headers["retry-after"] == "1"
@@ -129,7 +129,7 @@ def test_nim_s_form(client: TestClient) -> None:
         "message": "Service is ready.",
         "status": "ready",
     }
-    client.app.state.host.drain()  # type: ignore[attr-defined]
+    client.app.state.worker.drain()  # type: ignore[attr-defined]
     assert client.get("/v1/health/ready").json() == {
         "object": "health.response",
         "message": "Server is shutting down",

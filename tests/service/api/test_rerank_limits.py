@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from blockrank_server.service.api.app import create_app
-from blockrank_server.service.scheduler.model_worker import ModelHost
+from blockrank_server.service.scheduler.model_worker import ModelWorker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ QUERY = "capital of France"
 DOCUMENTS = ["Berlin in Germany", "Paris capital of France", "of course"]
 COHERE = {"query": QUERY, "documents": DOCUMENTS}
 TEI = {"query": QUERY, "texts": DOCUMENTS}
-OTHER = COHERE | {"query": "another"}  # identical requests share one place in the queue
+OTHER = COHERE | {"query": "another"}
 BODIES = pytest.mark.parametrize("body", [COHERE, TEI], ids=["cohere", "tei"])
 
 
@@ -159,19 +159,19 @@ async def until(is_done: Callable[[], bool]) -> None:
 def test_a_client_that_goes_takes_its_request_back(settings: Settings, gate: "Gate") -> None:
     ranker = gate.ranker()
     app = create_app(settings, open_ranker=lambda _: cast("Ranker", ranker))
-    host: ModelHost = app.state.host
+    worker: ModelWorker = app.state.worker
     stays, leaves = Caller(COHERE), Caller(OTHER)
 
     async def main() -> None:
         async with app.router.lifespan_context(app):
-            await until(lambda: host.refusal() is None)
+            await until(lambda: worker.refusal() is None)
             first = asyncio.create_task(stays.call(app))
             await until(gate.entered.is_set)
             second = asyncio.create_task(leaves.call(app))
-            await until(lambda: host._batcher.num_requests == 1)
+            await until(lambda: worker._batcher.num_requests == 1)
             leaves.has_left.set()
             await second
-            await until(lambda: host._batcher.num_requests == 0)
+            await until(lambda: worker._batcher.num_requests == 0)
             gate.opened.set()
             await first
 

@@ -59,6 +59,6 @@ def test_no_text_is_logged_and_nothing_counts_as_a_ranking(client: TestClient) -
 
 
 def test_it_waits_for_the_model_and_its_own_turn(client: TestClient) -> None:
-    client.app.state.host.drain()  # type: ignore[attr-defined]
+    client.app.state.worker.drain()  # type: ignore[attr-defined]
     response = client.post("/tokenize", json={"prompt": "a"})
     assert (response.status_code, response.json()["error_type"]) == (503, "Unhealthy")

@@ -11,13 +11,13 @@ import pytest
 from blockrank_server.models.errors import DeviceLostError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.scheduler.batcher import Batcher
-from blockrank_server.service.scheduler.duration_model import Throughput
-from blockrank_server.service.scheduler.limits import Limits
-from blockrank_server.service.scheduler.policy import LengthBuckets
-from blockrank_server.service.scheduler.running_batch import BatchReport, Drop, Start
+from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.job import Drop, Job
+from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits
+from blockrank_server.service.scheduler.running_batch import BatchReport, Start
 
 BUDGET = 10
-POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, BAD_LANDING = range(901, 907)
+POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, FAILS_LATER = range(901, 907)
 
 
 def make_request(num_tokens: int = 5, name: int = 0, num_documents: int = 1) -> EncodedRequest:
@@ -28,11 +28,11 @@ def make_request(num_tokens: int = 5, name: int = 0, num_documents: int = 1) -> 
 
 
 @dataclass
-class Landing:
+class FakeScores:
     rows: list[list[float]]
     error: BaseException | None = None
     was_split: bool = False
-    is_landed: bool = False
+    is_done: bool = False
 
     def result(self) -> list[list[float]]:
         if self.error is not None:
@@ -45,14 +45,14 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.is_landed = False
+        self.is_done = False
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
 
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
-    ) -> Landing:
+    ) -> FakeScores:
         names = [int(r.token_ids[0]) for r in batch]
         self.batches.append(names)
         self.entered.release()
@@ -70,8 +70,8 @@ class Model:
             special.get(name, [float(name)] * request.num_documents)
             for name, request in zip(names, batch, strict=True)
         ]
-        error = ValueError("late") if BAD_LANDING in names else None
-        return Landing(rows, error, is_landed=self.is_landed)
+        error = ValueError("late") if FAILS_LATER in names else None
+        return FakeScores(rows, error, is_done=self.is_done)
 
 
 class Observer:
@@ -82,7 +82,7 @@ class Observer:
         self.num_failed = 0
         self.drops: list[Drop] = []
 
-    def landed(self, report: BatchReport) -> None:
+    def completed(self, report: BatchReport) -> None:
         self.reports.append(report)
 
     def failed(self) -> None:
@@ -154,17 +154,23 @@ def make_batcher(observer: Observer, clock: Clock) -> MakeBatcher:
         max_batch_s: float = 20.0,
         max_queue_requests: int = 100,
         max_queue_tokens: int = 1000,
-        max_queue_share: float = 1.0,
+        max_wait_share_of_deadline: float = 1.0,
         is_speed_known: bool = True,
     ) -> Batcher:
-        throughput = Throughput()
+        duration_model = DurationModel()
         if is_speed_known:  # as the first batch tells it, on a clock that stands still
-            throughput.record(1e-9, 0.0)
+            duration_model.record(1e-9, 0.0)
         return Batcher(
-            LengthBuckets(max_wait_s=max_wait_s),
+            BatchingPolicy(max_wait_s=max_wait_s),
             observer,
-            throughput,
-            Limits(BUDGET, max_batch_s, max_queue_requests, max_queue_tokens, max_queue_share),
+            duration_model,
+            BatchLimits(
+                BUDGET,
+                max_batch_s,
+                max_queue_requests,
+                max_queue_tokens,
+                max_wait_share_of_deadline,
+            ),
             clock,
         )
 
@@ -189,3 +195,32 @@ def running() -> Running:
             assert not thread.is_alive()
 
     return run
+
+
+@dataclass
+class Busy:
+    """At t = 40, one second a token; a job of 40 tokens is in the model until the gate opens."""
+
+    batcher: Batcher
+    running: Job
+    make_request: MakeRequest
+
+    def submit(self, num_tokens: int, deadline_s: float, name: int = 0) -> Job:
+        return self.batcher.submit(self.make_request(num_tokens, name), deadline_s)
+
+
+@pytest.fixture
+def busy(
+    model: Model,
+    make_batcher: MakeBatcher,
+    make_request: MakeRequest,
+    running: Running,
+    run_for: RunFor,
+) -> Iterator[Busy]:
+    batcher = make_batcher()
+    with running(batcher, model.start):
+        run_for(batcher, make_request(40, 1), 40.0)  # t = 40
+        job = batcher.submit(make_request(40, 2))
+        assert model.entered.acquire(timeout=60)
+        yield Busy(batcher, job, make_request)
+        model.gate.set()

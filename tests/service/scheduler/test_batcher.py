@@ -8,11 +8,11 @@ import pytest
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.errors import InferenceError, OverloadedError
-from blockrank_server.service.scheduler.running_batch import Drop
+from blockrank_server.service.scheduler.job import Drop
 
 if TYPE_CHECKING:
     from tests.service.scheduler.conftest import (
-        Landing,
+        FakeScores,
         MakeBatcher,
         MakeRequest,
         Model,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Hook = Callable[[], None] | None
 
 BUDGET = 10  # tokens of a batch
-POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, BAD_LANDING = range(901, 907)  # names of Model
+POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, FAILS_LATER = range(901, 907)  # names of Model
 
 
 def test_each_job_gets_its_own_scores_in_order_of_arrival(
@@ -103,33 +103,33 @@ def test_the_jobs_of_a_failed_batch_are_tried_in_halves(
     assert not batcher.is_dead
 
 
-@pytest.mark.parametrize("is_landed", [False, True])
+@pytest.mark.parametrize("is_done", [False, True])
 def test_a_batch_that_fails_on_the_device_is_tried_in_halves(
-    is_landed: bool,
+    is_done: bool,
     model: "Model",
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
 ) -> None:
-    model.is_landed = is_landed
+    model.is_done = is_done
     batcher = make_batcher()
-    good, bad = batcher.submit(make_request(5, 1)), batcher.submit(make_request(5, BAD_LANDING))
+    good, bad = batcher.submit(make_request(5, 1)), batcher.submit(make_request(5, FAILS_LATER))
     with running(batcher, model.start):
         assert good.future.result(60).scores == [1]
         with pytest.raises(InferenceError):
             bad.future.result(60)
-    assert model.batches == [[1, BAD_LANDING], [1], [BAD_LANDING]]
+    assert model.batches == [[1, FAILS_LATER], [1], [FAILS_LATER]]
 
 
-@pytest.mark.parametrize("is_landed", [False, True])
+@pytest.mark.parametrize("is_done", [False, True])
 def test_scores_that_are_there_at_once_need_no_other_thread(
-    is_landed: bool,
+    is_done: bool,
     model: "Model",
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
 ) -> None:
-    model.is_landed = is_landed
+    model.is_done = is_done
     batcher = make_batcher()
     jobs = [batcher.submit(make_request(BUDGET, name)) for name in (1, 2)]
     threads: list[str] = []
@@ -137,7 +137,7 @@ def test_scores_that_are_there_at_once_need_no_other_thread(
         job.future.add_done_callback(lambda _: threads.append(threading.current_thread().name))
     with running(batcher, model.start):
         assert [job.future.result(60).scores for job in jobs] == [[1], [2]]
-    assert {name == "settle" for name in threads} == {not is_landed}
+    assert {name == "complete" for name in threads} == {not is_done}
 
 
 def test_a_wrong_count_of_rows_reaches_nobody(
@@ -146,10 +146,10 @@ def test_a_wrong_count_of_rows_reaches_nobody(
     batcher = make_batcher()
     jobs = [batcher.submit(make_request(5, name)) for name in (1, 2)]
 
-    def start(batch: Sequence[EncodedRequest], between_steps: Hook) -> "Landing":
-        landing = model.start(batch, between_steps)
-        del landing.rows[1:]
-        return landing
+    def start(batch: Sequence[EncodedRequest], between_steps: Hook) -> "FakeScores":
+        scores = model.start(batch, between_steps)
+        del scores.rows[1:]
+        return scores
 
     with running(batcher, start):
         assert [job.future.result(60).scores for job in jobs] == [[1], [2]]

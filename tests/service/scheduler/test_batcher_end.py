@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
 BUDGET = 10  # tokens of a batch
-POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, BAD_LANDING = range(901, 907)  # names of Model
+POISON, DEADLY, WRONG_LENGTH, NOT_FINITE, LOST, FAILS_LATER = range(901, 907)  # names of Model
 
 
 def test_close_answers_what_was_accepted_then_refuses(
@@ -118,7 +118,7 @@ def test_a_lost_device_ends_the_thread_with_an_answer_for_everybody(
     assert model.batches == [[1, LOST]]
 
 
-def test_the_death_of_the_settling_thread_ends_the_other(
+def test_the_death_of_the_completing_thread_ends_the_other(
     make_batcher: "MakeBatcher",
     make_request: "MakeRequest",
     running: "Running",
@@ -126,10 +126,10 @@ def test_the_death_of_the_settling_thread_ends_the_other(
     observer: "Observer",
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def landed(report: object) -> None:
+    def completed(report: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(observer, "landed", landed)
+    monkeypatch.setattr(observer, "completed", completed)
     batcher = make_batcher()
     jobs = [batcher.submit(make_request(10, n)) for n in (1, 2)]
     with running(batcher, model.start):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blockrank_server.service.errors import DeadlineError
-from blockrank_server.service.scheduler.running_batch import Drop
+from blockrank_server.service.scheduler.job import Drop
 
 if TYPE_CHECKING:
     from tests.service.scheduler.conftest import (

@@ -1,18 +1,15 @@
-"""Admission by predicted time, and short jobs that overtake a long one."""
+"""Admission by predicted time."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from blockrank_server.service.errors import DeadlineError, OverloadedError
-from blockrank_server.service.scheduler.batcher import Batcher
-from blockrank_server.service.scheduler.policy import Job
-from blockrank_server.service.scheduler.running_batch import Drop
+from blockrank_server.service.scheduler.job import Drop
 
 if TYPE_CHECKING:
     from tests.service.scheduler.conftest import (
+        Busy,
         Clock,
         MakeBatcher,
         MakeRequest,
@@ -23,49 +20,20 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass
-class Busy:
-    """At t = 40, one second a token; a job of 40 tokens is in the model until the gate opens."""
-
-    batcher: Batcher
-    running: Job
-    make_request: "MakeRequest"
-
-    def submit(self, num_tokens: int, deadline_s: float, name: int = 0) -> Job:
-        return self.batcher.submit(self.make_request(num_tokens, name), deadline_s)
-
-
-@pytest.fixture
-def busy(
-    model: "Model",
-    make_batcher: "MakeBatcher",
-    make_request: "MakeRequest",
-    running: "Running",
-    run_for: "RunFor",
-) -> Iterator[Busy]:
-    batcher = make_batcher()
-    with running(batcher, model.start):
-        run_for(batcher, make_request(40, 1), 40.0)  # t = 40
-        job = batcher.submit(make_request(40, 2))
-        assert model.entered.acquire(timeout=60)
-        yield Busy(batcher, job, make_request)
-        model.gate.set()
-
-
-def test_a_job_that_would_miss_its_deadline_is_refused(busy: Busy) -> None:
+def test_a_job_that_would_miss_its_deadline_is_refused(busy: "Busy") -> None:
     with pytest.raises(OverloadedError) as caught:
         busy.submit(20, deadline_s=40 + 40 + 20)  # with nothing to spare
     assert caught.value.retry_after_s == pytest.approx(40)
     assert busy.batcher.num_requests == 0
 
 
-def test_a_job_that_meets_its_deadline_is_accepted(busy: Busy, model: "Model") -> None:
+def test_a_job_that_meets_its_deadline_is_accepted(busy: "Busy", model: "Model") -> None:
     job = busy.submit(20, deadline_s=40 + 40 + 23, name=3)
     model.gate.set()
     assert job.future.result(60).scores == [3]
 
 
-def test_a_job_that_would_make_another_late_is_refused(busy: Busy, model: "Model") -> None:
+def test_a_job_that_would_make_another_late_is_refused(busy: "Busy", model: "Model") -> None:
     accepted = busy.submit(20, deadline_s=40 + 40 + 23, name=3)
     with pytest.raises(OverloadedError):
         busy.submit(15, deadline_s=100)  # due before the other
@@ -73,7 +41,7 @@ def test_a_job_that_would_make_another_late_is_refused(busy: Busy, model: "Model
     assert accepted.future.result(60).scores == [3]
 
 
-def test_the_wait_counts_what_runs_and_what_waits(busy: Busy, clock: "Clock") -> None:
+def test_the_wait_counts_what_runs_and_what_waits(busy: "Busy", clock: "Clock") -> None:
     busy.submit(20, deadline_s=1e9)
     clock.now_s = 50.0
     assert busy.batcher.predicted_wait_s == pytest.approx(30 + 20)
@@ -99,7 +67,7 @@ def test_an_idle_device_tries_what_is_predicted_to_be_late(
 
 
 def test_jobs_that_cannot_meet_their_deadline_any_more_are_not_run(
-    busy: Busy, model: "Model", clock: "Clock", observer: "Observer"
+    busy: "Busy", model: "Model", clock: "Clock", observer: "Observer"
 ) -> None:
     late = [busy.submit(11, deadline_s=300, name=name) for name in (3, 4)]
     clock.now_s = 290.0
@@ -113,54 +81,12 @@ def test_jobs_that_cannot_meet_their_deadline_any_more_are_not_run(
 
 
 def test_a_caller_who_gives_up_at_the_deadline_is_counted_as_late(
-    busy: Busy, clock: "Clock", observer: "Observer"
+    busy: "Busy", clock: "Clock", observer: "Observer"
 ) -> None:
     job = busy.submit(11, deadline_s=300)
     clock.now_s = 300.0
     assert job.future.cancel()
     assert observer.drops == [Drop.DEADLINE]
-
-
-def test_a_short_job_runs_between_the_layers_of_a_long_one(
-    busy: Busy, model: "Model", observer: "Observer"
-) -> None:
-    # It is accepted although the long one alone takes longer than its deadline allows.
-    short = busy.submit(5, deadline_s=40 + 10, name=3)
-    model.gate.set()
-    assert short.future.result(60).scores == [3]
-    assert busy.running.future.result(60).scores == [2]
-    assert model.batches == [[1], [2], [3]]
-    kinds = [(r.num_tokens, r.is_interleaved) for r in observer.reports]
-    assert kinds == [(40, False), (5, True), (40, False)]
-
-
-def test_a_failing_short_job_leaves_the_long_one_alone(busy: Busy, model: "Model") -> None:
-    poison: Any = 901
-    short = busy.submit(5, deadline_s=1e9, name=poison)
-    model.gate.set()
-    with pytest.raises(Exception, match=r"^Inference failed$"):
-        short.future.result(60)
-    assert busy.running.future.result(60).scores == [2]
-
-
-def test_what_runs_amid_a_batch_does_not_make_it_late(
-    model: "Model",
-    observer: "Observer",
-    make_batcher: "MakeBatcher",
-    make_request: "MakeRequest",
-    running: "Running",
-    run_for: "RunFor",
-) -> None:
-    batcher = make_batcher(max_batch_s=1000)
-    with running(batcher, model.start):
-        run_for(batcher, make_request(40, 1), 40.0)  # t = 40
-        long = batcher.submit(make_request(40, 2), 40 + 40 + 4)  # four seconds to spare
-        assert model.entered.acquire(timeout=60)
-        short = batcher.submit(make_request(5, 3), 1e9)
-        model.gate.set()
-        assert short.future.result(60).scores == [3]
-        assert long.future.result(60).scores == [2]
-    assert [report.num_tokens for report in observer.reports] == [40, 40, 5]
 
 
 def test_a_batch_is_no_longer_than_it_may_take(
@@ -201,7 +127,7 @@ def test_a_job_that_would_wait_for_most_of_its_time_is_refused(
     running: "Running",
     run_for: "RunFor",
 ) -> None:
-    batcher = make_batcher(max_queue_share=0.25)
+    batcher = make_batcher(max_wait_share_of_deadline=0.25)
     with running(batcher, model.start):
         run_for(batcher, make_request(40, 1), 40.0)  # t = 40
         batcher.submit(make_request(40, 2))

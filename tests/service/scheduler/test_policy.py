@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockrank_server.service.scheduler.policy import Job, LengthBuckets, document_bucket
+from blockrank_server.service.scheduler.job import Job, document_bucket
+from blockrank_server.service.scheduler.policy import BatchingPolicy
 
 
 class Request:
@@ -21,7 +22,7 @@ def jobs(*tokens: int) -> list[Job]:
     return [job(n) for n in tokens]
 
 
-POLICY = LengthBuckets(max_wait_s=2.0)
+POLICY = BatchingPolicy(max_wait_s=2.0)
 ROOM = 10
 
 
@@ -93,23 +94,6 @@ def test_every_bucket_is_served_in_the_end(given_jobs: list[tuple[int, int, floa
         assert first in picked
         assert len({j.bucket for j in picked}) == 1
         waiting = [j for j in waiting if j not in picked]
-
-
-LONG = [job(40, documents=60, due_s=30), job(60, documents=60, due_s=30)]
-
-
-def test_a_job_of_a_quarter_of_the_shortest_running_one_is_urgent() -> None:
-    fits, too_long, later = job(10), job(11), job(5, due_s=31)
-    assert POLICY.pick_urgent([too_long, later, fits], LONG, room=1000, limit=1000) == [fits]
-    assert POLICY.pick_urgent([too_long, later], LONG, room=1000, limit=1000) == ()
-
-
-def test_no_more_runs_amid_a_batch_than_there_is_room() -> None:
-    waiting = jobs(10, 10, 10, 10, 10)
-    assert len(POLICY.pick_urgent(waiting, LONG, room=1000, limit=40)) == 4
-    assert len(POLICY.pick_urgent(waiting, LONG, room=20, limit=40)) == 2
-    assert len(POLICY.pick_urgent(waiting, LONG, room=5, limit=40)) == 1  # alone
-    assert POLICY.pick_urgent(waiting, LONG, room=1000, limit=9) == ()
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.service.scheduler.tokenizer_pool import TokenizePool
+from blockrank_server.service.scheduler.tokenizer_pool import TokenizerPool
 
 
 @pytest.fixture
-def pool() -> TokenizePool:
-    return TokenizePool(1)
+def pool() -> TokenizerPool:
+    return TokenizerPool(1)
 
 
-def test_what_was_prepared_goes_on_and_no_longer_counts(pool: TokenizePool) -> None:
+def test_what_was_prepared_goes_on_and_no_longer_counts(pool: TokenizerPool) -> None:
     answer: Future[tuple[int, int, int]] = Future()
 
     def prepare() -> int:
@@ -32,7 +32,7 @@ def fail(*_: object) -> Any:
 
 @pytest.mark.parametrize(("prepare", "go_on"), [(fail, print), (int, fail)])
 def test_what_either_raises_is_the_answer(
-    prepare: Callable[[], int], go_on: Callable[[int], None], pool: TokenizePool
+    prepare: Callable[[], int], go_on: Callable[[int], None], pool: TokenizerPool
 ) -> None:
     answer: Future[None] = Future()
     pool.start(prepare, go_on, answer)
@@ -41,7 +41,7 @@ def test_what_either_raises_is_the_answer(
     assert pool.num_requests == 0
 
 
-def test_a_request_taken_back_is_not_prepared(pool: TokenizePool) -> None:
+def test_a_request_taken_back_is_not_prepared(pool: TokenizerPool) -> None:
     gate = threading.Event()
     first, second, third = Future[bool](), Future[bool](), Future[bool]()
     prepared: list[str] = []
@@ -56,7 +56,7 @@ def test_a_request_taken_back_is_not_prepared(pool: TokenizePool) -> None:
     assert pool.num_requests == 0
 
 
-def test_one_who_goes_while_it_is_prepared_is_no_fault(pool: TokenizePool) -> None:
+def test_one_who_goes_while_it_is_prepared_is_no_fault(pool: TokenizerPool) -> None:
     gone, next_one = Future[bool](), Future[bool]()
     pool.start(gone.cancel, gone.set_result, gone)
     pool.start(lambda: True, next_one.set_result, next_one)

@@ -1,0 +1,75 @@
+"""One accepted request, what becomes of it, and the bucket of its length."""
+
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from blockrank_server.models.prompt.request import EncodedRequest
+
+DOCUMENT_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def document_bucket(num_documents: int) -> str:
+    """Name the bucket of a shortlist's length: the edge at or above it, or "more"."""
+    return next((str(edge) for edge in DOCUMENT_EDGES if num_documents <= edge), "more")
+
+
+class Drop(StrEnum):
+    """Why an accepted request was never run, as label `reason` of rerank_dropped_total."""
+
+    CLIENT_GONE = "client_gone"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The model's answer to one job.
+
+    Attributes:
+        scores: raw scores in input order, one a document, all finite.
+        queue_s: from accepted to the start of the forward pass.
+        infer_s: the forward pass of the job's batch.
+    """
+
+    scores: list[float]
+    queue_s: float
+    infer_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One accepted request.
+
+    Attributes:
+        request: what the model takes.
+        accepted_s: on the batcher's clock.
+        deadline_s: on the same clock; after it nobody waits for the answer.
+        due_s: jobs run in this order; at or before the deadline.
+        future: gets exactly one result or error; cancelled by a caller who has gone.
+    """
+
+    request: EncodedRequest
+    accepted_s: float
+    deadline_s: float
+    due_s: float
+    future: Future[Scored] = field(default_factory=Future)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.request.num_tokens
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of the shortlist's length."""
+        return document_bucket(self.request.num_documents)
+
+    def complete(self, scored: Scored) -> None:
+        """Answer, unless it has been answered."""
+        with suppress(InvalidStateError):
+            self.future.set_result(scored)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless it has been answered."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
