@@ -12,7 +12,7 @@ from blockrank_server.kernels.launch_config import arch_of
 from blockrank_server.kernels.segments import Segment
 
 
-class TokenPlan(Protocol):
+class BlockAttentionPlanLike(Protocol):
     """What the attention plans of every backend offer.
 
     Attributes:
@@ -28,27 +28,27 @@ class Backend:
 
     Attributes:
         name: for logs and for /info.
-        plan_attention: (segments, num_tokens, device) -> plan.
+        plan_block_attention: (segments, num_tokens, device) -> plan.
         block_attention: (q_THD, k_TKD, v_TKD, plan, scale) -> [T, H, D], as documented in
             kernels/block_attention.py.
-        plan_reads: (reads, device) -> plan.
+        plan_span_lse: (reads, device) -> plan.
         span_lse: (q_RHD, k_TKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
             kernels/span_lse.py.
     """
 
     name: Literal["torch", "triton"]
-    plan_attention: Callable[[Sequence[Segment], int, torch.device], TokenPlan]
+    plan_block_attention: Callable[[Sequence[Segment], int, torch.device], BlockAttentionPlanLike]
     # Any: the plan's type is the backend's own affair.
     block_attention: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, float], torch.Tensor]
-    plan_reads: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.ReadPlan]
+    plan_span_lse: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.SpanLsePlanLike]
     span_lse: Callable[[torch.Tensor, torch.Tensor, Sequence[int], Any, float], list[torch.Tensor]]
 
 
-TORCH = Backend(
+TORCH_BACKEND = Backend(
     name="torch",
-    plan_attention=block_attention.AttentionPlan,
+    plan_block_attention=block_attention.BlockAttentionPlan,
     block_attention=block_attention.block_attention,
-    plan_reads=span_lse.LsePlan,
+    plan_span_lse=span_lse.SpanLsePlan,
     span_lse=span_lse.span_lse,
 )
 """Runs on every device and is differentiable: the choice for training, on CUDA too."""
@@ -62,7 +62,7 @@ def choose_backend(device: torch.device) -> Backend:
         RuntimeError: a CUDA device, but triton is not installed.
     """
     if device.type == "cpu":
-        return TORCH
+        return TORCH_BACKEND
     if device.type != "cuda":
         raise ValueError(f"device must be cpu or cuda, got {device}")
     if find_spec("triton") is None:
@@ -91,8 +91,8 @@ def triton_backend() -> Backend:
 
     return Backend(
         name="triton",
-        plan_attention=block_attention_tiles.TilePlan,
+        plan_block_attention=block_attention_tiles.BlockAttentionTilePlan,
         block_attention=block_attention_triton.block_attention,
-        plan_reads=span_lse_tiles.LseTilePlan,
+        plan_span_lse=span_lse_tiles.SpanLseTilePlan,
         span_lse=span_lse_triton.span_lse,
     )

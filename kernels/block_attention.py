@@ -30,7 +30,7 @@ class _Group:
     tokens_M: torch.Tensor  # int64, the token each of those rows belongs to
 
 
-class AttentionPlan:
+class BlockAttentionPlan:
     """Segments prepared once for all layers of a forward pass.
 
     Args:
@@ -55,7 +55,7 @@ def block_attention(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKD: torch.Tensor,
-    plan: AttentionPlan,
+    plan: BlockAttentionPlan,
     scale: float,
 ) -> torch.Tensor:
     """Softmax attention in which each token sees what its segment says.
@@ -76,7 +76,7 @@ def block_attention(
     Source:
         Figure 2 of BlockRank, arXiv:2510.05396.
     """
-    check_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
+    check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
     num_heads, num_kv, dim = q_THD.shape[1], k_TKD.shape[1], q_THD.shape[2]
     out_THD = torch.empty_like(q_THD)  # every token stands in one group
     for group in plan:
@@ -132,7 +132,9 @@ def _group(members: Sequence[Segment], device: torch.device) -> _Group:
     )
 
 
-def check_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int) -> None:
+def check_block_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int
+) -> None:
     """Refuse shapes and dtypes that no attention of a plan of num_tokens takes.
 
     Raises:

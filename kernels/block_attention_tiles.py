@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blockrank_server.kernels.launch_config import AttentionTile
+from blockrank_server.kernels.launch_config import BlockAttentionConfig
 from blockrank_server.kernels.segments import Segment, Span, check_segments
 from blockrank_server.kernels.upload import upload
 
@@ -25,7 +25,7 @@ _ENOUGH_PROGRAMS = 264
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AttentionTables:
+class BlockAttentionTables:
     """What the kernels read, on the device; F = key ranges, W = tiles, X = merges."""
 
     tiles_W8: torch.Tensor  # int32: q_start, q_stop, own_start, first range, last range, slot, 0, 0
@@ -74,7 +74,7 @@ class _Work:
         self.strips.append(strip)
 
 
-class TilePlan:
+class BlockAttentionTilePlan:
     """Segments prepared once for all layers of a forward pass; what the Triton kernel takes.
 
     Args:
@@ -91,9 +91,11 @@ class TilePlan:
         self.num_tokens = num_tokens
         self._segments = tuple(segments)
         self._device = device
-        self._tables: dict[tuple[AttentionTile, int, int], AttentionTables] = {}
+        self._tables: dict[tuple[BlockAttentionConfig, int, int], BlockAttentionTables] = {}
 
-    def tables(self, tile: AttentionTile, *, group: int, num_kv: int) -> AttentionTables:
+    def tables(
+        self, tile: BlockAttentionConfig, *, group: int, num_kv: int
+    ) -> BlockAttentionTables:
         """The tables for heads of one shape: built by the first layer, reused by the others.
 
         Args:
@@ -108,7 +110,7 @@ class TilePlan:
         return self._tables[key]
 
 
-def _cut(segments: Sequence[Segment], tile: AttentionTile, group: int, num_kv: int) -> _Work:
+def _cut(segments: Sequence[Segment], tile: BlockAttentionConfig, group: int, num_kv: int) -> _Work:
     work = _Work(block_q=tile.block_m // group)
     joined: dict[tuple[Span, ...], tuple[Span, ...]] = {}
     for segment in segments:
@@ -162,7 +164,7 @@ def _pieces(keys: tuple[Span, ...], num: int, block_n: int) -> list[tuple[Span, 
     return [tuple(piece) for piece in pieces]
 
 
-def _to_device(work: _Work, device: torch.device) -> AttentionTables:
+def _to_device(work: _Work, device: torch.device) -> BlockAttentionTables:
     tiles_W8 = _tiles(np.array(work.strips, np.int32).reshape(-1, 8), work.block_q)
     parts = [
         tiles_W8,
@@ -174,7 +176,7 @@ def _to_device(work: _Work, device: torch.device) -> AttentionTables:
     tiles, merges, ranges = (
         flat[edges[i] : edges[i + 1]].view(-1, part.shape[1]) for i, part in enumerate(parts)
     )
-    return AttentionTables(tiles, merges, ranges, work.num_slots)
+    return BlockAttentionTables(tiles, merges, ranges, work.num_slots)
 
 
 def _tiles(strips_S8: NDArray[np.int32], block_q: int) -> NDArray[np.int32]:

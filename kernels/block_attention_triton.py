@@ -16,9 +16,13 @@ import torch
 import triton
 import triton.language as tl
 
-from blockrank_server.kernels.block_attention import check_attention
-from blockrank_server.kernels.block_attention_tiles import TilePlan
-from blockrank_server.kernels.launch_config import arch_of, attention_tile, check_kernel_inputs
+from blockrank_server.kernels.block_attention import check_block_attention
+from blockrank_server.kernels.block_attention_tiles import BlockAttentionTilePlan
+from blockrank_server.kernels.launch_config import (
+    arch_of,
+    block_attention_config,
+    check_kernel_inputs,
+)
 
 MERGE_ROWS = 16
 
@@ -70,11 +74,11 @@ def _sweep(
 
 
 @triton.jit
-def attention_kernel(
+def block_attention_kernel(
     q_ptr,  # [T, H, D]    fp32/bf16/fp16 queries, D contiguous
     k_ptr,  # [T, K, D]    keys of the same dtype, D contiguous
     v_ptr,  # [T, K, D]    values likewise
-    tiles_ptr,  # [W, 8]       int32 tiles, columns as in AttentionTables
+    tiles_ptr,  # [W, 8]       int32 tiles, columns as in BlockAttentionTables
     ranges_ptr,  # [F, 2]       int32 start and stop of key ranges
     out_ptr,  # [T, H, D]    contiguous, in the dtype of q; tiles without a slot write here
     part_ptr,  # [P, K, M, D] fp32 weighted mean of the values a slot's keys hold
@@ -142,10 +146,10 @@ def attention_kernel(
 
 
 @triton.jit
-def merge_kernel(
+def merge_block_attention_kernel(
     part_ptr,  # [P, K, M, D] fp32 weighted mean of the values a slot's keys hold
     part_lse_ptr,  # [P, K, M]    fp32 base-2 log-sum-exp of the slot's scaled logits
-    merges_ptr,  # [X, 4]       int32 merges, columns as in AttentionTables
+    merges_ptr,  # [X, 4]       int32 merges, columns as in BlockAttentionTables
     out_ptr,  # [T, H, D]    contiguous, in the dtype of q
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
@@ -185,7 +189,7 @@ def block_attention(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKD: torch.Tensor,
-    plan: TilePlan,
+    plan: BlockAttentionTilePlan,
     scale: float,
 ) -> torch.Tensor:
     """Softmax attention in which each token sees what its segment says.
@@ -207,11 +211,11 @@ def block_attention(
         Figure 2 of BlockRank, arXiv:2510.05396; FlashAttention-2, arXiv:2307.08691; splits along
         the keys as in Flash-Decoding (https://pytorch.org/blog/flash-decoding).
     """
-    check_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
+    check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
     check_kernel_inputs(q=q_THD, k=k_TKD, v=v_TKD)
     num_tokens, num_heads, dim = q_THD.shape
     num_kv, group = k_TKD.shape[1], num_heads // k_TKD.shape[1]
-    tile = attention_tile(arch_of(q_THD.device), dim, q_THD.dtype)
+    tile = block_attention_config(arch_of(q_THD.device), dim, q_THD.dtype)
     if group > tile.block_m:
         raise ValueError(f"at most {tile.block_m} query heads per KV head, got {group}")
     tables = plan.tables(tile, group=group, num_kv=num_kv)
@@ -221,14 +225,14 @@ def block_attention(
     slots = (tables.num_slots, num_kv, tile.block_m)
     part_PKMD = torch.empty((*slots, dim), dtype=torch.float32, device=q_THD.device)
     part_lse_PKM = torch.empty(slots, dtype=torch.float32, device=q_THD.device)
-    attention_kernel[(len(tables.tiles_W8), num_kv)](
+    block_attention_kernel[(len(tables.tiles_W8), num_kv)](
         q_THD, k_TKD, v_TKD, tables.tiles_W8, tables.ranges_F2, out_THD, part_PKMD, part_lse_PKM,
         scale * math.log2(math.e), *q_THD.stride()[:2], *k_TKD.stride()[:2], *v_TKD.stride()[:2],
         GROUP=group, HEAD_DIM=dim, BLOCK_M=tile.block_m, BLOCK_N=tile.block_n,
         num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
     if len(tables.merges_X4):
-        merge_kernel[(len(tables.merges_X4), num_kv, triton.cdiv(tile.block_m, MERGE_ROWS))](
+        merge_block_attention_kernel[(len(tables.merges_X4), num_kv, triton.cdiv(tile.block_m, MERGE_ROWS))](
             part_PKMD, part_lse_PKM, tables.merges_X4, out_THD,
             GROUP=group, HEAD_DIM=dim, BLOCK_M=tile.block_m, ROWS=MERGE_ROWS, num_warps=4,
         )  # fmt: skip

@@ -18,7 +18,7 @@ Arch = Literal["hopper", "ampere", "interpreter"]
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionTile:
+class BlockAttentionConfig:
     """Launch constants of block attention.
 
     Attributes:
@@ -38,7 +38,7 @@ class AttentionTile:
 
 
 @dataclass(frozen=True, slots=True)
-class LseTile:
+class SpanLseConfig:
     """Launch constants of the span log-sum-exp.
 
     Attributes:
@@ -70,31 +70,33 @@ def arch_of(device: torch.device) -> Arch:
     return "hopper" if major in (9, 10) else "ampere"
 
 
-def attention_tile(arch: Arch, head_dim: int, dtype: torch.dtype) -> AttentionTile:
+def block_attention_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> BlockAttentionConfig:
     """Launch constants of block attention for one head_dim and dtype."""
     if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
-        return AttentionTile(32, 16, num_warps=4, num_stages=1, split_keys=64)
+        return BlockAttentionConfig(32, 16, num_warps=4, num_stages=1, split_keys=64)
     if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
-        return AttentionTile(16, 16, num_warps=4, num_stages=1, split_keys=512)
+        return BlockAttentionConfig(16, 16, num_warps=4, num_stages=1, split_keys=512)
     if head_dim > 128:
-        return AttentionTile(64, 32, num_warps=8, num_stages=2, split_keys=512)
+        return BlockAttentionConfig(64, 32, num_warps=8, num_stages=2, split_keys=512)
     # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill at either head_dim.
     # Over 128 registers a thread leave one program to a multiprocessor, so it may as well take
     # shared memory for a third block where the card has it. On Ampere a third block spills at
     # head_dim 128.
     fits_three = arch == "hopper" or head_dim <= 64
-    return AttentionTile(128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512)
+    return BlockAttentionConfig(
+        128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512
+    )
 
 
-def lse_tile(arch: Arch, head_dim: int, dtype: torch.dtype) -> LseTile:
+def span_lse_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> SpanLseConfig:
     """Launch constants of the span log-sum-exp for one head_dim and dtype."""
     if arch == "interpreter":
-        return LseTile(16, 16, num_warps=4, num_stages=1)
+        return SpanLseConfig(16, 16, num_warps=4, num_stages=1)
     if dtype == torch.float32:
-        return LseTile(16, 16, num_warps=4, num_stages=1)
+        return SpanLseConfig(16, 16, num_warps=4, num_stages=1)
     # Bound by reading keys, so rows are nearly free: 64 are one wgmma, and one program reads a key
     # once for 16 signal tokens of 4 heads.
-    return LseTile(64, 64, num_warps=4, num_stages=2 if head_dim > 128 else 3)
+    return SpanLseConfig(64, 64, num_warps=4, num_stages=2 if head_dim > 128 else 3)
 
 
 def check_kernel_inputs(**tensors: torch.Tensor) -> None:

@@ -23,7 +23,7 @@ class SpanRead:
     spans: tuple[Span, ...]
 
 
-class ReadPlan(Protocol):
+class SpanLsePlanLike(Protocol):
     """What the plans of every backend offer.
 
     Attributes:
@@ -35,7 +35,7 @@ class ReadPlan(Protocol):
     min_tokens: int
 
 
-class LsePlan:
+class SpanLsePlan:
     """Readings prepared once for all read layers of a forward pass.
 
     Args:
@@ -79,7 +79,7 @@ def span_lse(
     q_RHD: torch.Tensor,
     k_TKD: torch.Tensor,
     kv_head_H: Sequence[int],
-    plan: LsePlan,
+    plan: SpanLsePlan,
     scale: float,
 ) -> list[torch.Tensor]:
     """log of the sum over a span's keys of exp(scale * q . k), for every span.
@@ -136,7 +136,7 @@ def check_reads(reads: Sequence[SpanRead]) -> int:
 
 
 def check_span_lse(
-    q: torch.Tensor, k: torch.Tensor, kv_head_H: Sequence[int], plan: ReadPlan
+    q: torch.Tensor, k: torch.Tensor, kv_head_H: Sequence[int], plan: SpanLsePlanLike
 ) -> None:
     """Refuse shapes, dtypes and heads that no reading of this plan takes.
 

@@ -57,7 +57,7 @@ class _Layout:
     chunks_before: int  # sum of signal tokens x chunks of the requests before
 
 
-class LseTilePlan:
+class SpanLseTilePlan:
     """Readings prepared once for all read layers of a forward pass; what the Triton kernel takes.
 
     Args:

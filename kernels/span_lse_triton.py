@@ -17,9 +17,9 @@ import torch
 import triton
 import triton.language as tl
 
-from blockrank_server.kernels.launch_config import arch_of, check_kernel_inputs, lse_tile
+from blockrank_server.kernels.launch_config import arch_of, check_kernel_inputs, span_lse_config
 from blockrank_server.kernels.span_lse import check_span_lse
-from blockrank_server.kernels.span_lse_tiles import LseTilePlan, head_groups
+from blockrank_server.kernels.span_lse_tiles import SpanLseTilePlan, head_groups
 
 MERGE_ROWS, MERGE_CHUNKS = 32, 16
 
@@ -29,7 +29,7 @@ MERGE_ROWS, MERGE_CHUNKS = 32, 16
 def span_lse_kernel(
     q_ptr,  # [R, H, D]  fp32/bf16/fp16 queries of the signal tokens, D contiguous
     k_ptr,  # [T, K, D]  keys of the same dtype, D contiguous
-    chunks_ptr,  # [C, 8]     int32 chunks, columns as in LseTilePlan
+    chunks_ptr,  # [C, 8]     int32 chunks, columns as in SpanLseTilePlan
     groups_ptr,  # [Y, 3]     int32 KV head, first and last place in order
     order_ptr,  # [H]        int32 heads, those of one KV head together
     lse_ptr,  # fp32 natural-log sum-exp, for each request [H, r, chunks]; -inf without keys
@@ -98,9 +98,9 @@ def span_lse_kernel(
 
 
 @triton.jit(do_not_specialize=["num_heads"])
-def merge_lse_kernel(
+def merge_span_lse_kernel(
     part_ptr,  # fp32 natural-log sum-exp, for each request [H, r, chunks]
-    spans_ptr,  # [S, 8] int32 spans, columns as in LseTilePlan
+    spans_ptr,  # [S, 8] int32 spans, columns as in SpanLseTilePlan
     lse_ptr,  # fp32 natural-log sum-exp, for each request [H, r, spans]; -inf without keys
     num_heads,
     BLOCK_M: tl.constexpr,
@@ -141,7 +141,7 @@ def span_lse(
     q_RHD: torch.Tensor,
     k_TKD: torch.Tensor,
     kv_head_H: Sequence[int],
-    plan: LseTilePlan,
+    plan: SpanLseTilePlan,
     scale: float,
 ) -> list[torch.Tensor]:
     """log of the sum over a span's keys of exp(scale * q . k), for every span.
@@ -168,7 +168,7 @@ def span_lse(
     check_span_lse(q_RHD, k_TKD, kv_head_H, plan)
     check_kernel_inputs(q=q_RHD, k=k_TKD)
     device, num_heads, dim = q_RHD.device, q_RHD.shape[1], q_RHD.shape[2]
-    tile = lse_tile(arch_of(device), dim, q_RHD.dtype)
+    tile = span_lse_config(arch_of(device), dim, q_RHD.dtype)
     groups = head_groups(tuple(kv_head_H), device)
     chunk_lse = torch.empty(num_heads * plan.num_chunk_results, device=device)
     most_signal = max(layout.num_signal for layout in plan.layout)
@@ -184,7 +184,7 @@ def span_lse(
     if len(plan.spans_S8) and len(chunk_lse):
         lse = torch.empty(num_heads * plan.num_results, device=device)
         blocks = triton.cdiv(num_heads * most_signal, MERGE_ROWS)
-        merge_lse_kernel[(len(plan.spans_S8), blocks)](
+        merge_span_lse_kernel[(len(plan.spans_S8), blocks)](
             chunk_lse, plan.spans_S8, lse, num_heads,
             BLOCK_M=MERGE_ROWS, BLOCK_B=MERGE_CHUNKS, num_warps=4,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 from blockrank_server.models.checkpoint.adapter import Adapter
 from blockrank_server.models.checkpoint.card import Card, check_heads
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
-from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.memory import (
@@ -32,7 +32,7 @@ from blockrank_server.models.engine.pending_scores import Pending
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
@@ -46,7 +46,7 @@ class Ranker:
     def __init__(
         self,
         card: Card,
-        prompt: Prompt,
+        prompt: PromptEncoder,
         engine: Engine,
         info: RankerInfo,
         max_batch_tokens: int | None,
@@ -100,9 +100,9 @@ class Ranker:
             offline=offline,
             cache_dir=_path(cache_dir),
         ).with_adapter(_path(adapter))
-        config = load_config(found.folder)
+        config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        prompt = Prompt(found.card, tokenizer, config.max_position_embeddings)
+        prompt = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
         need = MemoryNeed.of(config, found.card.last_layer, placement.dtype, placement.quantization)
         fits = check_memory(need, free_bytes(placement.device), max_batch_tokens)
         engine = _load(found, config, placement)

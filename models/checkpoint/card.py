@@ -30,7 +30,7 @@ class Text(BaseModel, extra="forbid", frozen=True):
 Piece = Control | Text
 
 
-class Prompt(BaseModel, extra="forbid", frozen=True):
+class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     """How query and documents become one token sequence: prefix, documents in order, tail."""
 
     tokenise: Literal["blocks", "whole"] = Field(
@@ -91,7 +91,7 @@ class Signal(BaseModel, extra="forbid", frozen=True):
     count: int | None = Field(default=None, gt=0, description="How many, with tokens = last.")
 
 
-class Limits(BaseModel, extra="forbid", frozen=True):
+class RequestLimits(BaseModel, extra="forbid", frozen=True):
     """What a request may hold. A request can lower the token limits, never raise them."""
 
     max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
@@ -122,7 +122,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
     mask: Literal["block", "causal"] = Field(
         description="block: a document sees the prefix and itself, the tail sees everything."
     )
-    prompt: Prompt = Field(description="Templates of prefix, document and tail.")
+    prompt: PromptTemplate = Field(description="Templates of prefix, document and tail.")
     positions: Positions = Field(description="Rotary positions of documents and tail.")
     read: tuple[ReadPoint, ...] = Field(min_length=1, description="Layers and heads to read.")
     signal: Signal = Field(description="Query-side tokens to read.")
@@ -133,7 +133,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
         default="mean", description="How signal tokens are put together, before the heads."
     )
     reduce_heads: Literal["mean", "sum"] = Field(description="How heads are put together.")
-    limits: Limits = Field(description="Documents and tokens of one request.")
+    limits: RequestLimits = Field(description="Documents and tokens of one request.")
     reusable_documents: bool = Field(
         description="A document's keys and values depend on nothing but prefix and its own text."
     )

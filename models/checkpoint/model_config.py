@@ -11,7 +11,7 @@ from blockrank_server.models.errors import CheckpointError
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 
-def load_config(folder: Path) -> PretrainedConfig:
+def load_model_config(folder: Path) -> PretrainedConfig:
     """The checkpoint's config.
 
     Raises:

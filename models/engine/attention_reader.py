@@ -15,7 +15,7 @@ from blockrank_server.models.engine.document_mass import (
 )
 
 
-class Reader:
+class AttentionReader:
     """Reads document mass at the card's layers and heads while a batch passes through.
 
     Args:
@@ -41,7 +41,7 @@ class Reader:
     ) -> None:
         self._card = card
         self._backend = backend
-        self._plan = backend.plan_reads(reads, device)
+        self._plan = backend.plan_span_lse(reads, device)
         self._num_documents = num_documents
         self._group_size = num_heads // num_kv_heads
         self._all_heads = tuple(range(num_heads))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.engine.pending_scores import Flight, Pending
@@ -96,18 +96,18 @@ class Engine:
 
     def forward(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> Reader:
+    ) -> AttentionReader:
         """What the read points saw of a batch. Differentiable outside inference mode."""
         return self.run(batch, between_steps)[0]
 
     def run(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> tuple[Reader, torch.Tensor | None]:
+    ) -> tuple[AttentionReader, torch.Tensor | None]:
         """forward, and what the network returns besides: of a whole decoder its last hidden
         states, of one cut at the last read layer nothing.
         """
         config, backend = self._network.config, self._backend
-        reader = Reader(
+        reader = AttentionReader(
             self._card,
             batch.reads,
             batch.num_documents,
@@ -116,7 +116,7 @@ class Engine:
             device=self._device,
             backend=backend,
         )
-        plan = backend.plan_attention(batch.segments, batch.num_tokens, self._device)
+        plan = backend.plan_block_attention(batch.segments, batch.num_tokens, self._device)
         token_ids, position_ids = upload(
             np.stack([batch.token_ids, batch.position_ids]), self._device
         )

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AttentionInterface, AutoModel, PretrainedConfig
 from transformers.models.llama.modeling_llama import rotate_half
 
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.fp8 import Fp8Linear
 from blockrank_server.models.quantization.weight_only import WeightOnlyLinear
@@ -37,7 +37,7 @@ def _attend(
     *,
     scaling: float,
     attention: Attention,
-    reader: Reader,
+    reader: AttentionReader,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: [1, H, T, D] in, [1, T, H, D] out."""
@@ -129,7 +129,7 @@ class Network(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: Reader,
+        reader: AttentionReader,
         between_steps: Callable[[], None] | None = None,
     ) -> None:
         """Run one packed batch.
@@ -152,7 +152,7 @@ class Network(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: Reader,
+        reader: AttentionReader,
     ) -> None:
         def attention_and_pause(
             q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, scale: float
@@ -175,7 +175,11 @@ class Network(nn.Module):
         self._read_last(hidden[0], cos[0], sin[0], reader)
 
     def _read_last(
-        self, hidden_TC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, reader: Reader
+        self,
+        hidden_TC: torch.Tensor,
+        cos_TD: torch.Tensor,
+        sin_TD: torch.Tensor,
+        reader: AttentionReader,
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         attention = layer.self_attn

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import EncodedRequest
 
 # Twice the keys from which a tail's keys are split, four times those from which a span is.
@@ -24,7 +24,7 @@ class TimedPass(NamedTuple):
 
 def warm_up(
     score: Callable[[Sequence[EncodedRequest]], Any],
-    prompt: Prompt,
+    prompt: PromptEncoder,
     num_tokens: int | None,
     *,
     has_kernels: bool,
@@ -55,7 +55,7 @@ def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedReq
     return TimedPass(request.num_tokens, time.perf_counter() - started_s)
 
 
-def long_request(prompt: Prompt, num_tokens: int | None) -> EncodedRequest:
+def long_request(prompt: PromptEncoder, num_tokens: int | None) -> EncodedRequest:
     """A request of the longest documents the card allows, as many as make up the tokens.
 
     Long enough that the tail's keys are split and merged, and the spans' too where a card's spans
@@ -74,7 +74,7 @@ def long_request(prompt: Prompt, num_tokens: int | None) -> EncodedRequest:
     return _encode(prompt, longest, min(count, -(-max(num_tokens or 0, _LONG_TOKENS) // longest)))
 
 
-def _encode(prompt: Prompt, longest: int, count: int) -> EncodedRequest:
+def _encode(prompt: PromptEncoder, longest: int, count: int) -> EncodedRequest:
     words = "word " * longest
     # All different: equal ones may be computed once.
     documents = [f"{i} {words}" for i in range(count)]

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import ATTENTION, Attention, check_config
 from blockrank_server.models.errors import CheckpointError
 
@@ -40,7 +40,7 @@ class WholeDecoder(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: Reader,
+        reader: AttentionReader,
         between_steps: Callable[[], None] | None = None,
     ) -> torch.Tensor:
         """[T, C] hidden states after the last layer; the reader reads on the way."""

@@ -11,7 +11,7 @@ from blockrank_server.models.prompt.template import fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 
 
-class BlockPrompt:
+class PerBlockEncoder:
     """Encodes prefix | documents | tail, every text piece of a block tokenised alone."""
 
     def __init__(self, card: Card, tokenizer: TextTokenizer) -> None:

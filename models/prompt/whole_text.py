@@ -23,7 +23,7 @@ class _Prompt:
     spans: dict[str, list[Span]] = field(default_factory=dict)
 
 
-class WholePrompt:
+class WholeTextEncoder:
     """Encodes prefix, documents and tail as one text, cut only at control tokens."""
 
     def __init__(self, card: Card, tokenizer: TextTokenizer) -> None:

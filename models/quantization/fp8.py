@@ -33,7 +33,7 @@ class Fp8Linear(nn.Module):
                 f"float8 needs bfloat16 weights with sizes that are multiples of 16, got "
                 f"{str(weight.dtype).removeprefix('torch.')} {list(weight.shape)}"
             )
-        weight_NK, scale_N1 = rounded_rows(weight.detach())
+        weight_NK, scale_N1 = round_rows_to_fp8(weight.detach())
         self.weight_NK: torch.Tensor
         self.scale_1N: torch.Tensor
         self.register_buffer("weight_NK", weight_NK)
@@ -42,7 +42,7 @@ class Fp8Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., N] bfloat16 from [..., K] bfloat16; sums are kept in fp32."""
-        x_MK, scale_M1 = rounded_rows(x.flatten(0, -2))
+        x_MK, scale_M1 = round_rows_to_fp8(x.flatten(0, -2))
         y_MN: torch.Tensor = torch._scaled_mm(
             x_MK,
             self.weight_NK.T,
@@ -56,7 +56,7 @@ class Fp8Linear(nn.Module):
         return y_MN.view(*x.shape[:-1], -1)
 
 
-def rounded_rows(x_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def round_rows_to_fp8(x_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[M, K] float8 and [M, 1] fp32 scales whose product is x, each row's largest at float8's."""
     largest_M1 = x_MK.abs().amax(1, keepdim=True).float().clamp(min=_TINY)
     # Rounded before it is inverted, so that what divides is to the bit what multiplies back.

@@ -53,7 +53,7 @@ class Int8Linear(WeightOnlyLinear):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
-        values_NK, scale_N1 = _by_rows(rounded_rows, linear.weight.detach())
+        values_NK, scale_N1 = _by_rows(round_rows_to_int8, linear.weight.detach())
         self.values_NK: torch.Tensor
         self.scale_N1: torch.Tensor
         self.register_buffer("values_NK", values_NK)
@@ -82,7 +82,7 @@ class Int4Linear(WeightOnlyLinear):
                 f"int4 needs weights whose inputs are a multiple of {GROUP_SIZE}, "
                 f"got {list(weight.shape)}"
             )
-        packed_NGP, scale_NG1, low_NG1 = _by_rows(rounded_groups, weight)
+        packed_NGP, scale_NG1, low_NG1 = _by_rows(round_groups_to_int4, weight)
         self.packed_NGP: torch.Tensor
         self.scale_NG1: torch.Tensor
         self.low_NG1: torch.Tensor
@@ -96,7 +96,7 @@ class Int4Linear(WeightOnlyLinear):
         return torch.addcmul(self.low_NG1, steps_NGJ, self.scale_NG1).flatten(1)
 
 
-def rounded_rows(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def round_rows_to_int8(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[N, K] int8 and [N, 1] scales in the weight's dtype, whose product is nearest the weight."""
     largest_N1 = weight_NK.abs().amax(1, keepdim=True).float()
     scale_N1 = (largest_N1 / _LARGEST_INT8).clamp(min=_TINY).to(weight_NK.dtype)
@@ -105,7 +105,9 @@ def rounded_rows(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values_NK.clamp_(-_LARGEST_INT8, _LARGEST_INT8).to(torch.int8), scale_N1
 
 
-def rounded_groups(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def round_groups_to_int4(
+    weight_NK: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """[N, G, P] uint8, and [N, G, 1] scales and lowest values in the weight's dtype.
 
     A byte holds in its low bits one of the first half of the group, in its high bits one of the

@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from blockrank_server.kernels import block_attention_triton, span_lse_triton
-from blockrank_server.kernels.launch_config import Arch, attention_tile, lse_tile
+from blockrank_server.kernels.launch_config import Arch, block_attention_config, span_lse_config
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 CAPABILITIES: dict[int, Arch] = {80: "ampere", 90: "hopper"}
@@ -79,18 +79,18 @@ def variants(
 ) -> Iterator[tuple[Any, ...]]:
     """(label, kernel, constants, launch options) of what a card of these heads launches."""
     arch, name = CAPABILITIES[capability], DTYPES[dtype]
-    tile, tile_of_lse = attention_tile(arch, dim, dtype), lse_tile(arch, dim, dtype)
+    tile, tile_of_lse = block_attention_config(arch, dim, dtype), span_lse_config(arch, dim, dtype)
     heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile.block_m}
     label = f"{name}-dim{dim}-group{group}-sm{capability}"
     yield (
         f"attention-{label}",
-        block_attention_triton.attention_kernel,
+        block_attention_triton.block_attention_kernel,
         heads | {"BLOCK_N": tile.block_n},
         {"num_warps": tile.num_warps, "num_stages": tile.num_stages},
     )
     yield (
         f"merge-{label}",
-        block_attention_triton.merge_kernel,
+        block_attention_triton.merge_block_attention_kernel,
         heads | {"ROWS": block_attention_triton.MERGE_ROWS},
         {"num_warps": 4},
     )
@@ -102,7 +102,7 @@ def variants(
     )
     yield (
         f"lse_merge-{label}",
-        span_lse_triton.merge_lse_kernel,
+        span_lse_triton.merge_span_lse_kernel,
         {"BLOCK_M": span_lse_triton.MERGE_ROWS, "BLOCK_B": span_lse_triton.MERGE_CHUNKS},
         {"num_warps": 4},
     )

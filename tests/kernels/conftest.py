@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.kernels.backend import TORCH, Backend, choose_backend, triton_backend
+from blockrank_server.kernels.backend import TORCH_BACKEND, Backend, choose_backend, triton_backend
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
 
@@ -45,7 +45,7 @@ def implementation(request: pytest.FixtureRequest) -> Implementation:
     name, device, dtype = request.param
     if name == "chosen":
         return Implementation(choose_backend(device), device, dtype)
-    return Implementation(TORCH if name == "torch" else triton_backend(), device, dtype)
+    return Implementation(TORCH_BACKEND if name == "torch" else triton_backend(), device, dtype)
 
 
 @pytest.fixture

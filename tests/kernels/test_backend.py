@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from blockrank_server.kernels.backend import TORCH, choose_backend
+from blockrank_server.kernels.backend import TORCH_BACKEND, choose_backend
 from blockrank_server.kernels.launch_config import arch_of
 
 CUDA = torch.device("cuda")
@@ -23,22 +23,22 @@ for name in names:
 from blockrank_server.kernels.backend import choose_backend
 from blockrank_server.kernels.segments import Segment
 backend = choose_backend(torch.device("cpu"))
-plan = backend.plan_attention([Segment(0, 3)], 3, torch.device("cpu"))
+plan = backend.plan_block_attention([Segment(0, 3)], 3, torch.device("cpu"))
 ones = torch.ones(3, 1, 4)
 print(len(names), backend.name, backend.block_attention(ones, ones, ones, plan, 1.0).sum().item())
 """
 
 
 def test_the_cpu_gets_torch() -> None:
-    assert choose_backend(torch.device("cpu")) is TORCH
+    assert choose_backend(torch.device("cpu")) is TORCH_BACKEND
 
 
 def test_cuda_gets_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     backend = choose_backend(CUDA)
     assert backend.name == "triton"
-    assert backend.block_attention is not TORCH.block_attention
-    assert backend.span_lse is not TORCH.span_lse
+    assert backend.block_attention is not TORCH_BACKEND.block_attention
+    assert backend.span_lse is not TORCH_BACKEND.span_lse
 
 
 def test_cuda_without_triton_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

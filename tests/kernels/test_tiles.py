@@ -8,16 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockrank_server.kernels import span_lse_tiles
-from blockrank_server.kernels.block_attention_tiles import AttentionTables, TilePlan
-from blockrank_server.kernels.launch_config import AttentionTile, attention_tile
+from blockrank_server.kernels.block_attention_tiles import (
+    BlockAttentionTables,
+    BlockAttentionTilePlan,
+)
+from blockrank_server.kernels.launch_config import BlockAttentionConfig, block_attention_config
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
-from blockrank_server.kernels.span_lse_tiles import LseTilePlan, head_groups
+from blockrank_server.kernels.span_lse_tiles import SpanLseTilePlan, head_groups
 
 CPU = torch.device("cpu")
-SMALL = AttentionTile(block_m=6, block_n=4, num_warps=4, num_stages=1, split_keys=6)
+SMALL = BlockAttentionConfig(block_m=6, block_n=4, num_warps=4, num_stages=1, split_keys=6)
 MISTRAL = {"group": 4, "num_kv": 8}
-HOPPER = attention_tile("hopper", 128, torch.bfloat16)
+HOPPER = block_attention_config("hopper", 128, torch.bfloat16)
 LayOut = Callable[..., list[Segment]]
 
 
@@ -35,7 +38,7 @@ def covers(draw: st.DrawFn) -> list[Segment]:
     return segments
 
 
-def covered_TT(tables: AttentionTables, num_tokens: int) -> torch.Tensor:
+def covered_TT(tables: BlockAttentionTables, num_tokens: int) -> torch.Tensor:
     """How often the tiles bring each query and key together."""
     seen_TT = torch.zeros(num_tokens, num_tokens, dtype=torch.int64)
     for q_start, q_stop, own_start, first, last, *_ in tables.tiles_W8.tolist():
@@ -56,7 +59,9 @@ def test_tiles_bring_each_query_to_its_keys(
     visible_TT: Callable[[Sequence[Segment]], torch.Tensor],
 ) -> None:
     num_tokens = segments[-1].stop
-    tables = TilePlan(segments, num_tokens, CPU).tables(SMALL, group=group, num_kv=num_kv)
+    tables = BlockAttentionTilePlan(segments, num_tokens, CPU).tables(
+        SMALL, group=group, num_kv=num_kv
+    )
     assert torch.equal(covered_TT(tables, num_tokens), visible_TT(segments))
 
 
@@ -64,7 +69,7 @@ def test_tiles_bring_each_query_to_its_keys(
 @given(segments=covers(), num_kv=st.sampled_from([1, 66]))
 def test_every_query_is_written_once(segments: list[Segment], num_kv: int) -> None:
     num_tokens = segments[-1].stop
-    tables = TilePlan(segments, num_tokens, CPU).tables(SMALL, group=3, num_kv=num_kv)
+    tables = BlockAttentionTilePlan(segments, num_tokens, CPU).tables(SMALL, group=3, num_kv=num_kv)
     tiles = tables.tiles_W8.tolist()
     direct = [(tile[0], tile[1]) for tile in tiles if tile[5] < 0]
     merged = [(merge[0], merge[1]) for merge in tables.merges_X4.tolist()]
@@ -80,7 +85,7 @@ def test_every_query_is_written_once(segments: list[Segment], num_kv: int) -> No
 
 def test_the_tail_over_500_documents_fills_a_large_card(laid_out: LayOut) -> None:
     segments = laid_out(0, 100, [95] * 500, 80)
-    tables = TilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
+    tables = BlockAttentionTilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
     assert len(tables.merges_X4) == 3  # 80 queries x 4 heads in rows of 128
     programs = tables.num_slots * MISTRAL["num_kv"]
     assert 132 <= programs <= 2 * 264
@@ -102,7 +107,7 @@ def test_the_tail_over_500_documents_fills_a_large_card(laid_out: LayOut) -> Non
     ],
 )
 def test_what_fills_a_card_or_is_short_is_not_split(segments: list[Segment]) -> None:
-    tables = TilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
+    tables = BlockAttentionTilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
     assert tables.num_slots == 0
     assert len(tables.merges_X4) == 0
 
@@ -114,7 +119,7 @@ def test_a_request_is_cut_the_same_whatever_shares_its_batch(laid_out: LayOut) -
     batch = [*alone, *mates]
     cuts = []
     for segments in (alone, batch):
-        tables = TilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
+        tables = BlockAttentionTilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
         cuts.append(
             sorted(
                 (tile[:3], tables.ranges_F2[tile[3] : tile[4]].tolist())
@@ -126,7 +131,7 @@ def test_a_request_is_cut_the_same_whatever_shares_its_batch(laid_out: LayOut) -
 
 
 def test_tables_are_built_once_for_all_layers(laid_out: LayOut) -> None:
-    plan = TilePlan(laid_out(0, 5, [7, 8], 2), 22, CPU)
+    plan = BlockAttentionTilePlan(laid_out(0, 5, [7, 8], 2), 22, CPU)
     assert plan.tables(HOPPER, **MISTRAL) is plan.tables(HOPPER, **MISTRAL)
 
 
@@ -144,7 +149,7 @@ def readings(draw: st.DrawFn) -> list[SpanRead]:
 def test_chunks_cover_the_keys_of_each_span(reads: list[SpanRead]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(span_lse_tiles, "CHUNK_KEYS", 7)
-        plan = LseTilePlan(reads, CPU)
+        plan = SpanLseTilePlan(reads, CPU)
     assert plan.signal_R.tolist() == [token for read in reads for token in range(*read.signal)]
     chunks = iter(plan.chunks_C8.tolist())
     rows = results = partial = 0
@@ -176,7 +181,7 @@ def test_chunks_cover_the_keys_of_each_span(reads: list[SpanRead]) -> None:
     ],
 )
 def test_only_long_spans_are_merged(longest: int, num_chunks: int, num_merged: int) -> None:
-    plan = LseTilePlan([SpanRead((999, 1000), ((0, longest), (0, 0), (5, 9)))], CPU)
+    plan = SpanLseTilePlan([SpanRead((999, 1000), ((0, longest), (0, 0), (5, 9)))], CPU)
     assert len(plan.chunks_C8) == num_chunks
     assert len(plan.spans_S8) == num_merged
 

@@ -9,7 +9,7 @@ import torch
 
 from blockrank_server.kernels import block_attention_triton, span_lse_triton
 from blockrank_server.kernels.backend import triton_backend
-from blockrank_server.kernels.launch_config import arch_of, attention_tile
+from blockrank_server.kernels.launch_config import arch_of, block_attention_config
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
 
@@ -23,7 +23,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def attend(kernels_on: Any, segments: list[Segment], *tensors: torch.Tensor) -> torch.Tensor:
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_attention(segments, segments[-1].stop, device)
+    plan = backend.plan_block_attention(segments, segments[-1].stop, device)
     out: torch.Tensor = backend.block_attention(*(x.to(device) for x in tensors), plan, 0.25)
     return out.cpu()
 
@@ -42,8 +42,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
             return self.kernel[grid]
 
     for module, names in (
-        (block_attention_triton, ("attention_kernel", "merge_kernel")),
-        (span_lse_triton, ("span_lse_kernel", "merge_lse_kernel")),
+        (block_attention_triton, ("block_attention_kernel", "merge_block_attention_kernel")),
+        (span_lse_triton, ("span_lse_kernel", "merge_span_lse_kernel")),
     ):
         for name in names:
             monkeypatch.setattr(module, name, Recorded(name, getattr(module, name)))
@@ -53,14 +53,14 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
 def test_a_long_list_splits_the_tail(
     kernels_on: Any, laid_out: LayOut, launched: dict[str, tuple[int, ...]]
 ) -> None:
-    tile = attention_tile(arch_of(kernels_on.device), 16, kernels_on.dtype)
+    tile = block_attention_config(arch_of(kernels_on.device), 16, kernels_on.dtype)
     segments = laid_out(0, 4, [tile.split_keys, tile.split_keys, 3], 2)
     heads = random(segments[-1].stop, 1, 16)
     attend(kernels_on, segments, heads, heads, heads)
     block_q = tile.block_m
     whole = sum(-(-segment.num_tokens // block_q) for segment in segments[:-1])
-    assert launched["attention_kernel"] == (whole + 2, 1)  # the tail's one block, in 2 splits
-    assert launched["merge_kernel"][:2] == (1, 1)
+    assert launched["block_attention_kernel"] == (whole + 2, 1)  # the tail's one block, in 2 splits
+    assert launched["merge_block_attention_kernel"][:2] == (1, 1)
 
 
 def test_a_short_list_needs_no_merge(
@@ -68,22 +68,22 @@ def test_a_short_list_needs_no_merge(
 ) -> None:
     segments = laid_out(0, 4, [5, 3, 0], 2)
     attend(kernels_on, segments, *(random(14, heads, 16) for heads in (6, 2, 2)))
-    assert launched == {"attention_kernel": (4, 2)}
+    assert launched == {"block_attention_kernel": (4, 2)}
 
 
 def test_a_long_span_is_read_in_chunks(
     kernels_on: Any, launched: dict[str, tuple[int, ...]]
 ) -> None:
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_reads([SpanRead((1200, 1201), ((0, 1030), (4, 9)))], device)
+    plan = backend.plan_span_lse([SpanRead((1200, 1201), ((0, 1030), (4, 9)))], device)
     backend.span_lse(random(1, 2, 16).to(device), random(1201, 1, 16).to(device), [0, 0], plan, 1.0)
     assert launched["span_lse_kernel"] == (4, 1, 1)
-    assert launched["merge_lse_kernel"][0] == 2
+    assert launched["merge_span_lse_kernel"][0] == 2
 
 
 def test_attention_does_not_depend_on_batch_mates(kernels_on: Any, laid_out: LayOut) -> None:
     """To the bit: a request's tiles and splits come from its own segments."""
-    tile = attention_tile(arch_of(kernels_on.device), 16, kernels_on.dtype)
+    tile = block_attention_config(arch_of(kernels_on.device), 16, kernels_on.dtype)
     alone = laid_out(0, 4, [tile.split_keys, tile.split_keys + 3, 3], 2)
     num = alone[-1].stop
     batch = [*alone, *laid_out(num, 9, [tile.split_keys] * 3, 40), Segment(0, 0)]
@@ -98,9 +98,9 @@ def test_reading_does_not_depend_on_batch_mates(kernels_on: Any) -> None:
     backend, device = kernels_on.backend, kernels_on.device
     reads = [SpanRead((700, 702), ((0, 600), (4, 30))), SpanRead((40, 73), ((3, 9), (9, 40)))]
     q, k = random(35, 3, 16).to(device), random(702, 2, 16).to(device)
-    both = backend.span_lse(q, k, [0, 1, 1], backend.plan_reads(reads, device), 0.25)
+    both = backend.span_lse(q, k, [0, 1, 1], backend.plan_span_lse(reads, device), 0.25)
     for read, rows, with_mates in zip(reads, (q[:2], q[2:]), both, strict=True):
-        plan = backend.plan_reads([read], device)
+        plan = backend.plan_span_lse([read], device)
         (alone,) = backend.span_lse(rows, k, [0, 1, 1], plan, 0.25)
         assert torch.equal(alone, with_mates)
 
@@ -117,7 +117,7 @@ def test_tokens_and_heads_may_be_strided(kernels_on: Any, laid_out: LayOut) -> N
         found, attend(kernels_on, segments, q.contiguous(), k.contiguous(), v.contiguous())
     )
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_reads([SpanRead((num - 2, num), ((4, 9), (9, 15)))], device)
+    plan = backend.plan_span_lse([SpanRead((num - 2, num), ((4, 9), (9, 15)))], device)
     read = [
         backend.span_lse(rows.to(device), keys.to(device), [0, 0, 1, 1], plan, 0.25)[0]
         for rows, keys in ((q[-2:], k), (q[-2:].contiguous(), k.contiguous()))
@@ -147,7 +147,7 @@ def test_offsets_pass_2_to_the_31(kernels_on: Any) -> None:
     assert torch.equal(attend(kernels_on, segments, *far), attend(kernels_on, segments, *near))
 
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_reads([SpanRead((0, 70), ((4, 70), (0, 4)))], device)
+    plan = backend.plan_span_lse([SpanRead((0, 70), ((4, 70), (0, 4)))], device)
     read = [
         backend.span_lse(q.to(device), k.to(device), [0, 0], plan, 0.25)[0]
         for q, k, _ in (far, near)
@@ -179,17 +179,17 @@ def test_offsets_pass_2_to_the_31(kernels_on: Any) -> None:
 def test_what_only_torch_can_do_is_refused(q: torch.Tensor, message: str, kernels_on: Any) -> None:
     backend, device = kernels_on.backend, kernels_on.device
     k = torch.zeros(4, 1, q.shape[2], dtype=q.dtype, device=device)
-    attention = backend.plan_attention([Segment(0, 4)], 4, device)
+    attention = backend.plan_block_attention([Segment(0, 4)], 4, device)
     with pytest.raises(ValueError, match=message):
         backend.block_attention(q.to(device), k, k, attention, 1.0)
-    reads = backend.plan_reads([SpanRead((0, 4), ((0, 2),))], device)
+    reads = backend.plan_span_lse([SpanRead((0, 4), ((0, 2),))], device)
     with pytest.raises(ValueError, match=message):
         backend.span_lse(q.to(device), k, [0, 0], reads, 1.0)
 
 
 def test_more_heads_than_a_tile_has_rows_are_refused(kernels_on: Any) -> None:
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_attention([Segment(0, 2)], 2, device)
+    plan = backend.plan_block_attention([Segment(0, 2)], 2, device)
     k = torch.zeros(2, 1, 16, device=device)
     with pytest.raises(ValueError, match=r"at most \d+ query heads per KV head, got 200"):
         backend.block_attention(torch.zeros(2, 200, 16, device=device), k, k, plan, 1.0)
@@ -201,10 +201,10 @@ def test_new_lengths_compile_nothing_new(laid_out: LayOut) -> None:
     device = torch.device("cuda")
     backend = triton_backend()
     kernels = [
-        block_attention_triton.attention_kernel,
-        block_attention_triton.merge_kernel,
+        block_attention_triton.block_attention_kernel,
+        block_attention_triton.merge_block_attention_kernel,
         span_lse_triton.span_lse_kernel,
-        span_lse_triton.merge_lse_kernel,
+        span_lse_triton.merge_span_lse_kernel,
     ]
     counts = []
     for documents, tail, heads in (
@@ -215,8 +215,8 @@ def test_new_lengths_compile_nothing_new(laid_out: LayOut) -> None:
         segments = laid_out(0, 5, documents, tail)
         num = segments[-1].stop
         q, k = (torch.randn(num, each, 64, device=device).bfloat16() for each in (4, 1))
-        backend.block_attention(q, k, k, backend.plan_attention(segments, num, device), 0.125)
-        plan = backend.plan_reads([SpanRead((num - tail, num), ((5, num),))], device)
+        backend.block_attention(q, k, k, backend.plan_block_attention(segments, num, device), 0.125)
+        plan = backend.plan_span_lse([SpanRead((num - tail, num), ((5, num),))], device)
         backend.span_lse(q[num - tail :, :heads], k, [0] * heads, plan, 0.125)
         # Triton keeps the compiled variants of a device first in this tuple.
         counts.append([len(kernel.device_caches[0][0]) for kernel in kernels])

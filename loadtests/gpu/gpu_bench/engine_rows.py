@@ -24,7 +24,10 @@ from gpu_bench.workload import Model, request
 Row = dict[str, Any]
 DTYPE = torch.bfloat16
 _NUM_REQUESTS = 16  # of different lengths, taken in turn
-_OURS = {"attention": ("attention_kernel", "merge_kernel"), "read": ("lse_kernel",)}
+_OURS = {
+    "attention": ("block_attention_kernel", "merge_block_attention_kernel"),
+    "read": ("lse_kernel",),
+}
 # cuBLAS's names on Hopper and before it, torch's operator on the CPU.
 _PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "aten::addmm")
 

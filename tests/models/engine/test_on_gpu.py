@@ -23,10 +23,10 @@ from blockrank_server.models.ranker import Ranker
 pytestmark = pytest.mark.gpu
 
 KERNELS = (
-    block_attention_triton.attention_kernel,
-    block_attention_triton.merge_kernel,
+    block_attention_triton.block_attention_kernel,
+    block_attention_triton.merge_block_attention_kernel,
     span_lse_triton.span_lse_kernel,
-    span_lse_triton.merge_lse_kernel,
+    span_lse_triton.merge_span_lse_kernel,
 )
 CHECKPOINTS = ("blockrank", "qrranker")
 

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.kernels.block_attention_tiles import TilePlan
-from blockrank_server.kernels.launch_config import attention_tile
-from blockrank_server.kernels.span_lse_tiles import LseTilePlan
+from blockrank_server.kernels.block_attention_tiles import BlockAttentionTilePlan
+from blockrank_server.kernels.launch_config import block_attention_config
+from blockrank_server.kernels.span_lse_tiles import SpanLseTilePlan
 from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.engine.warm_up import long_request
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker
 
 CPU = torch.device("cpu")
-TILE = attention_tile("hopper", 128, torch.bfloat16)
+TILE = block_attention_config("hopper", 128, torch.bfloat16)
 
 
 def test_the_tail_is_split_and_no_document_is_shared(
@@ -25,7 +25,7 @@ def test_the_tail_is_split_and_no_document_is_shared(
     request = long_request(ranker._prompt, None)
     batch = pack([request], ranker.card)
     assert batch.num_tokens == request.num_tokens
-    plan = TilePlan(batch.segments, batch.num_tokens, CPU)
+    plan = BlockAttentionTilePlan(batch.segments, batch.num_tokens, CPU)
     # Of the families' shapes the one least inclined to split: most heads, all of them KV heads.
     assert plan.tables(TILE, group=1, num_kv=32).num_slots > 0
 
@@ -35,7 +35,7 @@ def test_long_spans_are_merged_where_the_card_has_them(
 ) -> None:
     ranker = open_tiny("qrranker", qrranker_card)
     batch = pack([long_request(ranker._prompt, None)], ranker.card)
-    assert len(LseTilePlan(batch.reads, CPU).spans_S8) > 0
+    assert len(SpanLseTilePlan(batch.reads, CPU).spans_S8) > 0
 
 
 @pytest.mark.parametrize("num_tokens", [5000, 9000])

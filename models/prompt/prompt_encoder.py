@@ -17,7 +17,7 @@ from blockrank_server.models.errors import (
     InputError,
     InputTooLongError,
 )
-from blockrank_server.models.prompt.per_block import BlockPrompt
+from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
     EncodedRequest,
@@ -25,10 +25,10 @@ from blockrank_server.models.prompt.request import (
     titles_and_texts,
 )
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
-from blockrank_server.models.prompt.whole_text import WholePrompt
+from blockrank_server.models.prompt.whole_text import WholeTextEncoder
 
 
-class Prompt:
+class PromptEncoder:
     """Encodes requests for one card. Thread-safe.
 
     Args:
@@ -51,7 +51,7 @@ class Prompt:
                 tokenizer.control_id(piece.control)
         self.card = card
         self._tokenizer = tokenizer
-        kind = BlockPrompt if card.prompt.tokenise == "blocks" else WholePrompt
+        kind = PerBlockEncoder if card.prompt.tokenise == "blocks" else WholeTextEncoder
         self._prompt = kind(card, tokenizer)
         self.max_positions = max_positions
         self._check_limits()
