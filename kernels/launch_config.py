@@ -3,7 +3,7 @@
 Tile sizes are chosen by architecture, head_dim and dtype. The shared memory of a program must fit
 the card: 227 KiB on Hopper and on datacentre Blackwell, 163 KiB on an A100, 99 KiB on the other
 cards of compute capability 8.x and 12.x; one row serves all but the first, so it stays within 99.
-Registers spilt to memory cost more than a smaller tile gains. tests/kernels/test_compiled.py
+Registers spilt to memory cost more than a smaller tile gains. tests/kernels/test_launch_config.py
 compiles the rows the cards use and holds them to both.
 """
 

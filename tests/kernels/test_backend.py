@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, choose_backend
-from blockrank_server.kernels.launch_config import arch_of
 
 CUDA = torch.device("cuda")
 
@@ -56,23 +55,6 @@ def test_an_old_card_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     with pytest.raises(ValueError, match=r"8\.0 or newer is needed, cuda has 7\.5"):
         choose_backend(CUDA)
-
-
-@pytest.mark.parametrize(
-    ("capability", "arch"),
-    [
-        ((8, 0), "ampere"),
-        ((8, 9), "ampere"),
-        ((9, 0), "hopper"),
-        ((10, 0), "hopper"),
-        ((12, 0), "ampere"),
-    ],
-)
-def test_cards_share_rows_by_shared_memory(
-    capability: tuple[int, int], arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert arch_of(CUDA) == arch
 
 
 def test_kernels_import_and_run_without_triton() -> None:
