@@ -1,4 +1,4 @@
-"""Which implementation a device gets: decided once, from the device alone, never by except."""
+"""Decides which implementation a device gets: once, from the device alone, never by except."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,17 @@ from blockrank_server.kernels.segments import Segment
 
 
 class BlockAttentionPlanLike(Protocol):
-    """What the attention plans of every backend offer.
+    """What every backend's plan of block attention offers."""
 
-    Attributes:
-        num_tokens: T.
-    """
-
-    num_tokens: int
+    num_tokens: int  # T
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One implementation of the two operations. Its plans are for its own operations only.
+    """One implementation of the two operations. A plan of one backend fits no other backend.
 
     Attributes:
-        name: for logs and for /info.
+        name: is shown in logs and by /info.
         plan_block_attention: (segments, num_tokens, device) -> plan.
         block_attention: (q_THD, k_TKD, v_TKD, plan, scale) -> [T, H, D], as documented in
             kernels/block_attention.py.
@@ -55,7 +51,7 @@ TORCH_BACKEND = Backend(
 
 
 def choose_backend(device: torch.device) -> Backend:
-    """Triton on CUDA, torch on the CPU.
+    """Take Triton on CUDA and torch on the CPU.
 
     Raises:
         ValueError: another device, or a card older than the kernels support.
@@ -76,7 +72,7 @@ def choose_backend(device: torch.device) -> Backend:
 
 
 def triton_backend() -> Backend:
-    """The Triton kernels: forward only, on CUDA or in Triton's interpreter.
+    """Return the Triton kernels, which run forward only, on CUDA or in Triton's interpreter.
 
     Raises:
         ModuleNotFoundError: triton is not installed.

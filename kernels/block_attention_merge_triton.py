@@ -1,4 +1,4 @@
-"""Joins what the tiles of a split query block left in slots, in Triton: the end of block attention.
+"""Joins the partial results of a query block whose keys were split, in Triton.
 
 Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
 M = rows of a tile (query tokens x G heads), R = those of one program, P = slots, X = merges.

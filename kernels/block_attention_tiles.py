@@ -1,4 +1,4 @@
-"""The work of block attention, cut into tiles: the tables its Triton kernels read.
+"""Cuts the work of block attention into tiles: builds the tables its Triton kernels read.
 
 A tile is up to block_m / group query tokens of one segment and the keys they see: ranges of keys
 visible to all of them, then keys own_start .. q_stop up to each query. Every KV head runs every
@@ -67,7 +67,7 @@ class BlockAttentionTables:
 
 @dataclass(slots=True)
 class _Work:
-    """Strips: runs of query tokens whose tiles share one list of key ranges."""
+    """Collects strips: runs of query tokens whose tiles share one list of key ranges."""
 
     block_q: int
     strips: list[tuple[int, ...]] = field(default_factory=list)
@@ -80,7 +80,7 @@ class _Work:
         self._strip(segment, own_start, keys, slot=-1, slot_step=0)
 
     def add_split(self, segment: Segment, pieces: Sequence[tuple[Span, ...]]) -> None:
-        """One strip a piece; the last one also takes the segment's own keys."""
+        """Add one strip for each piece; the last one also takes the segment's own keys."""
         first, num = self.num_slots, len(pieces)
         for i, piece in enumerate(pieces):
             # A start past every query: the piece has no keys of its own segment.
@@ -107,12 +107,10 @@ class _Work:
 
 
 class BlockAttentionTilePlan:
-    """Segments prepared once for all layers of a forward pass; what the Triton kernel takes.
+    """Segments prepared once for all layers of a forward pass, as tables of the kernels.
 
     Args:
         segments: cover 0 .. num_tokens exactly once.
-        num_tokens: T.
-        device: where the tables will live.
 
     Raises:
         ValueError: the segments do not cover the tokens.
@@ -128,12 +126,12 @@ class BlockAttentionTilePlan:
     def tables(
         self, config: BlockAttentionConfig, *, group: int, num_kv: int
     ) -> BlockAttentionTables:
-        """The tables for heads of one shape: built by the first layer, reused by the others.
+        """Return the tables for heads of one shape; the first layer builds them for all.
 
         Args:
-            config: launch constants.
-            group: query heads per KV head.
-            num_kv: KV heads; the fewer there are, the more a segment is split.
+            config: says how large a tile is and when keys are split.
+            group: is the number of query heads per KV head.
+            num_kv: is the number of KV heads; the fewer there are, the more a segment is split.
         """
         key = config, group, num_kv
         if key not in self._tables:
@@ -163,7 +161,7 @@ def _cut(
 
 
 def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The spans that hold keys, neighbours merged, in the same order."""
+    """Merge neighbouring spans and drop the empty ones, in the same order."""
     joined: list[Span] = []
     for start, stop in spans:
         if joined and joined[-1][1] == start:
@@ -181,7 +179,7 @@ def _take_neighbour(start: int, keys: tuple[Span, ...]) -> tuple[int, tuple[Span
 
 
 def _pieces(keys: tuple[Span, ...], num: int, block_n: int) -> list[tuple[Span, ...]]:
-    """The keys in order, cut into at most num pieces of whole blocks."""
+    """Cut the keys, in order, into at most num pieces of whole blocks."""
     total = sum(stop - start for start, stop in keys)
     size = -(-total // (num * block_n)) * block_n
     pieces: list[list[Span]] = [[]]

@@ -1,4 +1,4 @@
-"""Block-sparse attention over a packed batch, in Triton: the CUDA path, forward only.
+"""Computes block-sparse attention over a packed batch, in Triton: the CUDA path, forward only.
 
 Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
 M = rows of a tile (query tokens x G heads), N = keys of a step, W = tiles, F = key ranges,
@@ -173,13 +173,13 @@ def block_attention(
     plan: BlockAttentionTilePlan,
     scale: float,
 ) -> torch.Tensor:
-    """Softmax attention in which each token sees what its segment says.
+    """Compute softmax attention in which each token sees what its segment says.
 
     Args:
         q_THD: [T, H, D] queries, fp32, bf16 or fp16; D contiguous, a power of two, 16 .. 256.
         k_TKD: [T, K, D] keys of the same dtype, D contiguous; H is a multiple of K.
         v_TKD: [T, K, D] values likewise.
-        plan: of the same T, on the same device.
+        plan: must be of the same T and on the same device.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:

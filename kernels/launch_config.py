@@ -1,4 +1,4 @@
-"""How the Triton kernels are launched, and what they refuse.
+"""Chooses how the Triton kernels are launched, and refuses what they cannot take.
 
 Tile sizes are chosen by architecture, head_dim and dtype. The shared memory of a program must fit
 the card: 227 KiB on Hopper and on datacentre Blackwell, 163 KiB on an A100, 99 KiB on the other
@@ -24,8 +24,8 @@ class BlockAttentionConfig:
     Attributes:
         block_m: rows of a tile; a row is one query token of one of the heads sharing a KV head.
         block_n: keys per step.
-        num_warps: of 32 threads.
-        num_stages: key and value blocks in flight.
+        num_warps: of 32 threads each.
+        num_stages: key and value blocks that are being loaded at a time.
         split_keys: fewest keys worth a program of their own when a segment's keys are split. A
             split writes and reads back block_m fp32 rows, so its keys should outweigh that.
     """
@@ -44,8 +44,8 @@ class SpanLseConfig:
     Attributes:
         block_m: rows of a tile; a row is one signal token of one of the heads sharing a KV head.
         block_n: keys per step.
-        num_warps: of 32 threads.
-        num_stages: key blocks in flight.
+        num_warps: of 32 threads each.
+        num_stages: key blocks that are being loaded at a time.
     """
 
     block_m: int
@@ -55,7 +55,7 @@ class SpanLseConfig:
 
 
 def arch_of(device: torch.device) -> Arch:
-    """The row of the table a device belongs to; a CPU runs the kernels in Triton's interpreter.
+    """Return the row of the tables below for a device; a CPU runs the kernels in the interpreter.
 
     Raises:
         ValueError: a card older than Ampere, or no NVIDIA card.
@@ -71,7 +71,7 @@ def arch_of(device: torch.device) -> Arch:
 
 
 def block_attention_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> BlockAttentionConfig:
-    """Launch constants of block attention for one head_dim and dtype."""
+    """Return the launch constants of block attention for one head_dim and dtype."""
     if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
         return BlockAttentionConfig(32, 16, num_warps=4, num_stages=1, split_keys=64)
     if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
@@ -89,7 +89,7 @@ def block_attention_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> Blo
 
 
 def span_lse_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> SpanLseConfig:
-    """Launch constants of the span log-sum-exp for one head_dim and dtype."""
+    """Return the launch constants of the span log-sum-exp for one head_dim and dtype."""
     if arch == "interpreter":
         return SpanLseConfig(16, 16, num_warps=4, num_stages=1)
     if dtype == torch.float32:

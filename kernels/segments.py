@@ -1,4 +1,4 @@
-"""Which keys each query token of a packed batch may see: the mask of BlockRank, arXiv:2510.05396.
+"""Says which keys each query token of a packed batch sees: the mask of BlockRank, arXiv:2510.05396.
 
 The mask of one request, a row for each query token, a column for each key; an x is seen:
 
@@ -46,12 +46,12 @@ class Segment:
 
     @property
     def num_tokens(self) -> int:
-        """Query tokens of the segment."""
+        """Count the query tokens."""
         return self.stop - self.start
 
     @property
     def num_full(self) -> int:
-        """Keys that every query token of the segment sees besides its own segment."""
+        """Count the keys that every query token sees besides those of its own segment."""
         return sum(stop - start for start, stop in self.full)
 
 

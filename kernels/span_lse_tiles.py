@@ -1,4 +1,4 @@
-"""The work of the span log-sum-exp, cut into chunks: the tables its Triton kernels read.
+"""Cuts the work of the span log-sum-exp into chunks: builds the tables its Triton kernels read.
 
 A chunk is up to CHUNK_KEYS keys of one span. Where all spans are short each is one chunk and the
 chunks' results are final; otherwise a merge joins the chunks of every span.
@@ -96,16 +96,15 @@ class _Layout:
 
 
 class SpanLseTilePlan:
-    """Readings prepared once for all read layers of a forward pass; what the Triton kernel takes.
+    """Readings prepared once for all read layers of a forward pass, as tables of the kernels.
 
     Args:
-        reads: one a request, at least one.
-        device: where the tables live.
+        reads: one for each request, at least one.
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
         min_tokens: the least T that holds every signal token and span.
-        layout: one a request.
+        layout: one for each request.
         chunks_C8: int32, columns as in ChunkColumn.
         spans_S8: int32, columns as in SpanColumn; no row where nothing needs merging.
         num_chunk_results: sum of signal tokens x chunks; times H, the values the kernel writes.
@@ -135,7 +134,7 @@ class SpanLseTilePlan:
 
 
 def _num_chunks(spans_N2: NDArray[np.int32]) -> NDArray[np.int32]:
-    """At least one a span, for an empty one has a result too."""
+    """Count the chunks of each span: at least one, for an empty span has a result too."""
     counts_N: NDArray[np.int32] = -(-(spans_N2[:, 1] - spans_N2[:, 0]) // CHUNK_KEYS)
     return counts_N.clip(min=1)
 

@@ -1,4 +1,4 @@
-"""How strongly a few query tokens attend to each span of keys, in Triton: the CUDA path.
+"""Measures how strongly a few query tokens attend to each span of keys, in Triton: the CUDA path.
 
 Axes: R = signal tokens of the batch, r = of one request, T = packed tokens, H = heads read,
 K = key/value heads, Y = those read, D = head_dim, M = rows of a tile (signal tokens x heads of one
@@ -170,7 +170,7 @@ def span_lse(
     plan: SpanLseTilePlan,
     scale: float,
 ) -> list[torch.Tensor]:
-    """log of the sum over a span's keys of exp(scale * q . k), for every span.
+    """Take the log of the sum over a span's keys of exp(scale * q . k), for every span.
 
     Args:
         q_RHD: [R, H, D] queries of the signal tokens, in the plan's order, fp32, bf16 or fp16;

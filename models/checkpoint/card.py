@@ -1,7 +1,7 @@
-"""A card: everything that differs between rerankers, as validated JSON beside the weights.
+"""Defines the card: all that differs between rerankers, as validated JSON beside the weights.
 
 The engine has no branch on a model's name. A new checkpoint of a supported family (Llama, Mistral,
-Qwen2, Qwen3) needs a card and nothing else. docs: models/README.md lists every field.
+Qwen2, Qwen3) needs a card and nothing else. models/README.md lists every field.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     )
 
     def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
-        """Whether a part of the prompt holds the placeholder, given without braces."""
+        """Tell whether a part of the prompt holds the placeholder, given without braces."""
         return _count(getattr(self, part), placeholder) > 0
 
 
@@ -177,11 +177,11 @@ class Card(BaseModel, extra="forbid", frozen=True):
 
     @property
     def last_layer(self) -> int:
-        """0-based; nothing above it is loaded."""
+        """The last layer that is read, 0-based; nothing above it is loaded."""
         return max(point.layer for point in self.read)
 
     def num_read_heads(self, num_heads: int) -> int:
-        """(layer, head) pairs read from a network of num_heads query heads a layer."""
+        """Count the (layer, head) pairs read, where a layer has num_heads query heads."""
         return sum(num_heads if p.heads == "all" else len(p.heads) for p in self.read)
 
 
@@ -217,5 +217,5 @@ def check_heads(card: Card, num_heads: int) -> None:
 
 
 def built_in_cards() -> dict[str, Path]:
-    """Names that can be opened without a card beside the weights, and where their cards are."""
+    """Map each name that can be opened without a card beside the weights to its built-in card."""
     return {path.stem.replace("--", "/"): path for path in sorted(BUILT_IN.glob("*.json"))}

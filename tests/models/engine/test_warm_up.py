@@ -22,7 +22,7 @@ def test_the_tail_is_split_and_no_document_is_shared(
     blockrank_card: dict[str, Any], query_free: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("blockrank", blockrank_card | query_free)
-    request = long_request(ranker._prompt, None)
+    request = long_request(ranker._encoder, None)
     batch = pack([request], ranker.card)
     assert batch.num_tokens == request.num_tokens
     plan = BlockAttentionTilePlan(batch.segments, batch.num_tokens, CPU)
@@ -34,7 +34,7 @@ def test_long_spans_are_merged_where_the_card_has_them(
     qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("qrranker", qrranker_card)
-    batch = pack([long_request(ranker._prompt, None)], ranker.card)
+    batch = pack([long_request(ranker._encoder, None)], ranker.card)
     assert len(SpanLseTilePlan(batch.reads, CPU).spans_S8) > 0
 
 
@@ -43,7 +43,7 @@ def test_it_is_as_long_as_the_largest_batch(
     num_tokens: int, blockrank_card: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("blockrank", blockrank_card)
-    found = long_request(ranker._prompt, num_tokens).num_tokens
+    found = long_request(ranker._encoder, num_tokens).num_tokens
     assert num_tokens <= found < num_tokens + 1000
 
 
@@ -52,15 +52,15 @@ def test_it_stays_within_the_cards_documents(
 ) -> None:
     blockrank_card["limits"]["max_documents"] = 3
     ranker = open_tiny("blockrank", blockrank_card)
-    assert long_request(ranker._prompt, 100_000).num_documents == 3
+    assert long_request(ranker._encoder, 100_000).num_documents == 3
 
 
 def test_it_stays_within_the_positions(
     qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("qrranker", qrranker_card)
-    ranker._prompt.max_positions = 700
-    found = long_request(ranker._prompt, 100_000)
+    ranker._encoder.max_positions = 700
+    found = long_request(ranker._encoder, 100_000)
     assert 350 < found.num_tokens <= 700
 
 

@@ -150,7 +150,7 @@ def test_text_never_becomes_a_control_token(forged: str, ranker: Ranker) -> None
 @pytest.fixture(
     scope="module", params=["quicktensor--blockrank-msmarco-mistral-7b", "MindscapeRAG--QRRanker"]
 )
-def prompt(request: pytest.FixtureRequest, fixtures: Path) -> PromptEncoder:
+def encoder(request: pytest.FixtureRequest, fixtures: Path) -> PromptEncoder:
     folder = "blockrank" if "blockrank" in request.param else "qrranker"
     tokenizer = TextTokenizer(fixtures / folder / "tokenizer.json")
     return PromptEncoder(load_card(BUILT_IN / f"{request.param}.json"), tokenizer, 32768)
@@ -160,15 +160,15 @@ def prompt(request: pytest.FixtureRequest, fixtures: Path) -> PromptEncoder:
 @example(query="\x16", texts=["a"])
 @given(query=st.text(min_size=1), texts=st.lists(st.text(max_size=200), min_size=1, max_size=5))
 def test_any_text_is_encoded_or_refused(
-    prompt: PromptEncoder, query: str, texts: list[str]
+    encoder: PromptEncoder, query: str, texts: list[str]
 ) -> None:
     try:
-        encoded = prompt.encode(query, texts)
+        encoded = encoder.encode(query, texts)
     except InputError:
         is_text = not any(0xD800 <= ord(c) < 0xE000 for c in query + "".join(texts))
-        assert not is_text or not query.strip() or not prompt.tokenize(query).ids
+        assert not is_text or not query.strip() or not encoder.tokenize(query).ids
         return
-    assert prompt.tokenize(query).ids
+    assert encoder.tokenize(query).ids
     spans = encoded.scored_spans
     assert (spans[:, 0] <= spans[:, 1]).all()
     assert (spans[1:, 0] >= spans[:-1, 1]).all()
