@@ -92,7 +92,7 @@ def _convert(source: Path, last_layer: int, folder: Path) -> None:
         if is_needed(name, last_layer)
     }
     save_file(tensors, folder / SINGLE_FILE)
-    del model.config.quantization_config  # the tensors written are not quantised any more
+    del model.config.quantization_config  # the tensors written are not quantized any more
     model.config.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(
         source.parent, gguf_file=source.name, local_files_only=True
