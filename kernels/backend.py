@@ -1,4 +1,4 @@
-"""Which implementation a device gets: decided once, from the device alone, never by except."""
+"""Decides which implementation a device gets: once, from the device alone, never by except."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,57 +12,53 @@ from blockrank_server.kernels.launch_config import arch_of
 from blockrank_server.kernels.segments import Segment
 
 
-class TokenPlan(Protocol):
-    """What the attention plans of every backend offer.
+class BlockAttentionPlanLike(Protocol):
+    """What every backend's plan of block attention offers."""
 
-    Attributes:
-        num_tokens: T.
-    """
-
-    num_tokens: int
+    num_tokens: int  # T
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One implementation of the two operations. Its plans are for its own operations only.
+    """One implementation of the two operations. A plan of one backend fits no other backend.
 
     Attributes:
-        name: for logs and for /info.
-        plan_attention: (segments, num_tokens, device) -> plan.
+        name: is shown in logs and by /info.
+        plan_block_attention: (segments, num_tokens, device) -> plan.
         block_attention: (q_THD, k_TKD, v_TKD, plan, scale) -> [T, H, D], as documented in
             kernels/block_attention.py.
-        plan_reads: (reads, device) -> plan.
+        plan_span_lse: (reads, device) -> plan.
         span_lse: (q_RHD, k_TKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
             kernels/span_lse.py.
     """
 
     name: Literal["torch", "triton"]
-    plan_attention: Callable[[Sequence[Segment], int, torch.device], TokenPlan]
+    plan_block_attention: Callable[[Sequence[Segment], int, torch.device], BlockAttentionPlanLike]
     # Any: the plan's type is the backend's own affair.
     block_attention: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, float], torch.Tensor]
-    plan_reads: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.ReadPlan]
+    plan_span_lse: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.SpanLsePlanLike]
     span_lse: Callable[[torch.Tensor, torch.Tensor, Sequence[int], Any, float], list[torch.Tensor]]
 
 
-TORCH = Backend(
+TORCH_BACKEND = Backend(
     name="torch",
-    plan_attention=block_attention.AttentionPlan,
+    plan_block_attention=block_attention.BlockAttentionPlan,
     block_attention=block_attention.block_attention,
-    plan_reads=span_lse.LsePlan,
+    plan_span_lse=span_lse.SpanLsePlan,
     span_lse=span_lse.span_lse,
 )
 """Runs on every device and is differentiable: the choice for training, on CUDA too."""
 
 
 def choose_backend(device: torch.device) -> Backend:
-    """Triton on CUDA, torch on the CPU.
+    """Take Triton on CUDA and torch on the CPU.
 
     Raises:
         ValueError: another device, or a card older than the kernels support.
         RuntimeError: a CUDA device, but triton is not installed.
     """
     if device.type == "cpu":
-        return TORCH
+        return TORCH_BACKEND
     if device.type != "cuda":
         raise ValueError(f"device must be cpu or cuda, got {device}")
     if find_spec("triton") is None:
@@ -76,7 +72,7 @@ def choose_backend(device: torch.device) -> Backend:
 
 
 def triton_backend() -> Backend:
-    """The Triton kernels: forward only, on CUDA or in Triton's interpreter.
+    """Return the Triton kernels, which run forward only, on CUDA or in Triton's interpreter.
 
     Raises:
         ModuleNotFoundError: triton is not installed.
@@ -91,8 +87,8 @@ def triton_backend() -> Backend:
 
     return Backend(
         name="triton",
-        plan_attention=block_attention_tiles.TilePlan,
+        plan_block_attention=block_attention_tiles.BlockAttentionTilePlan,
         block_attention=block_attention_triton.block_attention,
-        plan_reads=span_lse_tiles.LseTilePlan,
+        plan_span_lse=span_lse_tiles.SpanLseTilePlan,
         span_lse=span_lse_triton.span_lse,
     )

@@ -1,4 +1,4 @@
-"""Block-sparse attention over a packed batch, in plain torch: the CPU path and the oracle.
+"""Computes block-sparse attention over a packed batch, in plain torch: the CPU path and the oracle.
 
 Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
 B = segments computed together, L = longest segment among them, F = full keys, S = F + L.
@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from blockrank_server.kernels.segments import Segment, check_segments
 
 # Segments are padded to the longest of their group. A group ends where padding would pass a
-# quarter of a segment, or where its keys would leave the cache: measured in results/LOG.md.
+# quarter of a segment, or where its keys would leave the cache (loadtests/results/LOG.md).
 _MAX_GROUP = 32
 _MAX_LENGTH_RATIO = 1.25
 
@@ -30,13 +30,11 @@ class _Group:
     tokens_M: torch.Tensor  # int64, the token each of those rows belongs to
 
 
-class AttentionPlan:
-    """Segments prepared once for all layers of a forward pass.
+class BlockAttentionPlan:
+    """Segments as gather indices, prepared once for all layers of a forward pass.
 
     Args:
         segments: cover 0 .. num_tokens exactly once.
-        num_tokens: T.
-        device: where the index tensors live.
 
     Raises:
         ValueError: the segments do not cover the tokens.
@@ -55,16 +53,16 @@ def block_attention(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKD: torch.Tensor,
-    plan: AttentionPlan,
+    plan: BlockAttentionPlan,
     scale: float,
 ) -> torch.Tensor:
-    """Softmax attention in which each token sees what its segment says.
+    """Compute softmax attention in which each token sees what its segment says.
 
     Args:
         q_THD: [T, H, D] queries, fp32, bf16 or fp16.
         k_TKD: [T, K, D] keys of the same dtype; H is a multiple of K, none is repeated.
         v_TKD: [T, K, D] values.
-        plan: of the same T.
+        plan: must be of the same T.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:
@@ -76,7 +74,7 @@ def block_attention(
     Source:
         Figure 2 of BlockRank, arXiv:2510.05396.
     """
-    check_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
+    check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
     num_heads, num_kv, dim = q_THD.shape[1], k_TKD.shape[1], q_THD.shape[2]
     out_THD = torch.empty_like(q_THD)  # every token stands in one group
     for group in plan:
@@ -95,7 +93,7 @@ def block_attention(
 
 
 def _alike(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Segments in groups that waste little when padded to one length; empty ones left out."""
+    """Group segments that waste little when they are padded to one length; drop the empty ones."""
     ordered = sorted((s for s in segments if s.num_tokens), key=lambda s: (s.full, s.num_tokens))
     group: list[Segment] = []
     for segment in ordered:
@@ -132,8 +130,10 @@ def _group(members: Sequence[Segment], device: torch.device) -> _Group:
     )
 
 
-def check_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int) -> None:
-    """Refuse shapes and dtypes that no attention of a plan of num_tokens takes.
+def check_block_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int
+) -> None:
+    """Refuse shapes and dtypes that attention over num_tokens tokens cannot take.
 
     Raises:
         ValueError: what was expected and what was given.

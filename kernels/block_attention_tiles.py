@@ -1,4 +1,4 @@
-"""The work of block attention, cut into tiles: the tables its Triton kernels read.
+"""Cuts the work of block attention into tiles: builds the tables its Triton kernels read.
 
 A tile is up to block_m / group query tokens of one segment and the keys they see: ranges of keys
 visible to all of them, then keys own_start .. q_stop up to each query. Every KV head runs every
@@ -8,13 +8,14 @@ too; such tiles leave partial results in slots, and one merge per query block jo
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import accumulate
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blockrank_server.kernels.launch_config import AttentionTile
+from blockrank_server.kernels.launch_config import BlockAttentionConfig
 from blockrank_server.kernels.segments import Segment, Span, check_segments
 from blockrank_server.kernels.upload import upload
 
@@ -24,19 +25,49 @@ from blockrank_server.kernels.upload import upload
 _ENOUGH_PROGRAMS = 264
 
 
+class TileColumn(IntEnum):
+    """Columns of the table of tiles."""
+
+    Q_START = 0
+    Q_STOP = 1
+    OWN_START = 2  # from here on a query sees all keys up to itself; Q_STOP or more: none of them
+    FIRST_RANGE = 3  # rows of the table of ranges, FIRST_RANGE .. LAST_RANGE - 1
+    LAST_RANGE = 4
+    SLOT = 5  # where the partial result goes; -1: the tile writes the output itself
+    # Of a strip, from which tiles are cut; 0 in a tile.
+    SLOT_STEP = 6
+    NUM_KEYS = 7
+
+
+class MergeColumn(IntEnum):
+    """Columns of the table of merges, each of one query block."""
+
+    Q_START = 0
+    Q_STOP = 1
+    FIRST_SLOT = 2  # the partial results are in the slots FIRST_SLOT .. LAST_SLOT - 1
+    LAST_SLOT = 3
+
+
+class RangeColumn(IntEnum):
+    """Columns of the table of key ranges."""
+
+    KEY_START = 0
+    KEY_STOP = 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class AttentionTables:
+class BlockAttentionTables:
     """What the kernels read, on the device; F = key ranges, W = tiles, X = merges."""
 
-    tiles_W8: torch.Tensor  # int32: q_start, q_stop, own_start, first range, last range, slot, 0, 0
-    merges_X4: torch.Tensor  # int32: q_start, q_stop, first slot, last slot
-    ranges_F2: torch.Tensor  # int32: key start, key stop
+    tiles_W8: torch.Tensor  # int32, columns as in TileColumn
+    merges_X4: torch.Tensor  # int32, columns as in MergeColumn
+    ranges_F2: torch.Tensor  # int32, columns as in RangeColumn
     num_slots: int
 
 
 @dataclass(slots=True)
 class _Work:
-    """Strips: runs of query tokens whose tiles share one list of key ranges."""
+    """Collects strips: runs of query tokens whose tiles share one list of key ranges."""
 
     block_q: int
     strips: list[tuple[int, ...]] = field(default_factory=list)
@@ -49,7 +80,7 @@ class _Work:
         self._strip(segment, own_start, keys, slot=-1, slot_step=0)
 
     def add_split(self, segment: Segment, pieces: Sequence[tuple[Span, ...]]) -> None:
-        """One strip a piece; the last one also takes the segment's own keys."""
+        """Add one strip for each piece; the last one also takes the segment's own keys."""
         first, num = self.num_slots, len(pieces)
         for i, piece in enumerate(pieces):
             # A start past every query: the piece has no keys of its own segment.
@@ -59,7 +90,8 @@ class _Work:
             self._strip(segment, own_start, keys, slot=first + i, slot_step=num)
         for start in range(segment.start, segment.stop, self.block_q):
             stop = min(start + self.block_q, segment.stop)
-            self.merges.append((start, stop, self.num_slots, self.num_slots + num))
+            merge = start, stop, self.num_slots, self.num_slots + num
+            self.merges.append(merge)  # in the order of MergeColumn
             self.num_slots += num
 
     def _strip(
@@ -71,16 +103,14 @@ class _Work:
         first, last = self.stored[keys]
         num_keys = sum(stop - start for start, stop in keys)
         strip = segment.start, segment.stop, own_start, first, last, slot, slot_step, num_keys
-        self.strips.append(strip)
+        self.strips.append(strip)  # in the order of TileColumn
 
 
-class TilePlan:
-    """Segments prepared once for all layers of a forward pass; what the Triton kernel takes.
+class BlockAttentionTilePlan:
+    """Segments prepared once for all layers of a forward pass, as tables of the kernels.
 
     Args:
         segments: cover 0 .. num_tokens exactly once.
-        num_tokens: T.
-        device: where the tables will live.
 
     Raises:
         ValueError: the segments do not cover the tokens.
@@ -91,25 +121,29 @@ class TilePlan:
         self.num_tokens = num_tokens
         self._segments = tuple(segments)
         self._device = device
-        self._tables: dict[tuple[AttentionTile, int, int], AttentionTables] = {}
+        self._tables: dict[tuple[BlockAttentionConfig, int, int], BlockAttentionTables] = {}
 
-    def tables(self, tile: AttentionTile, *, group: int, num_kv: int) -> AttentionTables:
-        """The tables for heads of one shape: built by the first layer, reused by the others.
+    def tables(
+        self, config: BlockAttentionConfig, *, group: int, num_kv: int
+    ) -> BlockAttentionTables:
+        """Return the tables for heads of one shape; the first layer builds them for all.
 
         Args:
-            tile: launch constants.
-            group: query heads per KV head.
-            num_kv: KV heads; the fewer there are, the more a segment is split.
+            config: says how large a tile is and when keys are split.
+            group: is the number of query heads per KV head.
+            num_kv: is the number of KV heads; the fewer there are, the more a segment is split.
         """
-        key = tile, group, num_kv
+        key = config, group, num_kv
         if key not in self._tables:
-            work = _cut(self._segments, tile, group, num_kv)
+            work = _cut(self._segments, config, group, num_kv)
             self._tables[key] = _to_device(work, self._device)
         return self._tables[key]
 
 
-def _cut(segments: Sequence[Segment], tile: AttentionTile, group: int, num_kv: int) -> _Work:
-    work = _Work(block_q=tile.block_m // group)
+def _cut(
+    segments: Sequence[Segment], config: BlockAttentionConfig, group: int, num_kv: int
+) -> _Work:
+    work = _Work(block_q=config.block_m // group)
     joined: dict[tuple[Span, ...], tuple[Span, ...]] = {}
     for segment in segments:
         if segment.num_tokens == 0:
@@ -118,16 +152,16 @@ def _cut(segments: Sequence[Segment], tile: AttentionTile, group: int, num_kv: i
             joined[segment.full] = _joined(segment.full)
         own_start, keys = _take_neighbour(segment.start, joined[segment.full])
         programs = -(-segment.num_tokens // work.block_q) * num_kv
-        num_splits = min(-(-_ENOUGH_PROGRAMS // programs), segment.num_full // tile.split_keys)
+        num_splits = min(-(-_ENOUGH_PROGRAMS // programs), segment.num_full // config.split_keys)
         if num_splits > 1:
-            work.add_split(segment, _pieces(joined[segment.full], num_splits, tile.block_n))
+            work.add_split(segment, _pieces(joined[segment.full], num_splits, config.block_n))
         else:
             work.add(segment, own_start, keys)
     return work
 
 
 def _joined(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The spans that hold keys, neighbours merged, in the same order."""
+    """Merge neighbouring spans and drop the empty ones, in the same order."""
     joined: list[Span] = []
     for start, stop in spans:
         if joined and joined[-1][1] == start:
@@ -145,7 +179,7 @@ def _take_neighbour(start: int, keys: tuple[Span, ...]) -> tuple[int, tuple[Span
 
 
 def _pieces(keys: tuple[Span, ...], num: int, block_n: int) -> list[tuple[Span, ...]]:
-    """The keys in order, cut into at most num pieces of whole blocks."""
+    """Cut the keys, in order, into at most num pieces of whole blocks."""
     total = sum(stop - start for start, stop in keys)
     size = -(-total // (num * block_n)) * block_n
     pieces: list[list[Span]] = [[]]
@@ -162,31 +196,34 @@ def _pieces(keys: tuple[Span, ...], num: int, block_n: int) -> list[tuple[Span, 
     return [tuple(piece) for piece in pieces]
 
 
-def _to_device(work: _Work, device: torch.device) -> AttentionTables:
-    tiles_W8 = _tiles(np.array(work.strips, np.int32).reshape(-1, 8), work.block_q)
+def _to_device(work: _Work, device: torch.device) -> BlockAttentionTables:
+    tiles_W8 = _tiles(np.array(work.strips, np.int32).reshape(-1, len(TileColumn)), work.block_q)
     parts = [
         tiles_W8,
-        np.array(work.merges, np.int32).reshape(-1, 4),
-        np.array(work.ranges, np.int32).reshape(-1, 2),
+        np.array(work.merges, np.int32).reshape(-1, len(MergeColumn)),
+        np.array(work.ranges, np.int32).reshape(-1, len(RangeColumn)),
     ]
     flat = upload(np.concatenate([part.ravel() for part in parts]), device)  # one copy
     edges = [0, *accumulate(part.size for part in parts)]
     tiles, merges, ranges = (
         flat[edges[i] : edges[i + 1]].view(-1, part.shape[1]) for i, part in enumerate(parts)
     )
-    return AttentionTables(tiles, merges, ranges, work.num_slots)
+    return BlockAttentionTables(tiles, merges, ranges, work.num_slots)
 
 
 def _tiles(strips_S8: NDArray[np.int32], block_q: int) -> NDArray[np.int32]:
     """Cut strips along their queries; most keys first, so that no long tile starts last."""
-    counts_S = -(-(strips_S8[:, 1] - strips_S8[:, 0]) // block_q)
+    column = TileColumn
+    counts_S = -(-(strips_S8[:, column.Q_STOP] - strips_S8[:, column.Q_START]) // block_q)
     strips_W8 = strips_S8.repeat(counts_S, axis=0)
     step_W = np.arange(len(strips_W8)) - (counts_S.cumsum() - counts_S).repeat(counts_S)
-    tiles_W8 = np.zeros_like(strips_W8)
-    tiles_W8[:, 0] = strips_W8[:, 0] + step_W * block_q
-    tiles_W8[:, 1] = np.minimum(tiles_W8[:, 0] + block_q, strips_W8[:, 1])
-    tiles_W8[:, 2:5] = strips_W8[:, 2:5]
-    tiles_W8[:, 5] = strips_W8[:, 5] + step_W * strips_W8[:, 6]
-    num_keys_W = strips_W8[:, 7] + np.maximum(tiles_W8[:, 1] - tiles_W8[:, 2], 0)
+    tiles_W8 = strips_W8.copy()
+    tiles_W8[:, column.Q_START] += step_W * block_q
+    q_stop_W = tiles_W8[:, column.Q_START] + block_q
+    tiles_W8[:, column.Q_STOP] = np.minimum(q_stop_W, strips_W8[:, column.Q_STOP])
+    tiles_W8[:, column.SLOT] += step_W * strips_W8[:, column.SLOT_STEP]
+    tiles_W8[:, [column.SLOT_STEP, column.NUM_KEYS]] = 0
+    num_own_W = tiles_W8[:, column.Q_STOP] - tiles_W8[:, column.OWN_START]
+    num_keys_W = strips_W8[:, column.NUM_KEYS] + np.maximum(num_own_W, 0)
     longest_first_W = np.argsort(-num_keys_W, kind="stable")
     return tiles_W8[longest_first_W]

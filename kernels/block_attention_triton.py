@@ -1,8 +1,8 @@
-"""Block-sparse attention over a packed batch, in Triton: the CUDA path, forward only.
+"""Computes block-sparse attention over a packed batch, in Triton: the CUDA path, forward only.
 
 Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
 M = rows of a tile (query tokens x G heads), N = keys of a step, W = tiles, F = key ranges,
-P = slots for partial results, X = merges.
+P = slots for partial results.
 """
 # Triton reads a kernel's parameters by name; annotations other than constexpr would mislead it.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -16,11 +16,33 @@ import torch
 import triton
 import triton.language as tl
 
-from blockrank_server.kernels.block_attention import check_attention
-from blockrank_server.kernels.block_attention_tiles import TilePlan
-from blockrank_server.kernels.launch_config import arch_of, attention_tile, check_kernel_inputs
+from blockrank_server.kernels.block_attention import check_block_attention
+from blockrank_server.kernels.block_attention_merge_triton import (
+    MERGE_ROWS,
+    merge_block_attention_kernel,
+)
+from blockrank_server.kernels.block_attention_tiles import (
+    BlockAttentionTilePlan,
+    RangeColumn,
+    TileColumn,
+)
+from blockrank_server.kernels.launch_config import (
+    arch_of,
+    block_attention_config,
+    check_kernel_inputs,
+)
 
-MERGE_ROWS = 16
+# A kernel reads no global but a constexpr.
+TILE_COLUMNS = tl.constexpr(len(TileColumn))
+TILE_Q_START = tl.constexpr(TileColumn.Q_START)
+TILE_Q_STOP = tl.constexpr(TileColumn.Q_STOP)
+TILE_OWN_START = tl.constexpr(TileColumn.OWN_START)
+TILE_FIRST_RANGE = tl.constexpr(TileColumn.FIRST_RANGE)
+TILE_LAST_RANGE = tl.constexpr(TileColumn.LAST_RANGE)
+TILE_SLOT = tl.constexpr(TileColumn.SLOT)
+RANGE_COLUMNS = tl.constexpr(len(RangeColumn))
+RANGE_KEY_START = tl.constexpr(RangeColumn.KEY_START)
+RANGE_KEY_STOP = tl.constexpr(RangeColumn.KEY_STOP)
 
 
 @triton.jit
@@ -70,12 +92,12 @@ def _sweep(
 
 
 @triton.jit
-def attention_kernel(
+def block_attention_kernel(
     q_ptr,  # [T, H, D]    fp32/bf16/fp16 queries, D contiguous
     k_ptr,  # [T, K, D]    keys of the same dtype, D contiguous
     v_ptr,  # [T, K, D]    values likewise
-    tiles_ptr,  # [W, 8]       int32 tiles, columns as in AttentionTables
-    ranges_ptr,  # [F, 2]       int32 start and stop of key ranges
+    tiles_ptr,  # [W, 8]       int32 tiles, columns as in TileColumn
+    ranges_ptr,  # [F, 2]       int32 key ranges, columns as in RangeColumn
     out_ptr,  # [T, H, D]    contiguous, in the dtype of q; tiles without a slot write here
     part_ptr,  # [P, K, M, D] fp32 weighted mean of the values a slot's keys hold
     part_lse_ptr,  # [P, K, M]    fp32 base-2 log-sum-exp of the slot's scaled logits
@@ -93,10 +115,12 @@ def attention_kernel(
 ):
     """out = softmax over the visible keys of (scale * q . k), times v: one tile, one KV head."""
     kv = tl.program_id(1).to(tl.int64)
-    tile_ptr = tiles_ptr + tl.program_id(0) * 8
-    q_start, q_stop, own_start = tl.load(tile_ptr), tl.load(tile_ptr + 1), tl.load(tile_ptr + 2)
-    first_range, last_range = tl.load(tile_ptr + 3), tl.load(tile_ptr + 4)
-    slot = tl.load(tile_ptr + 5).to(tl.int64)
+    tile_ptr = tiles_ptr + tl.program_id(0) * TILE_COLUMNS
+    q_start, q_stop = tl.load(tile_ptr + TILE_Q_START), tl.load(tile_ptr + TILE_Q_STOP)
+    own_start = tl.load(tile_ptr + TILE_OWN_START)
+    first_range = tl.load(tile_ptr + TILE_FIRST_RANGE)
+    last_range = tl.load(tile_ptr + TILE_LAST_RANGE)
+    slot = tl.load(tile_ptr + TILE_SLOT).to(tl.int64)
 
     rows_M = tl.arange(0, BLOCK_M)
     dims_D = tl.arange(0, HEAD_DIM)
@@ -113,8 +137,9 @@ def attention_kernel(
 
     for i in range(first_range, last_range + 1):
         own = i == last_range
-        start = tl.load(ranges_ptr + i * 2, mask=i < last_range, other=own_start)
-        stop = tl.load(ranges_ptr + i * 2 + 1, mask=i < last_range, other=q_stop)
+        range_ptr = ranges_ptr + i * RANGE_COLUMNS
+        start = tl.load(range_ptr + RANGE_KEY_START, mask=i < last_range, other=own_start)
+        stop = tl.load(range_ptr + RANGE_KEY_STOP, mask=i < last_range, other=q_stop)
         limit_M = tl.where(own, query_M + 1, stop)
         # Keys below this are seen by the tile's first query, so by all: whole blocks of them
         # need no mask.
@@ -141,60 +166,20 @@ def attention_kernel(
         tl.store(part_lse_ptr + part_M, peak_M + tl.log2(total_M))
 
 
-@triton.jit
-def merge_kernel(
-    part_ptr,  # [P, K, M, D] fp32 weighted mean of the values a slot's keys hold
-    part_lse_ptr,  # [P, K, M]    fp32 base-2 log-sum-exp of the slot's scaled logits
-    merges_ptr,  # [X, 4]       int32 merges, columns as in AttentionTables
-    out_ptr,  # [T, H, D]    contiguous, in the dtype of q
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    ROWS: tl.constexpr,  # rows of a program: fewer than M, so that a short tail fills the card
-):
-    """out = sum over slots of 2**(lse - peak) * mean, divided by the sum of the weights."""
-    kv = tl.program_id(1).to(tl.int64)
-    merge_ptr = merges_ptr + tl.program_id(0) * 4
-    q_start, q_stop = tl.load(merge_ptr), tl.load(merge_ptr + 1)
-    first_slot, last_slot = tl.load(merge_ptr + 2), tl.load(merge_ptr + 3)
-    rows_R = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    dims_D = tl.arange(0, HEAD_DIM)
-    query_R = q_start + rows_R // GROUP
-    real_R = query_R < q_stop
-    acc_RD = tl.full((ROWS, HEAD_DIM), 0.0, tl.float32)
-    total_R = tl.full((ROWS,), 0.0, tl.float32)
-    peak_R = tl.full((ROWS,), -float("inf"), tl.float32)
-    for slot in range(first_slot, last_slot):
-        part_R = (slot * tl.num_programs(1) + kv) * BLOCK_M + rows_R
-        lse_R = tl.load(part_lse_ptr + part_R, mask=real_R, other=0.0)
-        part_at_RD = part_ptr + part_R[:, None] * HEAD_DIM + dims_D[None, :]
-        mean_RD = tl.load(part_at_RD, mask=real_R[:, None], other=0.0)
-        higher_R = tl.maximum(peak_R, lse_R)
-        shrink_R = tl.exp2(peak_R - higher_R)
-        weight_R = tl.exp2(lse_R - higher_R)
-        acc_RD = acc_RD * shrink_R[:, None] + mean_RD * weight_R[:, None]
-        total_R = total_R * shrink_R + weight_R
-        peak_R = higher_R
-    head_R = kv * GROUP + rows_R % GROUP
-    out_R = (query_R.to(tl.int64) * (tl.num_programs(1) * GROUP) + head_R) * HEAD_DIM
-    out_RD = (acc_RD / total_R[:, None]).to(out_ptr.dtype.element_ty)
-    tl.store(out_ptr + out_R[:, None] + dims_D[None, :], out_RD, mask=real_R[:, None])
-
-
 def block_attention(
     q_THD: torch.Tensor,
     k_TKD: torch.Tensor,
     v_TKD: torch.Tensor,
-    plan: TilePlan,
+    plan: BlockAttentionTilePlan,
     scale: float,
 ) -> torch.Tensor:
-    """Softmax attention in which each token sees what its segment says.
+    """Compute softmax attention in which each token sees what its segment says.
 
     Args:
         q_THD: [T, H, D] queries, fp32, bf16 or fp16; D contiguous, a power of two, 16 .. 256.
         k_TKD: [T, K, D] keys of the same dtype, D contiguous; H is a multiple of K.
         v_TKD: [T, K, D] values likewise.
-        plan: of the same T, on the same device.
+        plan: must be of the same T and on the same device.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:
@@ -207,29 +192,30 @@ def block_attention(
         Figure 2 of BlockRank, arXiv:2510.05396; FlashAttention-2, arXiv:2307.08691; splits along
         the keys as in Flash-Decoding (https://pytorch.org/blog/flash-decoding).
     """
-    check_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
+    check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
     check_kernel_inputs(q=q_THD, k=k_TKD, v=v_TKD)
     num_tokens, num_heads, dim = q_THD.shape
     num_kv, group = k_TKD.shape[1], num_heads // k_TKD.shape[1]
-    tile = attention_tile(arch_of(q_THD.device), dim, q_THD.dtype)
-    if group > tile.block_m:
-        raise ValueError(f"at most {tile.block_m} query heads per KV head, got {group}")
-    tables = plan.tables(tile, group=group, num_kv=num_kv)
+    config = block_attention_config(arch_of(q_THD.device), dim, q_THD.dtype)
+    if group > config.block_m:
+        raise ValueError(f"at most {config.block_m} query heads per KV head, got {group}")
+    tables = plan.tables(config, group=group, num_kv=num_kv)
     out_THD = torch.empty((num_tokens, num_heads, dim), dtype=q_THD.dtype, device=q_THD.device)
     if 0 in out_THD.shape:
         return out_THD
-    slots = (tables.num_slots, num_kv, tile.block_m)
+    slots = (tables.num_slots, num_kv, config.block_m)
     part_PKMD = torch.empty((*slots, dim), dtype=torch.float32, device=q_THD.device)
     part_lse_PKM = torch.empty(slots, dtype=torch.float32, device=q_THD.device)
-    attention_kernel[(len(tables.tiles_W8), num_kv)](
+    block_attention_kernel[(len(tables.tiles_W8), num_kv)](
         q_THD, k_TKD, v_TKD, tables.tiles_W8, tables.ranges_F2, out_THD, part_PKMD, part_lse_PKM,
         scale * math.log2(math.e), *q_THD.stride()[:2], *k_TKD.stride()[:2], *v_TKD.stride()[:2],
-        GROUP=group, HEAD_DIM=dim, BLOCK_M=tile.block_m, BLOCK_N=tile.block_n,
-        num_warps=tile.num_warps, num_stages=tile.num_stages,
+        GROUP=group, HEAD_DIM=dim, BLOCK_M=config.block_m, BLOCK_N=config.block_n,
+        num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     if len(tables.merges_X4):
-        merge_kernel[(len(tables.merges_X4), num_kv, triton.cdiv(tile.block_m, MERGE_ROWS))](
+        grid = len(tables.merges_X4), num_kv, triton.cdiv(config.block_m, MERGE_ROWS)
+        merge_block_attention_kernel[grid](
             part_PKMD, part_lse_PKM, tables.merges_X4, out_THD,
-            GROUP=group, HEAD_DIM=dim, BLOCK_M=tile.block_m, ROWS=MERGE_ROWS, num_warps=4,
+            GROUP=group, HEAD_DIM=dim, BLOCK_M=config.block_m, ROWS=MERGE_ROWS, num_warps=4,
         )  # fmt: skip
     return out_THD

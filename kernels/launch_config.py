@@ -1,9 +1,9 @@
-"""How the Triton kernels are launched, and what they refuse.
+"""Chooses how the Triton kernels are launched, and refuses what they cannot take.
 
 Tile sizes are chosen by architecture, head_dim and dtype. The shared memory of a program must fit
 the card: 227 KiB on Hopper and on datacentre Blackwell, 163 KiB on an A100, 99 KiB on the other
 cards of compute capability 8.x and 12.x; one row serves all but the first, so it stays within 99.
-Registers spilt to memory cost more than a smaller tile gains. tests/kernels/test_compiled.py
+Registers spilt to memory cost more than a smaller tile gains. tests/kernels/test_launch_config.py
 compiles the rows the cards use and holds them to both.
 """
 
@@ -18,14 +18,14 @@ Arch = Literal["hopper", "ampere", "interpreter"]
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionTile:
+class BlockAttentionConfig:
     """Launch constants of block attention.
 
     Attributes:
         block_m: rows of a tile; a row is one query token of one of the heads sharing a KV head.
         block_n: keys per step.
-        num_warps: of 32 threads.
-        num_stages: key and value blocks in flight.
+        num_warps: of 32 threads each.
+        num_stages: key and value blocks that are being loaded at a time.
         split_keys: fewest keys worth a program of their own when a segment's keys are split. A
             split writes and reads back block_m fp32 rows, so its keys should outweigh that.
     """
@@ -38,14 +38,14 @@ class AttentionTile:
 
 
 @dataclass(frozen=True, slots=True)
-class LseTile:
+class SpanLseConfig:
     """Launch constants of the span log-sum-exp.
 
     Attributes:
         block_m: rows of a tile; a row is one signal token of one of the heads sharing a KV head.
         block_n: keys per step.
-        num_warps: of 32 threads.
-        num_stages: key blocks in flight.
+        num_warps: of 32 threads each.
+        num_stages: key blocks that are being loaded at a time.
     """
 
     block_m: int
@@ -55,7 +55,7 @@ class LseTile:
 
 
 def arch_of(device: torch.device) -> Arch:
-    """The row of the table a device belongs to; a CPU runs the kernels in Triton's interpreter.
+    """Return the row of the tables below for a device; a CPU runs the kernels in the interpreter.
 
     Raises:
         ValueError: a card older than Ampere, or no NVIDIA card.
@@ -70,31 +70,33 @@ def arch_of(device: torch.device) -> Arch:
     return "hopper" if major in (9, 10) else "ampere"
 
 
-def attention_tile(arch: Arch, head_dim: int, dtype: torch.dtype) -> AttentionTile:
-    """Launch constants of block attention for one head_dim and dtype."""
+def block_attention_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> BlockAttentionConfig:
+    """Return the launch constants of block attention for one head_dim and dtype."""
     if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
-        return AttentionTile(32, 16, num_warps=4, num_stages=1, split_keys=64)
+        return BlockAttentionConfig(32, 16, num_warps=4, num_stages=1, split_keys=64)
     if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
-        return AttentionTile(16, 16, num_warps=4, num_stages=1, split_keys=512)
+        return BlockAttentionConfig(16, 16, num_warps=4, num_stages=1, split_keys=512)
     if head_dim > 128:
-        return AttentionTile(64, 32, num_warps=8, num_stages=2, split_keys=512)
+        return BlockAttentionConfig(64, 32, num_warps=8, num_stages=2, split_keys=512)
     # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill at either head_dim.
     # Over 128 registers a thread leave one program to a multiprocessor, so it may as well take
     # shared memory for a third block where the card has it. On Ampere a third block spills at
     # head_dim 128.
     fits_three = arch == "hopper" or head_dim <= 64
-    return AttentionTile(128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512)
+    return BlockAttentionConfig(
+        128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512
+    )
 
 
-def lse_tile(arch: Arch, head_dim: int, dtype: torch.dtype) -> LseTile:
-    """Launch constants of the span log-sum-exp for one head_dim and dtype."""
+def span_lse_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> SpanLseConfig:
+    """Return the launch constants of the span log-sum-exp for one head_dim and dtype."""
     if arch == "interpreter":
-        return LseTile(16, 16, num_warps=4, num_stages=1)
+        return SpanLseConfig(16, 16, num_warps=4, num_stages=1)
     if dtype == torch.float32:
-        return LseTile(16, 16, num_warps=4, num_stages=1)
+        return SpanLseConfig(16, 16, num_warps=4, num_stages=1)
     # Bound by reading keys, so rows are nearly free: 64 are one wgmma, and one program reads a key
     # once for 16 signal tokens of 4 heads.
-    return LseTile(64, 64, num_warps=4, num_stages=2 if head_dim > 128 else 3)
+    return SpanLseConfig(64, 64, num_warps=4, num_stages=2 if head_dim > 128 else 3)
 
 
 def check_kernel_inputs(**tensors: torch.Tensor) -> None:

@@ -1,4 +1,23 @@
-"""Which keys each query token of a packed batch may see.
+"""Says which keys each query token of a packed batch sees: the mask of BlockRank, arXiv:2510.05396.
+
+The mask of one request, a row for each query token, a column for each key; an x is seen:
+
+                  prefix  document 0  document 1  tail
+    prefix        x .     . . .       . .         . . .
+                  x x     . . .       . .         . . .
+    document 0    x x     x . .       . .         . . .
+                  x x     x x .       . .         . . .
+                  x x     x x x       . .         . . .
+    document 1    x x     . . .       x .         . . .
+                  x x     . . .       x x         . . .
+    tail          x x     x x x       x x         x . .
+                  x x     x x x       x x         x x .
+    signal token  x x    [x x x]     [x x]        x x x
+
+The prefix holds the instruction, the tail the query. No document sees another, so attention grows
+with the number of documents, not with its square, and a document's keys and values are the same in
+every list. How much each document matters is read off the last rows: a signal token's attention
+inside each pair of brackets is a read span (span_lse.py).
 
 A batch is one ragged token axis without padding. It is covered by segments: runs of query tokens
 that share what they see. A token of a segment sees every token of the segment's full spans, and
@@ -8,7 +27,7 @@ its own segment up to itself. That is the whole mask: no [T, T] tensor exists.
     document    the prefix
     tail        prefix and documents, in one span where they stand together, in several where
                 requests of a batch share documents
-    causal      one segment for the whole request
+    causal      one segment for the whole request, for rerankers that were trained without the mask
 """
 
 from collections.abc import Sequence
@@ -27,12 +46,12 @@ class Segment:
 
     @property
     def num_tokens(self) -> int:
-        """Query tokens of the segment."""
+        """Count the query tokens."""
         return self.stop - self.start
 
     @property
     def num_full(self) -> int:
-        """Keys that every query token of the segment sees besides its own segment."""
+        """Count the keys that every query token sees besides those of its own segment."""
         return sum(stop - start for start, stop in self.full)
 
 

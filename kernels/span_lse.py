@@ -1,4 +1,4 @@
-"""How strongly a few query tokens attend to each span of keys, in plain torch.
+"""Measures how strongly a few query tokens attend to each span of keys, in plain torch.
 
 Axes: R = signal tokens of the batch, r = of one request, T = packed tokens, H = heads read,
 h = those of one KV head, K = key/value heads, D = head_dim, N = spans of one request, M = keys of
@@ -17,14 +17,14 @@ from blockrank_server.kernels.segments import Span
 
 @dataclass(frozen=True, slots=True)
 class SpanRead:
-    """One request's reading: token indices of its signal tokens, and the key spans they weigh."""
+    """What is read of one request: the span of its signal tokens, and the key spans they weigh."""
 
     signal: Span
     spans: tuple[Span, ...]
 
 
-class ReadPlan(Protocol):
-    """What the plans of every backend offer.
+class SpanLsePlanLike(Protocol):
+    """What every backend's plan of the span log-sum-exp offers.
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
@@ -35,12 +35,11 @@ class ReadPlan(Protocol):
     min_tokens: int
 
 
-class LsePlan:
-    """Readings prepared once for all read layers of a forward pass.
+class SpanLsePlan:
+    """Readings as gather indices, prepared once for all read layers of a forward pass.
 
     Args:
-        reads: one a request, at least one.
-        device: where the index tensors live.
+        reads: one for each request, at least one.
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
@@ -57,7 +56,7 @@ class LsePlan:
         self._requests = [_Request(read, device) for read in reads]
 
     def requests(self) -> Sequence["_Request"]:
-        """One prepared reading a request."""
+        """Return one prepared reading for each request."""
         return self._requests
 
 
@@ -79,10 +78,10 @@ def span_lse(
     q_RHD: torch.Tensor,
     k_TKD: torch.Tensor,
     kv_head_H: Sequence[int],
-    plan: LsePlan,
+    plan: SpanLsePlan,
     scale: float,
 ) -> list[torch.Tensor]:
-    """log of the sum over a span's keys of exp(scale * q . k), for every span.
+    """Take the log of the sum over a span's keys of exp(scale * q . k), for every span.
 
     Args:
         q_RHD: [R, H, D] queries of the signal tokens, in the plan's order.
@@ -121,7 +120,7 @@ def span_lse(
 
 
 def check_reads(reads: Sequence[SpanRead]) -> int:
-    """Refuse readings that no plan takes; the least T that holds the others.
+    """Refuse readings that no plan takes; return the least T that holds the others.
 
     Raises:
         ValueError: no readings, or a span that ends before it starts or starts below 0.
@@ -136,7 +135,7 @@ def check_reads(reads: Sequence[SpanRead]) -> int:
 
 
 def check_span_lse(
-    q: torch.Tensor, k: torch.Tensor, kv_head_H: Sequence[int], plan: ReadPlan
+    q: torch.Tensor, k: torch.Tensor, kv_head_H: Sequence[int], plan: SpanLsePlanLike
 ) -> None:
     """Refuse shapes, dtypes and heads that no reading of this plan takes.
 

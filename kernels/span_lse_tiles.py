@@ -1,4 +1,4 @@
-"""The work of the span log-sum-exp, cut into chunks: the tables its Triton kernels read.
+"""Cuts the work of the span log-sum-exp into chunks: builds the tables its Triton kernels read.
 
 A chunk is up to CHUNK_KEYS keys of one span. Where all spans are short each is one chunk and the
 chunks' results are final; otherwise a merge joins the chunks of every span.
@@ -6,6 +6,7 @@ chunks' results are final; otherwise a merge joins the chunks of every span.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from itertools import accumulate
 
@@ -21,11 +22,45 @@ from blockrank_server.kernels.upload import upload
 CHUNK_KEYS = 512
 
 
+class ChunkColumn(IntEnum):
+    """Columns of the table of chunks. A request's results are [H, signal tokens, chunks]."""
+
+    KEY_START = 0
+    KEY_STOP = 1
+    FIRST_ROW = 2  # of q: that of the request's first signal token
+    NUM_SIGNAL = 3  # signal tokens of the request
+    FIRST_TOKEN = 4  # the first signal token's place on the packed axis
+    PLACE = 5  # of the chunk among those of its request
+    NUM_CHUNKS = 6  # of the request
+    CHUNKS_BEFORE = 7  # sum of signal tokens x chunks of the requests before
+
+
+class SpanColumn(IntEnum):
+    """Columns of the table of spans. A request's results are [H, signal tokens, spans]."""
+
+    FIRST_CHUNK = 0  # of the span: FIRST_CHUNK .. LAST_CHUNK - 1 among those of its request
+    LAST_CHUNK = 1
+    NUM_CHUNKS = 2  # of the request
+    CHUNKS_BEFORE = 3  # sum of signal tokens x chunks of the requests before
+    PLACE = 4  # of the span among those of its request
+    NUM_SPANS = 5  # of the request
+    SPANS_BEFORE = 6  # sum of signal tokens x spans of the requests before
+    NUM_SIGNAL = 7  # signal tokens of the request
+
+
+class GroupColumn(IntEnum):
+    """Columns of the table of KV heads."""
+
+    KV_HEAD = 0
+    FIRST_HEAD = 1  # its query heads: order_H[FIRST_HEAD : LAST_HEAD]
+    LAST_HEAD = 2
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadGroups:
     """Heads read, sorted by the KV head they share; Y = KV heads read, H = heads."""
 
-    groups_Y3: torch.Tensor  # int32: KV head, first and last place in order_H
+    groups_Y3: torch.Tensor  # int32, columns as in GroupColumn
     order_H: torch.Tensor  # int32: index into the heads of q and of the result
     largest: int  # heads of the largest group
 
@@ -37,7 +72,10 @@ def head_groups(kv_head_H: tuple[int, ...], device: torch.device) -> HeadGroups:
     kv_Y, first_Y, count_Y = np.unique(
         np.array(kv_head_H)[order_H], return_index=True, return_counts=True
     )
-    groups_Y3 = np.stack([kv_Y, first_Y, first_Y + count_Y], axis=1).astype(np.int32)
+    groups_Y3 = np.empty((len(kv_Y), len(GroupColumn)), np.int32)
+    groups_Y3[:, GroupColumn.KV_HEAD] = kv_Y
+    groups_Y3[:, GroupColumn.FIRST_HEAD] = first_Y
+    groups_Y3[:, GroupColumn.LAST_HEAD] = first_Y + count_Y
     return HeadGroups(
         groups_Y3=upload(groups_Y3, device),
         order_H=upload(order_H, device),
@@ -57,22 +95,18 @@ class _Layout:
     chunks_before: int  # sum of signal tokens x chunks of the requests before
 
 
-class LseTilePlan:
-    """Readings prepared once for all read layers of a forward pass; what the Triton kernel takes.
+class SpanLseTilePlan:
+    """Readings prepared once for all read layers of a forward pass, as tables of the kernels.
 
     Args:
-        reads: one a request, at least one.
-        device: where the tables live.
+        reads: one for each request, at least one.
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
         min_tokens: the least T that holds every signal token and span.
-        layout: one a request.
-        chunks_C8: int32: key start, key stop, first row of q, signal tokens, the first one's token,
-            place of the chunk in its request, num_chunks, chunks_before.
-        spans_S8: int32: first and last chunk of a span, num_chunks, chunks_before, place of the
-            span in its request, num_spans, spans_before, signal tokens. [0, 8] where nothing needs
-            merging.
+        layout: one for each request.
+        chunks_C8: int32, columns as in ChunkColumn.
+        spans_S8: int32, columns as in SpanColumn; no row where nothing needs merging.
         num_chunk_results: sum of signal tokens x chunks; times H, the values the kernel writes.
         num_results: sum of signal tokens x spans.
 
@@ -100,7 +134,7 @@ class LseTilePlan:
 
 
 def _num_chunks(spans_N2: NDArray[np.int32]) -> NDArray[np.int32]:
-    """At least one a span, for an empty one has a result too."""
+    """Count the chunks of each span: at least one, for an empty span has a result too."""
     counts_N: NDArray[np.int32] = -(-(spans_N2[:, 1] - spans_N2[:, 0]) // CHUNK_KEYS)
     return counts_N.clip(min=1)
 
@@ -125,22 +159,31 @@ def _chunks(
 ) -> NDArray[np.int32]:
     place_C = np.arange(layout.num_chunks)
     step_C = place_C - (counts_N.cumsum() - counts_N).repeat(counts_N)
-    chunks_C8 = np.empty((layout.num_chunks, 8), np.int32)
-    chunks_C8[:, 0] = spans_N2[:, 0].repeat(counts_N) + step_C * CHUNK_KEYS
+    column = ChunkColumn
+    chunks_C8 = np.empty((layout.num_chunks, len(column)), np.int32)
+    start_C = spans_N2[:, 0].repeat(counts_N) + step_C * CHUNK_KEYS
     # No signal token sees a key past the last of them.
     stop_C = np.minimum(spans_N2[:, 1].repeat(counts_N), read.signal[1])
-    chunks_C8[:, 1] = np.minimum(chunks_C8[:, 0] + CHUNK_KEYS, stop_C)
-    chunks_C8[:, 2:5] = layout.signal_before, layout.num_signal, read.signal[0]
-    chunks_C8[:, 5] = place_C
-    chunks_C8[:, 6:] = layout.num_chunks, layout.chunks_before
+    chunks_C8[:, column.KEY_START] = start_C
+    chunks_C8[:, column.KEY_STOP] = np.minimum(start_C + CHUNK_KEYS, stop_C)
+    chunks_C8[:, column.FIRST_ROW] = layout.signal_before
+    chunks_C8[:, column.NUM_SIGNAL] = layout.num_signal
+    chunks_C8[:, column.FIRST_TOKEN] = read.signal[0]
+    chunks_C8[:, column.PLACE] = place_C
+    chunks_C8[:, column.NUM_CHUNKS] = layout.num_chunks
+    chunks_C8[:, column.CHUNKS_BEFORE] = layout.chunks_before
     return chunks_C8
 
 
 def _spans(counts_N: NDArray[np.int32], layout: _Layout) -> NDArray[np.int32]:
-    spans_N8 = np.empty((layout.num_spans, 8), np.int32)
-    spans_N8[:, 1] = counts_N.cumsum()
-    spans_N8[:, 0] = spans_N8[:, 1] - counts_N
-    spans_N8[:, 2:4] = layout.num_chunks, layout.chunks_before
-    spans_N8[:, 4] = np.arange(layout.num_spans)
-    spans_N8[:, 5:] = layout.num_spans, layout.spans_before, layout.num_signal
+    column = SpanColumn
+    spans_N8 = np.empty((layout.num_spans, len(column)), np.int32)
+    spans_N8[:, column.FIRST_CHUNK] = counts_N.cumsum() - counts_N
+    spans_N8[:, column.LAST_CHUNK] = counts_N.cumsum()
+    spans_N8[:, column.NUM_CHUNKS] = layout.num_chunks
+    spans_N8[:, column.CHUNKS_BEFORE] = layout.chunks_before
+    spans_N8[:, column.PLACE] = np.arange(layout.num_spans)
+    spans_N8[:, column.NUM_SPANS] = layout.num_spans
+    spans_N8[:, column.SPANS_BEFORE] = layout.spans_before
+    spans_N8[:, column.NUM_SIGNAL] = layout.num_signal
     return spans_N8

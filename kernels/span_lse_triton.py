@@ -1,4 +1,4 @@
-"""How strongly a few query tokens attend to each span of keys, in Triton: the CUDA path.
+"""Measures how strongly a few query tokens attend to each span of keys, in Triton: the CUDA path.
 
 Axes: R = signal tokens of the batch, r = of one request, T = packed tokens, H = heads read,
 K = key/value heads, Y = those read, D = head_dim, M = rows of a tile (signal tokens x heads of one
@@ -17,11 +17,42 @@ import torch
 import triton
 import triton.language as tl
 
-from blockrank_server.kernels.launch_config import arch_of, check_kernel_inputs, lse_tile
+from blockrank_server.kernels.launch_config import arch_of, check_kernel_inputs, span_lse_config
 from blockrank_server.kernels.span_lse import check_span_lse
-from blockrank_server.kernels.span_lse_tiles import LseTilePlan, head_groups
+from blockrank_server.kernels.span_lse_tiles import (
+    ChunkColumn,
+    GroupColumn,
+    SpanColumn,
+    SpanLseTilePlan,
+    head_groups,
+)
 
 MERGE_ROWS, MERGE_CHUNKS = 32, 16
+
+# A kernel reads no global but a constexpr.
+LN_2 = tl.constexpr(math.log(2))
+CHUNK_COLUMNS = tl.constexpr(len(ChunkColumn))
+CHUNK_KEY_START = tl.constexpr(ChunkColumn.KEY_START)
+CHUNK_KEY_STOP = tl.constexpr(ChunkColumn.KEY_STOP)
+CHUNK_FIRST_ROW = tl.constexpr(ChunkColumn.FIRST_ROW)
+CHUNK_NUM_SIGNAL = tl.constexpr(ChunkColumn.NUM_SIGNAL)
+CHUNK_FIRST_TOKEN = tl.constexpr(ChunkColumn.FIRST_TOKEN)
+CHUNK_PLACE = tl.constexpr(ChunkColumn.PLACE)
+CHUNK_NUM_CHUNKS = tl.constexpr(ChunkColumn.NUM_CHUNKS)
+CHUNK_CHUNKS_BEFORE = tl.constexpr(ChunkColumn.CHUNKS_BEFORE)
+SPAN_COLUMNS = tl.constexpr(len(SpanColumn))
+SPAN_FIRST_CHUNK = tl.constexpr(SpanColumn.FIRST_CHUNK)
+SPAN_LAST_CHUNK = tl.constexpr(SpanColumn.LAST_CHUNK)
+SPAN_NUM_CHUNKS = tl.constexpr(SpanColumn.NUM_CHUNKS)
+SPAN_CHUNKS_BEFORE = tl.constexpr(SpanColumn.CHUNKS_BEFORE)
+SPAN_PLACE = tl.constexpr(SpanColumn.PLACE)
+SPAN_NUM_SPANS = tl.constexpr(SpanColumn.NUM_SPANS)
+SPAN_SPANS_BEFORE = tl.constexpr(SpanColumn.SPANS_BEFORE)
+SPAN_NUM_SIGNAL = tl.constexpr(SpanColumn.NUM_SIGNAL)
+GROUP_COLUMNS = tl.constexpr(len(GroupColumn))
+GROUP_KV_HEAD = tl.constexpr(GroupColumn.KV_HEAD)
+GROUP_FIRST_HEAD = tl.constexpr(GroupColumn.FIRST_HEAD)
+GROUP_LAST_HEAD = tl.constexpr(GroupColumn.LAST_HEAD)
 
 
 # num_heads varies from one read layer to the next, which is no reason to compile again.
@@ -29,8 +60,8 @@ MERGE_ROWS, MERGE_CHUNKS = 32, 16
 def span_lse_kernel(
     q_ptr,  # [R, H, D]  fp32/bf16/fp16 queries of the signal tokens, D contiguous
     k_ptr,  # [T, K, D]  keys of the same dtype, D contiguous
-    chunks_ptr,  # [C, 8]     int32 chunks, columns as in LseTilePlan
-    groups_ptr,  # [Y, 3]     int32 KV head, first and last place in order
+    chunks_ptr,  # [C, 8]     int32 chunks, columns as in ChunkColumn
+    groups_ptr,  # [Y, 3]     int32 KV heads, columns as in GroupColumn
     order_ptr,  # [H]        int32 heads, those of one KV head together
     lse_ptr,  # fp32 natural-log sum-exp, for each request [H, r, chunks]; -inf without keys
     scale_log2e,  # scale * log2(e), since exp2 is the fast exponential
@@ -45,22 +76,19 @@ def span_lse_kernel(
 ):
     """lse = log of the sum over the keys of a chunk of exp(scale * q . k), for the heads of one KV
     head: a key after a signal token does not count for it."""
-    chunk_ptr = chunks_ptr + tl.program_id(0) * 8
-    key_start, key_stop, first_row = (
-        tl.load(chunk_ptr),
-        tl.load(chunk_ptr + 1),
-        tl.load(chunk_ptr + 2),
+    chunk_ptr = chunks_ptr + tl.program_id(0) * CHUNK_COLUMNS
+    key_start, key_stop = tl.load(chunk_ptr + CHUNK_KEY_START), tl.load(chunk_ptr + CHUNK_KEY_STOP)
+    first_row = tl.load(chunk_ptr + CHUNK_FIRST_ROW)
+    num_signal = tl.load(chunk_ptr + CHUNK_NUM_SIGNAL)
+    first_token = tl.load(chunk_ptr + CHUNK_FIRST_TOKEN)
+    place, num_chunks = tl.load(chunk_ptr + CHUNK_PLACE), tl.load(chunk_ptr + CHUNK_NUM_CHUNKS)
+    chunks_before = tl.load(chunk_ptr + CHUNK_CHUNKS_BEFORE).to(tl.int64)
+    group_ptr = groups_ptr + tl.program_id(1) * GROUP_COLUMNS
+    kv = tl.load(group_ptr + GROUP_KV_HEAD).to(tl.int64)
+    first_head, last_head = (
+        tl.load(group_ptr + GROUP_FIRST_HEAD),
+        tl.load(group_ptr + GROUP_LAST_HEAD),
     )
-    num_signal, first_token, place = (
-        tl.load(chunk_ptr + 3),
-        tl.load(chunk_ptr + 4),
-        tl.load(chunk_ptr + 5),
-    )
-    num_chunks = tl.load(chunk_ptr + 6)
-    chunks_before = tl.load(chunk_ptr + 7).to(tl.int64)
-    group_ptr = groups_ptr + tl.program_id(1) * 3
-    kv = tl.load(group_ptr).to(tl.int64)
-    first_head, last_head = tl.load(group_ptr + 1), tl.load(group_ptr + 2)
 
     rows_M = tl.program_id(2) * BLOCK_M + tl.arange(0, BLOCK_M)
     dims_D = tl.arange(0, HEAD_DIM)
@@ -91,32 +119,30 @@ def span_lse_kernel(
         weights_MN = tl.exp2(logits_MN - base_M[:, None])
         total_M = total_M * tl.exp2(peak_before_M - base_M) + tl.sum(weights_MN, 1)
     # The peak itself adds 1 to the sum, so below 1 nothing was seen and the peak is -inf.
-    lse_M = (peak_M + tl.log2(tl.maximum(total_M, 1.0))) * 0.6931471805599453
+    lse_M = (peak_M + tl.log2(tl.maximum(total_M, 1.0))) * LN_2
     row_M = head_M * num_signal + signal_M
     out_M = chunks_before * num_heads + row_M.to(tl.int64) * num_chunks + place
     tl.store(lse_ptr + out_M, lse_M, mask=real_M)
 
 
 @triton.jit(do_not_specialize=["num_heads"])
-def merge_lse_kernel(
+def merge_span_lse_kernel(
     part_ptr,  # fp32 natural-log sum-exp, for each request [H, r, chunks]
-    spans_ptr,  # [S, 8] int32 spans, columns as in LseTilePlan
+    spans_ptr,  # [S, 8] int32 spans, columns as in SpanColumn
     lse_ptr,  # fp32 natural-log sum-exp, for each request [H, r, spans]; -inf without keys
     num_heads,
     BLOCK_M: tl.constexpr,
     BLOCK_B: tl.constexpr,
 ):
     """lse = log of the sum over the chunks of a span of exp(part)."""
-    span_ptr = spans_ptr + tl.program_id(0) * 8
-    first_chunk, last_chunk, num_chunks = (
-        tl.load(span_ptr),
-        tl.load(span_ptr + 1),
-        tl.load(span_ptr + 2),
-    )
-    chunks_before = tl.load(span_ptr + 3).to(tl.int64)
-    place, num_spans = tl.load(span_ptr + 4), tl.load(span_ptr + 5)
-    spans_before = tl.load(span_ptr + 6).to(tl.int64)
-    num_signal = tl.load(span_ptr + 7)
+    span_ptr = spans_ptr + tl.program_id(0) * SPAN_COLUMNS
+    first_chunk = tl.load(span_ptr + SPAN_FIRST_CHUNK)
+    last_chunk = tl.load(span_ptr + SPAN_LAST_CHUNK)
+    num_chunks = tl.load(span_ptr + SPAN_NUM_CHUNKS)
+    chunks_before = tl.load(span_ptr + SPAN_CHUNKS_BEFORE).to(tl.int64)
+    place, num_spans = tl.load(span_ptr + SPAN_PLACE), tl.load(span_ptr + SPAN_NUM_SPANS)
+    spans_before = tl.load(span_ptr + SPAN_SPANS_BEFORE).to(tl.int64)
+    num_signal = tl.load(span_ptr + SPAN_NUM_SIGNAL)
     rows_M = (tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     real_M = rows_M < num_heads * num_signal
     part_ptr += chunks_before * num_heads
@@ -141,10 +167,10 @@ def span_lse(
     q_RHD: torch.Tensor,
     k_TKD: torch.Tensor,
     kv_head_H: Sequence[int],
-    plan: LseTilePlan,
+    plan: SpanLseTilePlan,
     scale: float,
 ) -> list[torch.Tensor]:
-    """log of the sum over a span's keys of exp(scale * q . k), for every span.
+    """Take the log of the sum over a span's keys of exp(scale * q . k), for every span.
 
     Args:
         q_RHD: [R, H, D] queries of the signal tokens, in the plan's order, fp32, bf16 or fp16;
@@ -168,23 +194,23 @@ def span_lse(
     check_span_lse(q_RHD, k_TKD, kv_head_H, plan)
     check_kernel_inputs(q=q_RHD, k=k_TKD)
     device, num_heads, dim = q_RHD.device, q_RHD.shape[1], q_RHD.shape[2]
-    tile = lse_tile(arch_of(device), dim, q_RHD.dtype)
+    config = span_lse_config(arch_of(device), dim, q_RHD.dtype)
     groups = head_groups(tuple(kv_head_H), device)
     chunk_lse = torch.empty(num_heads * plan.num_chunk_results, device=device)
     most_signal = max(layout.num_signal for layout in plan.layout)
-    blocks = triton.cdiv(groups.largest * most_signal, tile.block_m)
+    blocks = triton.cdiv(groups.largest * most_signal, config.block_m)
     if len(chunk_lse):
         span_lse_kernel[(len(plan.chunks_C8), len(groups.groups_Y3), blocks)](
             q_RHD, k_TKD, plan.chunks_C8, groups.groups_Y3, groups.order_H, chunk_lse,
             scale * math.log2(math.e), num_heads, *q_RHD.stride()[:2], *k_TKD.stride()[:2],
-            HEAD_DIM=dim, BLOCK_M=tile.block_m, BLOCK_N=tile.block_n,
-            num_warps=tile.num_warps, num_stages=tile.num_stages,
+            HEAD_DIM=dim, BLOCK_M=config.block_m, BLOCK_N=config.block_n,
+            num_warps=config.num_warps, num_stages=config.num_stages,
         )  # fmt: skip
     lse = chunk_lse
     if len(plan.spans_S8) and len(chunk_lse):
         lse = torch.empty(num_heads * plan.num_results, device=device)
         blocks = triton.cdiv(num_heads * most_signal, MERGE_ROWS)
-        merge_lse_kernel[(len(plan.spans_S8), blocks)](
+        merge_span_lse_kernel[(len(plan.spans_S8), blocks)](
             chunk_lse, plan.spans_S8, lse, num_heads,
             BLOCK_M=MERGE_ROWS, BLOCK_B=MERGE_CHUNKS, num_warps=4,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Small tables from the CPU to a device, without waiting for it."""
+"""Copies small tables from the CPU to a device, without waiting for the device."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def upload(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """A tensor of the array's shape and dtype, on the device.
+    """Make a tensor of the array's shape and dtype on the device.
 
     On CUDA the copy is queued behind the work already there. It goes through pinned memory, since
     one out of pageable memory may wait for that work.

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE, load_card
 from blockrank_server.models.checkpoint.gguf import converted_folder
-from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE
 
 _READ_HIDDEN = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
@@ -70,7 +70,7 @@ def main() -> None:
     assert card.weights is not None
     cache = platformdirs.user_cache_path("blockrank-server")
     source = converted_folder(card.weights, card.last_layer, cache)
-    config = load_config(source)
+    config = load_model_config(source)
     tensors = permuted(
         load_file(source / SINGLE_FILE),
         config.num_attention_heads,

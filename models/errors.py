@@ -1,4 +1,4 @@
-"""What can go wrong between a caller's text and its scores.
+"""Defines what can go wrong between a caller's text and its scores.
 
 RankerError
 ├── InputError        the request: names the field, the limit and the value
@@ -7,7 +7,7 @@ RankerError
 ├── CardError         a card that does not describe a reranker this engine can run
 ├── CheckpointError   a folder, file or tensor that is missing, extra or broken; a device that
 │                     cannot run it
-├── DeviceLostError   the device answers no more
+├── DeviceLostError   the device does not answer any more
 └── DeviceMemoryError   a batch that does not fit the device's memory
 """
 
@@ -56,4 +56,4 @@ class DeviceLostError(RankerError):
 
 
 class DeviceMemoryError(RankerError):
-    """A batch that does not fit the device's memory: in halves neither, or it is one request."""
+    """A batch that does not fit the device's memory: not in halves either, or it is one request."""

@@ -1,4 +1,4 @@
-"""The public Python API: open a checkpoint, rank documents.
+"""The public Python API: opens a checkpoint and ranks documents.
 
 from blockrank_server.models.ranker import Ranker
 
@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 from blockrank_server.models.checkpoint.adapter import Adapter
 from blockrank_server.models.checkpoint.card import Card, check_heads
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
-from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.memory import (
@@ -32,13 +32,13 @@ from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
 
 class Ranker:
-    """A checkpoint that ranks. Make one with Ranker.open.
+    """A checkpoint that ranks. Ranker.open makes one.
 
     encode may be called from any thread; everything else from one thread at a time.
     """
@@ -46,12 +46,12 @@ class Ranker:
     def __init__(
         self,
         card: Card,
-        prompt: Prompt,
+        encoder: PromptEncoder,
         engine: Engine,
         info: RankerInfo,
         max_batch_tokens: int | None,
     ) -> None:
-        self._prompt = prompt
+        self._encoder = encoder
         self._engine = engine
         self._max_batch_tokens = max_batch_tokens
         self.card = card
@@ -75,15 +75,15 @@ class Ranker:
         """Load a checkpoint.
 
         Args:
-            path_or_name: local folder, hub name (owner/repository), or "default".
-            card: file to use instead of the checkpoint's own card.
-            adapter: folder of a LoRA adapter to merge instead of the card's own.
+            path_or_name: names a local folder, a hub repository (owner/repository), or "default".
+            card: is a file to use instead of the checkpoint's own card.
+            adapter: is the folder of a LoRA adapter to merge instead of the card's own.
             device: cpu, cuda, cuda:1, ...; auto takes CUDA where there is one.
             dtype: float32 or bfloat16; auto is bfloat16 on CUDA and float32 on the CPU.
-            revision: branch, tag or commit of a hub repository.
-            offline: fetch nothing; use what the hub's cache holds.
-            cache_dir: for hub files and converted weights; by default the user's cache folder.
-            max_batch_tokens: tokens of the largest batch to come; must fit the device's memory.
+            revision: is a branch, tag or commit of a hub repository.
+            offline: fetches nothing, and uses what the hub's cache holds.
+            cache_dir: keeps hub files and converted weights; by default the user's cache folder.
+            max_batch_tokens: tokens of the largest batch to come; it must fit the device's memory.
             quantization: none, fp8, int8 or int4 (models/README.md).
 
         Raises:
@@ -100,9 +100,9 @@ class Ranker:
             offline=offline,
             cache_dir=_path(cache_dir),
         ).with_adapter(_path(adapter))
-        config = load_config(found.folder)
+        config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        prompt = Prompt(found.card, tokenizer, config.max_position_embeddings)
+        encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
         need = MemoryNeed.of(config, found.card.last_layer, placement.dtype, placement.quantization)
         fits = check_memory(need, free_bytes(placement.device), max_batch_tokens)
         engine = _load(found, config, placement)
@@ -116,11 +116,11 @@ class Ranker:
             max_batch_tokens=fits,
             **placement.names(),
         )
-        return cls(found.card, prompt, engine, info, max_batch_tokens)
+        return cls(found.card, encoder, engine, info, max_batch_tokens)
 
     @property
     def max_score(self) -> float:
-        """The largest possible raw score: 1 for a mean of heads, their number for a sum."""
+        """Return the largest possible raw score: 1 for a mean of heads, their number for a sum."""
         return self._engine.max_score
 
     def encode(
@@ -132,19 +132,19 @@ class Ranker:
         max_query_tokens: int | None = None,
         truncate: bool = True,
     ) -> EncodedRequest:
-        """Token ids of one request, for score. Thread-safe.
+        """Make token ids of one request, for score. Thread-safe.
 
         Args:
             query: not empty.
             documents: 1 to card.limits.max_documents; strings or {title, text}.
             max_document_tokens: lowers the card's limit for this request.
             max_query_tokens: lowers the card's limit for this request.
-            truncate: cut what is too long; otherwise it is an error.
+            truncate: allows cutting what is too long; otherwise it is an error.
 
         Raises:
-            InputError: and its kinds; the field, the limit and the value are named.
+            InputError: or a subclass, which names the field, the limit and the value.
         """
-        return self._prompt.encode(
+        return self._encoder.encode(
             query,
             documents,
             max_document_tokens=max_document_tokens,
@@ -153,12 +153,12 @@ class Ranker:
         )
 
     def tokenize(self, text: str) -> list[Token]:
-        """The tokens of text alone. Thread-safe; nothing in it is taken for a control token."""
-        encoding = self._prompt.tokenize(text)
+        """Split a text into tokens. Thread-safe; nothing in it is taken for a control token."""
+        encoding = self._encoder.tokenize(text)
         return [Token(i, *span) for i, span in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
-        """Raw score of every document of every request, in input order, by one forward pass.
+        """Score every document of every request, in input order, by one forward pass.
 
         Raises:
             DeviceMemoryError: neither the batch nor its halves fit the device.
@@ -166,7 +166,7 @@ class Ranker:
         return self._engine.score(batch)
 
     def head_masses(self, batch: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
-        """[heads, N] of every request: what each head says alone, lowest layer first."""
+        """Return [heads, N] for every request: what each head says alone, lowest layer first."""
         return self._engine.head_masses(batch)
 
     def start(
@@ -174,7 +174,7 @@ class Ranker:
         batch: Sequence[EncodedRequest],
         between_steps: Callable[[], None] | None = None,
     ) -> PendingScores:
-        """score in two steps: launch the forward pass here, wait for it in PendingScores.result.
+        """Score in two steps: launch the forward pass here, wait for it in PendingScores.result.
 
         On CUDA the device works meanwhile, and other batches can be started behind it. On the CPU
         the work is done here.
@@ -203,27 +203,27 @@ class Ranker:
             DeviceMemoryError: that batch does not fit after all.
         """
         has_kernels = self.info.attention == "triton"
-        return warm_up(self.score, self._prompt, self._max_batch_tokens, has_kernels=has_kernels)
+        return warm_up(self.score, self._encoder, self._max_batch_tokens, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
-        """Used and total bytes of the device's memory; on the CPU, of the process and machine."""
+        """Count used and total bytes of the device; on the CPU, of the process and the machine."""
         return used_and_total_bytes(torch.device(self.info.device))
 
     def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
-        """Relevance of each document to the query, in input order; higher is better.
+        """Score the relevance of each document to the query, in input order; higher is better.
 
-        Scores are relative to the list: of a document-normalised card they sum to 1.
+        Scores are relative to the list: they sum to 1 where the card normalises over documents.
 
         Raises:
-            InputError: and its kinds; the field, the limit and the value are named.
+            InputError: or a subclass, which names the field, the limit and the value.
         """
         return self.rank_batch([(query, documents)])[0]
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
-        """rank for many (query, documents) pairs in one forward pass.
+        """Do as rank does, for many (query, documents) pairs in one forward pass.
 
         Raises:
-            InputError: and its kinds, for the first request at fault.
+            InputError: or a subclass, for the first request at fault.
         """
         encoded = [self.encode(query, documents) for query, documents in requests]
         return self.score(encoded) if encoded else []

@@ -1,4 +1,4 @@
-"""A LoRA adapter as PEFT writes it, merged into the weights at load: no cost when serving."""
+"""Merges a LoRA adapter, as PEFT writes it, into the weights at load: it costs serving nothing."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from blockrank_server.models.checkpoint.weights import is_needed
 from blockrank_server.models.errors import CheckpointError
 
 ADAPTER_FILE = "adapter_model.safetensors"
-"""In the folder of an adapter."""
+"""The file of the tensors in an adapter's folder."""
 
 _NAME = re.compile(r"base_model\.model\.(model\..+)\.lora_([AB])\.weight")
 
@@ -43,11 +43,11 @@ class _LoraConfig(BaseModel):
 
 
 class Adapter:
-    """What to add to which weights.
+    """A LoRA adapter: knows what to add to which weights.
 
     Args:
         folder: as PEFT writes it.
-        last_layer: 0-based; tensors of layers that are never loaded are skipped.
+        last_layer: 0-based; tensors of the layers above are skipped, as they are never loaded.
 
     Raises:
         CheckpointError: a missing or broken file, or another kind of adapter.
@@ -70,7 +70,7 @@ class Adapter:
         """Refuse an adapter of another network, before weights are loaded.
 
         Args:
-            shapes: of the network's tensors, by their names in the checkpoint.
+            shapes: those of the network's tensors, by their names in the checkpoint.
 
         Raises:
             CheckpointError: a pair fits no weight of the network.
@@ -83,7 +83,7 @@ class Adapter:
                 )
 
     def merged(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """A weight of the checkpoint with its scaled B A added, in fp32; others as they are."""
+        """Add the scaled B A to a weight, in fp32; a weight without one is returned as it is."""
         if name not in self._pairs:
             return weight
         a, b = self._pairs[name]

@@ -1,7 +1,7 @@
-"""A card: everything that differs between rerankers, as validated JSON beside the weights.
+"""Defines the card: all that differs between rerankers, as validated JSON beside the weights.
 
 The engine has no branch on a model's name. A new checkpoint of a supported family (Llama, Mistral,
-Qwen2, Qwen3) needs a card and nothing else. docs: models/README.md lists every field.
+Qwen2, Qwen3) needs a card and nothing else. models/README.md lists every field.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ class Text(BaseModel, extra="forbid", frozen=True):
 Piece = Control | Text
 
 
-class Prompt(BaseModel, extra="forbid", frozen=True):
+class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     """How query and documents become one token sequence: prefix, documents in order, tail."""
 
     tokenise: Literal["blocks", "whole"] = Field(
@@ -54,7 +54,7 @@ class Prompt(BaseModel, extra="forbid", frozen=True):
     )
 
     def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
-        """Whether a part of the prompt holds the placeholder, given without braces."""
+        """Tell whether a part of the prompt holds the placeholder, given without braces."""
         return _count(getattr(self, part), placeholder) > 0
 
 
@@ -91,7 +91,7 @@ class Signal(BaseModel, extra="forbid", frozen=True):
     count: int | None = Field(default=None, gt=0, description="How many, with tokens = last.")
 
 
-class Limits(BaseModel, extra="forbid", frozen=True):
+class RequestLimits(BaseModel, extra="forbid", frozen=True):
     """What a request may hold. A request can lower the token limits, never raise them."""
 
     max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
@@ -122,7 +122,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
     mask: Literal["block", "causal"] = Field(
         description="block: a document sees the prefix and itself, the tail sees everything."
     )
-    prompt: Prompt = Field(description="Templates of prefix, document and tail.")
+    prompt: PromptTemplate = Field(description="Templates of prefix, document and tail.")
     positions: Positions = Field(description="Rotary positions of documents and tail.")
     read: tuple[ReadPoint, ...] = Field(min_length=1, description="Layers and heads to read.")
     signal: Signal = Field(description="Query-side tokens to read.")
@@ -133,7 +133,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
         default="mean", description="How signal tokens are put together, before the heads."
     )
     reduce_heads: Literal["mean", "sum"] = Field(description="How heads are put together.")
-    limits: Limits = Field(description="Documents and tokens of one request.")
+    limits: RequestLimits = Field(description="Documents and tokens of one request.")
     reusable_documents: bool = Field(
         description="A document's keys and values depend on nothing but prefix and its own text."
     )
@@ -177,11 +177,11 @@ class Card(BaseModel, extra="forbid", frozen=True):
 
     @property
     def last_layer(self) -> int:
-        """0-based; nothing above it is loaded."""
+        """The last layer that is read, 0-based; nothing above it is loaded."""
         return max(point.layer for point in self.read)
 
     def num_read_heads(self, num_heads: int) -> int:
-        """(layer, head) pairs read from a network of num_heads query heads a layer."""
+        """Count the (layer, head) pairs read, where a layer has num_heads query heads."""
         return sum(num_heads if p.heads == "all" else len(p.heads) for p in self.read)
 
 
@@ -217,5 +217,5 @@ def check_heads(card: Card, num_heads: int) -> None:
 
 
 def built_in_cards() -> dict[str, Path]:
-    """Names that can be opened without a card beside the weights, and where their cards are."""
+    """Map each name that can be opened without a card beside the weights to its built-in card."""
     return {path.stem.replace("--", "/"): path for path in sorted(BUILT_IN.glob("*.json"))}

@@ -1,4 +1,4 @@
-"""From a name to a card and a folder of files: embedded default, local folder, or hub name."""
+"""Finds a checkpoint's card and folder of files by its name: embedded, local folder or hub."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -19,7 +19,6 @@ class Checkpoint:
     """What it takes to open a ranker.
 
     Attributes:
-        card: of the checkpoint.
         folder: holds config.json, tokenizer.json and the safetensors.
         revision: commit of a hub repository, start of the checksum of an embedded file, or None.
         adapter: folder of the adapter to merge, or None.
@@ -31,11 +30,11 @@ class Checkpoint:
     adapter: Path | None
 
     def with_adapter(self, folder: Path | None) -> Self:
-        """The same with another adapter than the card's, if one is given."""
+        """Replace the card's adapter by another one, if one is given."""
         return self if folder is None else replace(self, adapter=folder)
 
     def served_revision(self) -> str | None:
-        """The revision, and the start of the checksum of the adapter; None of a local folder.
+        """Name the revision and the start of the adapter's checksum; None for a local folder.
 
         Raises:
             CheckpointError: the adapter cannot be read.

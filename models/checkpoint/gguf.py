@@ -1,4 +1,4 @@
-"""A GGUF file into safetensors, once: later starts read the converted folder.
+"""Converts a GGUF file into safetensors, once: later starts read the converted folder.
 
 transformers reads GGUF by taking every block of every layer apart (tens of seconds); the folder
 written here holds only the layers a card reads, in fp32, and opens in about a second.
@@ -26,12 +26,14 @@ _FORMAT = 1
 
 
 def converted_folder(weights: Weights, last_layer: int, cache_dir: Path) -> Path:
-    """Folder with config.json, tokenizer.json and model.safetensors made from a card's GGUF file.
+    """Find the folder with config.json, tokenizer.json and model.safetensors of a card's GGUF file.
+
+    It is made on the first call.
 
     Args:
-        weights: package, file and checksum, from the card.
-        last_layer: 0-based; layers above are left out.
-        cache_dir: where converted folders are kept.
+        weights: the package, file and checksum that the card names.
+        last_layer: 0-based; the layers above are left out.
+        cache_dir: keeps the converted folders.
 
     Raises:
         CheckpointError: the package or file is missing, or is not the one the card names.
@@ -59,7 +61,7 @@ def converted_folder(weights: Weights, last_layer: int, cache_dir: Path) -> Path
 
 
 def weights_file(weights: Weights) -> Path:
-    """The GGUF file a card names.
+    """Find the GGUF file that a card names, and check it.
 
     Raises:
         CheckpointError: the package or file is missing, or is not the one the card names.
@@ -90,7 +92,7 @@ def _convert(source: Path, last_layer: int, folder: Path) -> None:
         if is_needed(name, last_layer)
     }
     save_file(tensors, folder / SINGLE_FILE)
-    del model.config.quantization_config  # the tensors written are not quantised any more
+    del model.config.quantization_config  # the tensors written are not quantized any more
     model.config.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(
         source.parent, gguf_file=source.name, local_files_only=True
@@ -102,7 +104,7 @@ def _convert(source: Path, last_layer: int, folder: Path) -> None:
 
 
 def _pre_tokenizer(source: Path) -> PreTokenizer:
-    """How text is split before merging, which transformers does not take from the file."""
+    """Make the splitter of text before merging, which transformers does not take from the file."""
     field = GGUFReader(source).get_field("tokenizer.ggml.pre")
     kind = field.contents() if field else None
     if kind != "smollm":

@@ -1,4 +1,4 @@
-"""Files of a Hugging Face hub repository: those that scores need, all of one commit."""
+"""Fetches the files of a Hugging Face hub repository that scores need, all of one commit."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name has the form owner/repository."""
+    """Tell whether a name has the form owner/repository."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -30,7 +30,7 @@ class HubRepository:
         name: owner/repository.
         revision: branch, tag or commit; None for the default branch.
         offline: use what the cache holds and nothing else.
-        cache_dir: another place for the cache than the hub's default.
+        cache_dir: holds the cache instead of the hub's default.
 
     Raises:
         CheckpointError: no such repository or revision, or it is out of reach.
@@ -45,12 +45,12 @@ class HubRepository:
         self.commit = self._revision = self.folder.name
 
     def card(self) -> Card | None:
-        """The card beside the weights, if there is one."""
+        """Fetch and read the card beside the weights; None where there is none."""
         path = self._find(CARD_FILE)
         return load_card(path) if path else None
 
     def fetch_weights(self, last_layer: int) -> Path:
-        """Folder with the tokenizer and the safetensors shards of layers 0 .. last_layer."""
+        """Fetch the tokenizer and the shards of layers 0 .. last_layer; return their folder."""
         self._fetch("tokenizer.json")
         if self._find(INDEX_FILE) is None:
             self._fetch(SINGLE_FILE)

@@ -1,4 +1,4 @@
-"""config.json of a checkpoint, by transformers' own classes; never by code from the folder."""
+"""Reads a checkpoint's config.json by transformers' own classes, never by code from the folder."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.models.errors import CheckpointError
 
-# Those of transformers whose layers the engine runs.
+# The model types of transformers whose layers the engine runs.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 
-def load_config(folder: Path) -> PretrainedConfig:
-    """The checkpoint's config.
+def load_model_config(folder: Path) -> PretrainedConfig:
+    """Read the config of a checkpoint in a folder.
 
     Raises:
         CheckpointError: missing, broken, or of an unsupported family.

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint's files: only those that scores need."""
+"""Reads from a checkpoint's files only the tensors that scores need."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _LAST_LAYER_NEEDS = ("input_layernorm.", "self_attn.q_", "self_attn.k_")
 
 
 def is_needed(name: str, last_layer: int) -> bool:
-    """Whether the tensor of this name takes part in scores read up to last_layer (0-based)."""
+    """Tell whether the tensor of this name takes part in scores read up to last_layer (0-based)."""
     if match := _LAYER.fullmatch(name):
         layer, part = int(match[1]), match[2]
         return layer < last_layer or (layer == last_layer and part.startswith(_LAST_LAYER_NEEDS))
@@ -27,7 +27,7 @@ def is_needed(name: str, last_layer: int) -> bool:
 
 
 def tensor_files(folder: Path) -> dict[str, str]:
-    """File of each tensor, by the folder's index.
+    """Map each tensor to its file, by the folder's index.
 
     Raises:
         CheckpointError: an index that is not one.
@@ -43,11 +43,11 @@ def tensor_files(folder: Path) -> dict[str, str]:
 
 
 def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Tensor]]:
-    """File, name and content of each tensor that scores read up to last_layer (0-based) need.
+    """Yield file, name and content of each tensor that scores need.
 
     Args:
         folder: holds model.safetensors, or shards and their index.
-        last_layer: 0-based, the last read layer.
+        last_layer: 0-based; nothing above this layer is read.
 
     Raises:
         CheckpointError: no such file, or a broken one.
@@ -65,7 +65,7 @@ def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Te
 
 
 def _files(folder: Path, last_layer: int) -> Mapping[Path, Iterable[str] | None]:
-    """Files to read and the names to read of them; None for every name in it."""
+    """Map each file to the names to read of it; None stands for every name in it."""
     if not (folder / INDEX_FILE).exists():
         return {folder / SINGLE_FILE: None}
     found: dict[Path, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Collects the read points of one forward pass."""
+"""Reads the attention of the card's layers and heads during a forward pass."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,17 +15,16 @@ from blockrank_server.models.engine.document_mass import (
 )
 
 
-class Reader:
-    """Reads document mass at the card's layers and heads while a batch passes through.
+class AttentionReader:
+    """Takes document mass at the card's layers and heads while a batch passes through.
 
     Args:
-        card: read points, normalisation, reduction.
-        reads: one a request.
-        num_documents: one a request.
-        num_heads: query heads of a layer.
-        num_kv_heads: key/value heads of a layer.
-        device: of the forward pass.
-        backend: that computes the log-sum-exp.
+        card: holds read points, normalisation and reduction.
+        reads: one for each request.
+        num_documents: one for each request.
+        num_heads: counts the query heads of a layer.
+        num_kv_heads: counts the key/value heads of a layer.
+        backend: computes the log-sum-exp.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Reader:
     ) -> None:
         self._card = card
         self._backend = backend
-        self._plan = backend.plan_reads(reads, device)
+        self._plan = backend.plan_span_lse(reads, device)
         self._num_documents = num_documents
         self._group_size = num_heads // num_kv_heads
         self._all_heads = tuple(range(num_heads))
@@ -57,11 +56,11 @@ class Reader:
         return self._plan.signal_R
 
     def reads(self, layer: int) -> bool:
-        """Whether the card reads this layer."""
+        """Tell whether the card reads this layer."""
         return layer in self._heads
 
     def read(self, layer: int, q_RHD: torch.Tensor, k_TKD: torch.Tensor, scale: float) -> None:
-        """Take one layer's attention: [R, H, D] of the signal tokens' queries, [T, K, D] keys."""
+        """Take one layer's attention: [R, H, D] queries of the signal tokens, [T, K, D] keys."""
         heads = self._heads[layer]
         kv_heads = [head // self._group_size for head in heads]
         if heads != self._all_heads:
@@ -73,14 +72,14 @@ class Reader:
             found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
 
     def masses(self) -> list[list[torch.Tensor]]:
-        """For each request, [heads, signal tokens, N] mass of every read layer, lowest first.
+        """Return [heads, signal tokens, N] of each request and read layer, the lowest first.
 
-        With reduce_tokens = geometric_mean the signal tokens are one.
+        With reduce_tokens = geometric_mean the axis of the signal tokens is 1 long.
         """
         return self._mass
 
     def scores(self) -> list[torch.Tensor]:
-        """[N] fp32 score of every document of every request, after the last read layer."""
+        """Reduce to [N] fp32 scores for each request; called after the last read layer."""
         return [reduce_heads(mass, self._card.reduce_heads) for mass in self._mass]
 
 

@@ -1,4 +1,4 @@
-"""One forward pass of a batch: encoded requests in, raw scores out. Owned by one thread."""
+"""Runs the forward pass of a batch: encoded requests in, raw scores out. Owned by one thread."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.engine.pending_scores import LaunchedPass, PendingScores
@@ -23,10 +23,10 @@ class Engine:
     """Scores batches on one device.
 
     Args:
-        network: with its weights on the device; in training perhaps a whole decoder, called alike.
-        card: of the same checkpoint.
-        device: of the network.
-        backend: computes attention and scores.
+        network: has its weights on the device; in training it may be a whole decoder, called alike.
+        card: must be of the same checkpoint.
+        device: must be that of the network.
+        backend: computes block attention and what is read of it.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class Engine:
 
     @property
     def num_layers(self) -> int:
-        """Layers of the whole checkpoint."""
+        """Count the layers of the whole checkpoint."""
         return self._network.num_layers
 
     @property
     def max_score(self) -> float:
-        """The largest score a document can have."""
+        """Return the largest score a document can have."""
         if self._card.reduce_heads == "mean":
             return 1.0
         return float(self._card.num_read_heads(self._network.config.num_attention_heads))
@@ -97,18 +97,20 @@ class Engine:
 
     def forward(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> Reader:
-        """What the read points saw of a batch. Differentiable outside inference mode."""
+    ) -> AttentionReader:
+        """Return what the read points saw of a batch. Differentiable outside inference mode."""
         return self.run(batch, between_steps)[0]
 
     def run(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> tuple[Reader, torch.Tensor | None]:
-        """forward, and what the network returns besides: of a whole decoder its last hidden
-        states, of one cut at the last read layer nothing.
+    ) -> tuple[AttentionReader, torch.Tensor | None]:
+        """Do as forward does, and return what the network returns, too.
+
+        That is the last hidden states of a whole decoder, and None where it is cut at the last read
+        layer.
         """
         config, backend = self._network.config, self._backend
-        reader = Reader(
+        reader = AttentionReader(
             self._card,
             batch.reads,
             batch.num_documents,
@@ -117,7 +119,7 @@ class Engine:
             device=self._device,
             backend=backend,
         )
-        plan = backend.plan_attention(batch.segments, batch.num_tokens, self._device)
+        plan = backend.plan_block_attention(batch.segments, batch.num_tokens, self._device)
         token_ids, position_ids = upload(
             np.stack([batch.token_ids, batch.position_ids]), self._device
         )
@@ -133,8 +135,9 @@ class Engine:
         return reader, hidden_TC
 
     def head_masses(self, requests: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
-        """[H, N] of every request: mass of each head read, lowest layer first, mean over signal
-        tokens.
+        """Return the [H, N] mass of each head read of every request, lowest layer first.
+
+        It is the mean over signal tokens.
         """
         with torch.inference_mode(), self._on_device():
             masses = self.forward(pack(requests, self._card)).masses()
@@ -163,7 +166,7 @@ class Engine:
 
 
 def _halves(requests: Sequence[EncodedRequest]) -> list[Sequence[EncodedRequest]]:
-    """Two parts of about as many tokens, in order; none where there is one request."""
+    """Split into two parts of about as many tokens, in order; one request gives none."""
     if len(requests) < 2:
         return []
     before = list(accumulate((request.num_tokens for request in requests), initial=0))

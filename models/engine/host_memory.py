@@ -1,9 +1,9 @@
-"""How the process treats memory it has freed: keep it, where the C library would give it back."""
+"""Lets the process keep the memory it has freed, where the C library would give it back."""
 
 import ctypes
 import platform
 
-# Of glibc's malloc.h.
+# Options of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER = -1
 

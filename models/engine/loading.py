@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint into the network: only those it keeps, and none left over unexplained.
+"""Loads a checkpoint's tensors into the network: all that it keeps, and no unknown one.
 
 Each is merged, moved and quantized before the next is read, so that the device never holds more
 than the weights as they are kept and a part of one layer.
@@ -30,21 +30,21 @@ def load_network(
     quantization: Quantization = "none",
     adapter: Adapter | None = None,
 ) -> Network:
-    """The network with its weights, ready to score.
+    """Make the network with its weights, ready to score.
 
     Args:
         folder: holds model.safetensors, or shards and their index.
-        config: of the checkpoint.
+        config: must be that of the checkpoint.
         last_layer: 0-based, the last read layer.
-        device: where the weights go.
-        dtype: what they are converted to.
-        quantization: of the linear layers below the read layer, as check_quantization returned it.
-        adapter: to add to the weights, before they are quantized.
+        device: gets the weights.
+        dtype: is what the weights are converted to.
+        quantization: is for the linear layers below the read layer; as check_quantization returns.
+        adapter: is added to the weights before they are quantized.
 
     Raises:
-        CheckpointError: no such file, a broken one, or a tensor missing, unexpected, of another
-            shape than the config says, or of one that cannot be quantized; or an adapter of another
-            network.
+        CheckpointError: a file is missing or broken; a tensor is missing, unexpected, of another
+            shape than the config says, or of one that cannot be quantized; or the adapter is that
+            of another network.
     """
     with torch.device("meta"):
         network = Network(config, last_layer)

@@ -1,7 +1,7 @@
-"""How much device memory a checkpoint and a batch take, from the config alone.
+"""Estimates how much device memory a checkpoint and a batch take, from the config alone.
 
-An estimate for CUDA, where a batch that does not fit fails; the CPU is not checked. Loadtests hold
-it against the measured peak on every run (loadtests/gpu), and a test against the CPU's allocator.
+It is for CUDA, where a batch that does not fit fails; the CPU is not checked. Each run of
+loadtests/gpu compares it with the measured peak, and a test with what the CPU's allocator gave.
 
 Axes: C = hidden size, A = query heads x head_dim, B = key/value heads x head_dim, I = the MLP's.
 """
@@ -19,21 +19,21 @@ from blockrank_server.models.engine.quantize import scratch_bytes, weight_bytes
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
 
-# What the allocator rounds up and cannot reuse, and partial results of split tails.
+# For what the allocator rounds up and cannot reuse, and for partial results of split tails.
 _MARGIN = 1.1
-# cuBLAS workspaces and loaded kernels.
+# For cuBLAS workspaces and loaded kernels.
 _FIXED_BYTES = 256 * 2**20
 _FP32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes on the device.
+    """Bytes that a checkpoint needs on the device.
 
     Attributes:
-        weights: of the layers kept, as quantized.
-        per_token: activations of one token of a batch at the worst moment of a layer.
-        scratch: to make the largest quantized weight whole, once a batch.
+        weights: for the layers kept, as quantized.
+        per_token: for the activations of one token of a batch, at the worst moment of a layer.
+        scratch: to make the largest quantized weight whole; once in a batch.
     """
 
     weights: int
@@ -48,13 +48,13 @@ class MemoryNeed:
         dtype: torch.dtype,
         quantization: Quantization,
     ) -> Self:
-        """Of a checkpoint cut at its last read layer.
+        """Estimate the need of a checkpoint that is cut at its last read layer.
 
         Args:
-            config: of a supported family.
+            config: must be of a supported family.
             last_layer: 0-based.
-            dtype: of weights and activations.
-            quantization: of the linear layers below the last.
+            dtype: is that of weights and activations.
+            quantization: is for the linear layers below the last.
         """
         itemsize, sizes = dtype.itemsize, _linear_sizes(config)
         in_layer = sum(weight_bytes(quantization, *size, itemsize) for size in sizes)
@@ -65,20 +65,20 @@ class MemoryNeed:
         )
 
     def batch(self, num_tokens: int) -> int:
-        """Bytes that one batch needs besides the weights."""
+        """Estimate the bytes that one batch needs besides the weights."""
         return _FIXED_BYTES + self.scratch + int(_MARGIN * self.per_token * num_tokens)
 
     def max_tokens(self, free_bytes: int) -> int:
-        """The most tokens of a batch that fit; 0 or less where none does.
+        """Estimate the most tokens of a batch that fit; 0 or less where none does.
 
         Args:
-            free_bytes: on the device before the weights are there.
+            free_bytes: are free on the device before the weights are there.
         """
         return int((free_bytes - self.weights - self.batch(0)) / (_MARGIN * self.per_token))
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """What this process can still have on the device; None for the CPU, which is not checked."""
+    """Count what the process can still have on the device; None on the CPU, which is unchecked."""
     if device.type != "cuda":
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -86,7 +86,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def used_and_total_bytes(device: torch.device) -> tuple[int, int]:
-    """Of the device's memory, whoever uses it; on the CPU, of this process and of the machine."""
+    """Count the device's memory, whoever uses it; on the CPU, this process's and the machine's."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free, total
@@ -96,15 +96,15 @@ def used_and_total_bytes(device: torch.device) -> tuple[int, int]:
 
 
 def check_memory(need: MemoryNeed, free: int | None, max_batch_tokens: int | None) -> int | None:
-    """The most tokens of one batch that fit the device, None where that is not known.
+    """Return the most tokens of one batch that fit the device, None where that is not known.
 
     Args:
-        need: of the checkpoint.
-        free: bytes free before the weights are there, or None.
-        max_batch_tokens: tokens a batch is to hold; None asks for nothing but the weights.
+        need: is that of the checkpoint.
+        free: bytes that are free before the weights are there, or None.
+        max_batch_tokens: tokens that a batch must have room for; None asks only for the weights.
 
     Raises:
-        CheckpointError: weights and a batch of that size do not fit.
+        CheckpointError: the weights and a batch of that size do not fit.
     """
     if free is None:
         return None
@@ -128,7 +128,7 @@ def _gib(num_bytes: int) -> str:
 
 
 def _widths(config: PretrainedConfig) -> tuple[int, int, int, int]:
-    """Hidden size, width of the queries, of the keys, head_dim."""
+    """Return hidden size, width of the queries, width of the keys, head_dim."""
     heads, hidden = config.num_attention_heads, config.hidden_size
     head_dim = getattr(config, "head_dim", None) or hidden // heads
     num_kv = getattr(config, "num_key_value_heads", None) or heads
@@ -136,7 +136,7 @@ def _widths(config: PretrainedConfig) -> tuple[int, int, int, int]:
 
 
 def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:
-    """Outputs and inputs of the linear layers of one whole layer."""
+    """List outputs and inputs of the linear layers of one whole layer."""
     hidden, queries, keys, _ = _widths(config)
     gated = config.intermediate_size
     attention = [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries)]
@@ -144,7 +144,7 @@ def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:
 
 
 def _num_others(config: PretrainedConfig, last_layer: int) -> int:
-    """Weights that are not of a whole layer's linear layers: they are never quantized."""
+    """Count the weights outside the linear layers of whole layers: they are never quantized."""
     hidden, queries, keys, head_dim = _widths(config)
     # Qwen2's projections have biases always, Llama's where its config says so.
     is_qwen2 = config.model_type == "qwen2"
@@ -160,7 +160,7 @@ def _num_others(config: PretrainedConfig, last_layer: int) -> int:
 
 
 def _token_bytes(config: PretrainedConfig, itemsize: int) -> int:
-    """The largest of a layer's moments, counted from transformers' own code."""
+    """Count the largest of a layer's moments, by transformers' own code."""
     hidden, queries, keys, head_dim = _widths(config)
     inputs = 2 * _FP32_BYTES + 2 * head_dim * itemsize  # token, position, cos and sin
     # The layer's input, and the residual after attention; squares beside the input, in fp32.

@@ -1,4 +1,4 @@
-"""The decoder: transformers' own modules, cut at the last read layer, with our attention inside.
+"""Runs the decoder: transformers' own modules, cut at the last read layer, with our attention.
 
 Of the last read layer only the input norm, q_proj and k_proj (and their norms) are kept, since a
 score needs nothing else of it. There is no cache object, no final norm, no LM head.
@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AttentionInterface, AutoModel, PretrainedConfig
 from transformers.models.llama.modeling_llama import rotate_half
 
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.fp8 import Fp8Linear
 from blockrank_server.models.quantization.weight_only import WeightOnlyLinear
@@ -37,10 +37,10 @@ def _attend(
     *,
     scaling: float,
     attention: Attention,
-    reader: Reader,
+    reader: AttentionReader,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: [1, H, T, D] in, [1, T, H, D] out."""
+    """Answer transformers' attention interface: [1, H, T, D] in, [1, T, H, D] out."""
     q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
     layer = module.layer_idx
     assert isinstance(layer, int)
@@ -56,11 +56,11 @@ class Network(nn.Module):
     """Layers 0 .. last_layer of a decoder, the last one reduced to its queries and keys.
 
     Args:
-        config: of a supported family; the number of layers it names is that of the checkpoint.
+        config: must be of a supported family; it still names all layers of the checkpoint.
         last_layer: 0-based.
 
     Raises:
-        CheckpointError: too few layers, or sliding-window attention.
+        CheckpointError: the config has too few layers, or sliding-window attention.
     """
 
     def __init__(self, config: PretrainedConfig, last_layer: int) -> None:
@@ -86,14 +86,11 @@ class Network(nn.Module):
         self.rotary_emb = type(self.rotary_emb)(self.config).to(device)
 
     def fuse_elementwise(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Let torch.compile fuse what stands between the matrix products: norms, the MLP's gate,
-        what quantized layers do before theirs.
+        """Let torch.compile fuse what stands between the matrix products.
 
-        Compiles in the first forward pass, once for every length. Scores change by rounding. Not
-        the default: loadtests/gpu measures whether it pays.
-
-        Args:
-            backend: of torch.compile.
+        That is norms, the MLP's gate, and what quantized layers do before their products. It is
+        compiled in the first forward pass, once for every length. Scores change by rounding. It is
+        not the default: loadtests/gpu measures whether it pays.
         """
         for layer in self.layers[:-1]:
             projections = [
@@ -129,7 +126,7 @@ class Network(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: Reader,
+        reader: AttentionReader,
         between_steps: Callable[[], None] | None = None,
     ) -> None:
         """Run one packed batch.
@@ -153,7 +150,7 @@ class Network(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: Reader,
+        reader: AttentionReader,
     ) -> None:
         def attention_step(
             q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, scale: float
@@ -176,7 +173,11 @@ class Network(nn.Module):
         self._read_last(hidden[0], cos[0], sin[0], reader)
 
     def _read_last(
-        self, hidden_TC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor, reader: Reader
+        self,
+        hidden_TC: torch.Tensor,
+        cos_TD: torch.Tensor,
+        sin_TD: torch.Tensor,
+        reader: AttentionReader,
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         attention = layer.self_attn
@@ -202,7 +203,7 @@ def check_config(config: PretrainedConfig, last_layer: int) -> None:
     """Refuse a config that our attention cannot run.
 
     Raises:
-        CheckpointError: too few layers, or sliding-window attention.
+        CheckpointError: it has too few layers, or sliding-window attention.
     """
     if last_layer >= config.num_hidden_layers:
         raise CheckpointError(

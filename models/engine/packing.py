@@ -1,4 +1,4 @@
-"""Requests of a batch on one token axis, without padding.
+"""Lays the requests of a batch on one token axis, without padding: the first step of a batch.
 
 Where a card says documents are reusable, equal prefixes and equal documents of a batch stand there
 once: with shared positions their keys and values are the same for every request, to the bit.
@@ -23,10 +23,10 @@ class PackedBatch:
     Attributes:
         token_ids: [T] int32.
         position_ids: [T] int32 rotary positions.
-        segments: cover the T tokens; who sees what.
-        reads: one a request; its documents' scored spans first, then, where the card normalises
-            over everything, the spans the signal tokens see.
-        num_documents: one a request.
+        segments: cover the T tokens, and say who sees what.
+        reads: one for each request: its documents' scored spans, then, where the card normalises
+            over everything, the spans its signal tokens see.
+        num_documents: one for each request.
     """
 
     token_ids: NDArray[np.int32]
@@ -37,7 +37,7 @@ class PackedBatch:
 
     @property
     def num_tokens(self) -> int:
-        """T: the tokens every linear layer computes."""
+        """Count T, the tokens every linear layer computes."""
         return len(self.token_ids)
 
 
@@ -45,7 +45,7 @@ def pack(requests: Sequence[EncodedRequest], card: Card) -> PackedBatch:
     """Lay requests one after another on one token axis.
 
     Raises:
-        ValueError: no requests.
+        ValueError: there are no requests.
     """
     if not requests:
         raise ValueError("a batch needs at least one request")
@@ -126,7 +126,7 @@ class _Packer:
 
 
 def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """Ascending spans with neighbours merged; a span given twice stays twice."""
+    """Merge neighbours among ascending spans; a span given twice stays twice."""
     joined = [spans[0]]
     for start, stop in spans[1:]:
         if start == joined[-1][1]:

@@ -1,4 +1,4 @@
-"""Where and how a ranker runs: device, dtype, implementation, bits; decided once, when opened."""
+"""Decides once, when a ranker is opened, where it runs and how: device, dtype, kernels, bits."""
 
 from typing import Literal, NamedTuple, Self, TypedDict
 
@@ -13,7 +13,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class PlacementNames(TypedDict):
-    """A placement as text."""
+    """A placement as text, for people and metrics."""
 
     device: str
     dtype: str
@@ -31,10 +31,10 @@ class Placement(NamedTuple):
 
     @classmethod
     def choose(cls, device: str, dtype: str, quantization: str) -> Self:
-        """By name; auto takes CUDA where there is one, and bfloat16 there.
+        """Choose by name; auto takes CUDA where there is one, and bfloat16 there.
 
         Raises:
-            CheckpointError: no such device, dtype or quantization here.
+            CheckpointError: this machine has no such device, dtype or quantization.
         """
         where = _device(device)
         try:
@@ -45,7 +45,7 @@ class Placement(NamedTuple):
         return cls(where, kind, backend, check_quantization(quantization, where, kind))
 
     def names(self) -> PlacementNames:
-        """For people and metrics."""
+        """Spell the placement out."""
         return {
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),

@@ -1,4 +1,4 @@
-"""Linear layers in fewer bits: an option, never chosen by itself.
+"""Puts a network's linear layers in fewer bits: an option, never chosen by itself.
 
 The read layer's projections keep theirs: they are the score, and next to none of the work.
 """
@@ -27,7 +27,7 @@ def check_quantization(how: str, device: torch.device, dtype: torch.dtype) -> Qu
     """Refuse what this device cannot do, before weights are loaded.
 
     Raises:
-        CheckpointError: saying what is needed.
+        CheckpointError: and says what is needed.
     """
     if how not in get_args(Quantization):
         raise CheckpointError(
@@ -46,7 +46,7 @@ def check_quantization(how: str, device: torch.device, dtype: torch.dtype) -> Qu
 
 
 def linear_names(network: Network, how: Quantization) -> list[str]:
-    """The linear layers to replace: all below the read layer, or none."""
+    """Name the linear layers to replace: all below the read layer, or none."""
     if how == "none":
         return []
     read = f"layers.{len(network.layers) - 1}."
@@ -61,9 +61,9 @@ def quantize_linear(network: Network, name: str, how: Quantization) -> None:
     """Replace one linear layer, in place.
 
     Args:
-        network: whose weight of that layer is on the device, with adapters merged.
-        name: of linear_names.
-        how: as check_quantization returned it, not none.
+        network: has the weight of that layer on the device, with adapters merged.
+        name: is one of linear_names.
+        how: is not "none".
 
     Raises:
         CheckpointError: the weight has a size that cannot be quantized.
@@ -77,18 +77,15 @@ def quantize_linear(network: Network, name: str, how: Quantization) -> None:
 
 
 def quantize(network: Network, how: Quantization) -> None:
-    """quantize_linear for every layer of linear_names."""
+    """Replace every layer of linear_names, in place."""
     for name in linear_names(network, how):
         quantize_linear(network, name, how)
 
 
 def weight_bytes(how: Quantization, num_outputs: int, num_inputs: int, itemsize: int) -> int:
-    """Of one linear layer's weight and its scales, kept on the device.
+    """Count the bytes that one linear layer's weight and its scales take on the device.
 
     Args:
-        how: it is quantized.
-        num_outputs: of the layer.
-        num_inputs: of the layer.
         itemsize: bytes of the dtype of weights and activations.
     """
     num_weights = num_outputs * num_inputs
@@ -104,8 +101,9 @@ def weight_bytes(how: Quantization, num_outputs: int, num_inputs: int, itemsize:
 
 
 def scratch_bytes(how: Quantization, num_weights: int, itemsize: int) -> int:
-    """What a linear layer takes on the device in a call, besides its activations: the whole weight,
-    and in 4 bits its steps, a byte each.
+    """Count the bytes that a linear layer takes in a call, besides its activations.
+
+    They hold the whole weight, and in 4 bits its steps, a byte each.
     """
     match how:
         case "none" | "fp8":

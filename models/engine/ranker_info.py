@@ -1,4 +1,4 @@
-"""What an opened ranker says of itself."""
+"""Describes an opened ranker: what /info and the metrics say of it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,19 +11,19 @@ class RankerInfo:
     """What was opened, and how it runs.
 
     Attributes:
-        name: of the card.
+        name: as in the card.
         revision: commit or checksum of the weights, and of an adapter merged into them; None for a
             local folder.
         device: as torch spells it.
-        dtype: of the weights and activations.
-        attention: which implementation runs.
-        num_layers_kept: layers in memory, the last of them in part.
-        num_layers: layers of the checkpoint.
+        dtype: that of weights and activations.
+        attention: the implementation that runs.
+        num_layers_kept: counts the layers in memory, the last of them in part.
+        num_layers: counts the layers of the checkpoint.
         load_seconds: from the call of open to a ranker that can score.
-        weight_bytes: of the layers kept, on the device, as quantized.
+        weight_bytes: taken by the layers kept, on the device, as quantized.
         max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
             None on the CPU, which is not checked. A larger request may fail.
-        quantization: of the linear layers below the read layer.
+        quantization: that of the linear layers below the read layer.
     """
 
     name: str

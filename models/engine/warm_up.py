@@ -1,15 +1,15 @@
-"""Made-up requests: one that takes every path of the kernels, and two to time."""
+"""Scores made-up requests before the first caller's: one takes every path, two are timed."""
 
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import EncodedRequest
 
 # Twice the keys from which a tail's keys are split, four times those from which a span is.
 _LONG_TOKENS = 2048
-# Of each of eight documents: enough for a CPU to show what a token costs.
+# Tokens of each of eight documents: enough for a CPU to show what a token costs.
 _MEDIUM_TOKENS = 64
 # {number} and the document's own have more digits as they grow.
 _DIGITS = 8
@@ -24,7 +24,7 @@ class TimedPass(NamedTuple):
 
 def warm_up(
     score: Callable[[Sequence[EncodedRequest]], Any],
-    prompt: Prompt,
+    encoder: PromptEncoder,
     num_tokens: int | None,
     *,
     has_kernels: bool,
@@ -33,18 +33,17 @@ def warm_up(
 
     Args:
         score: returns when the scores of a batch are there.
-        prompt: of the card.
-        num_tokens: of a long request, which only kernels need.
-        has_kernels: Triton compiles a kernel when it is first needed.
+        num_tokens: the documents' of a long request; only kernels need it.
+        has_kernels: says that Triton compiles a kernel when it is first needed.
 
     Returns:
-        A pass over few tokens and one over many.
+        A pass over few tokens, and one over many.
     """
-    short = prompt.encode("warm up", ["A short document.", "Another one, of a few more words."])
-    large = _encode(prompt, min(_MEDIUM_TOKENS, prompt.card.limits.max_document_tokens), 8)
+    short = encoder.encode("warm up", ["A short document.", "Another one, of a few more words."])
+    large = _encode(encoder, min(_MEDIUM_TOKENS, encoder.card.limits.max_document_tokens), 8)
     score([short])
     if has_kernels:
-        large = long_request(prompt, num_tokens)
+        large = long_request(encoder, num_tokens)
         score([large])
     return _timed(score, short), _timed(score, large)
 
@@ -55,27 +54,26 @@ def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedReq
     return TimedPass(request.num_tokens, time.perf_counter() - started_s)
 
 
-def long_request(prompt: Prompt, num_tokens: int | None) -> EncodedRequest:
-    """A request of the longest documents the card allows, as many as make up the tokens.
+def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedRequest:
+    """Make a request of the longest documents the card allows, as many as make up the tokens.
 
     Long enough that the tail's keys are split and merged, and the spans' too where a card's spans
     can be so long. Shorter where the card's documents or the checkpoint's positions do not suffice.
 
     Args:
-        prompt: of the card.
-        num_tokens: of the documents together; None or less than 2,048 is 2,048.
+        num_tokens: the documents' together; None or less than 2,048 is 2,048.
     """
-    limits = prompt.card.limits
+    limits = encoder.card.limits
     longest, count = limits.max_document_tokens, limits.max_documents
-    if prompt.card.positions.documents == "sequential":
-        longest = min(longest, prompt.max_positions // 4)
-        alone = _encode(prompt, longest, 1).num_tokens + _DIGITS
-        count = max(1, min(count, prompt.max_positions // alone))
-    return _encode(prompt, longest, min(count, -(-max(num_tokens or 0, _LONG_TOKENS) // longest)))
+    if encoder.card.positions.documents == "sequential":
+        longest = min(longest, encoder.max_positions // 4)
+        alone = _encode(encoder, longest, 1).num_tokens + _DIGITS
+        count = max(1, min(count, encoder.max_positions // alone))
+    return _encode(encoder, longest, min(count, -(-max(num_tokens or 0, _LONG_TOKENS) // longest)))
 
 
-def _encode(prompt: Prompt, longest: int, count: int) -> EncodedRequest:
+def _encode(encoder: PromptEncoder, longest: int, count: int) -> EncodedRequest:
     words = "word " * longest
     # All different: equal ones may be computed once.
     documents = [f"{i} {words}" for i in range(count)]
-    return prompt.encode("warm up", documents, max_document_tokens=longest)
+    return encoder.encode("warm up", documents, max_document_tokens=longest)

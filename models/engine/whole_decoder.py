@@ -1,4 +1,4 @@
-"""The whole decoder with its LM head, for the next-token loss; attention and reading as served.
+"""Runs the whole decoder with its LM head, for the next-token loss, with attention as served.
 
 Axes: T = packed tokens, C = hidden size, A = positions whose next token is predicted,
 V = vocabulary.
@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import ATTENTION, Attention, check_config
 from blockrank_server.models.errors import CheckpointError
 
@@ -22,7 +22,7 @@ class WholeDecoder(nn.Module):
     """Every layer of a decoder, called like the cut network.
 
     Args:
-        model: transformers' causal language model, with our attention.
+        model: is transformers' causal language model, with our attention.
     """
 
     def __init__(self, model: Any) -> None:
@@ -40,10 +40,10 @@ class WholeDecoder(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: Reader,
+        reader: AttentionReader,
         between_steps: Callable[[], None] | None = None,
     ) -> torch.Tensor:
-        """[T, C] hidden states after the last layer; the reader reads on the way."""
+        """Return the [T, C] hidden states after the last layer; the reader reads on the way."""
         hidden = self.embed_tokens(token_ids_T)[None]
         cos_sin = self.rotary_emb(hidden, position_ids_T[None])
         for layer in self.layers:
@@ -60,7 +60,7 @@ class WholeDecoder(nn.Module):
         return last_TC
 
     def next_token_logits(self, hidden_AC: torch.Tensor) -> torch.Tensor:
-        """[A, V] of some of the last hidden states."""
+        """Return the [A, V] logits of some of the last hidden states."""
         logits_AV: torch.Tensor = self.lm_head(self.norm(hidden_AC))
         return logits_AV
 
@@ -69,13 +69,12 @@ def load_whole_decoder(found: Checkpoint, device: torch.device, dtype: torch.dty
     """Load every layer of a checkpoint.
 
     Args:
-        found: a folder with the whole checkpoint, or an embedded GGUF file.
-        device: where the weights go.
-        dtype: what they are converted to.
+        found: is a folder with the whole checkpoint, or an embedded GGUF file.
+        device: gets the weights.
+        dtype: is what they are converted to.
 
     Raises:
-        CheckpointError: files or tensors are missing: of a hub's checkpoint only what scores need
-            is fetched.
+        CheckpointError: files or tensors are missing; only what scores need is fetched from a hub.
     """
     weights = found.card.weights
     source, file = found.folder, None

@@ -17,9 +17,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
-from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.data.shortlists import Shortlist
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import pack
@@ -27,7 +27,7 @@ from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.whole_decoder import WholeDecoder, load_whole_decoder
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.evaluation.scorer import Progress, Scores
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
@@ -55,7 +55,7 @@ class DecodingScorer:
     def __init__(
         self,
         card: Card,
-        prompt: Prompt,
+        prompt: PromptEncoder,
         decoder: WholeDecoder,
         tokenizer: TextTokenizer,
         device: torch.device,
@@ -82,11 +82,11 @@ class DecodingScorer:
             raise CardError(
                 f"card {found.card.name}: decoding runs a checkpoint as it is, without an adapter"
             )
-        config = load_config(found.folder)
+        config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         return cls(
             found.card,
-            Prompt(found.card, tokenizer, config.max_position_embeddings),
+            PromptEncoder(found.card, tokenizer, config.max_position_embeddings),
             load_whole_decoder(found, placement.device, placement.dtype),
             tokenizer,
             placement.device,
@@ -133,7 +133,7 @@ class DecodingScorer:
                 torch.tensor(ids[-1:], device=self._device),
                 torch.tensor([position], device=self._device),
                 cache.attend,
-                cast(Reader, _ReadsNothing()),
+                cast(AttentionReader, _ReadsNothing()),
             )
         return re.sub(r"\d+$", "", text)  # the last number may not be whole
 

@@ -1,4 +1,4 @@
-"""Prompts whose blocks are tokenised alone: prefix, each document, tail."""
+"""Encodes prompts whose blocks are tokenised alone: prefix, each document, tail."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,8 +11,8 @@ from blockrank_server.models.prompt.template import fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 
 
-class BlockPrompt:
-    """Encodes prefix | documents | tail, every text piece of a block tokenised alone."""
+class PerBlockEncoder:
+    """Encodes prefix | documents | tail; every text piece of a block is tokenised alone."""
 
     def __init__(self, card: Card, tokenizer: TextTokenizer) -> None:
         self._card = card
@@ -21,7 +21,7 @@ class BlockPrompt:
     def encode(
         self, query: str, contents: Sequence[str], max_document_tokens: int
     ) -> tuple[EncodedRequest, list[int]]:
-        """The request, and the tokens of each document's block before it was cut."""
+        """Encode a request; also count the tokens each document's block had before it was cut."""
         prefix, _ = self._block(self._card.prompt.prefix, query)
         tail, query_span = self._block(self._card.prompt.tail, query)
         whole = self._documents(contents, max_document_tokens)
@@ -45,7 +45,7 @@ class BlockPrompt:
         return request, [len(ids) for ids in whole]
 
     def _block(self, pieces: Iterable[Piece], query: str) -> tuple[TokenIds, tuple[int, int]]:
-        """Ids of prefix or tail, and the tokens of the last {query} in it."""
+        """Tokenise prefix or tail; also find the tokens of the last {query} in it."""
         ids: list[int] = []
         query_span = (0, 0)
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""What a caller gives and what the engine takes: documents as text, requests as token ids."""
+"""Defines what a caller gives and what the engine takes: text, and token ids made of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class EncodedRequest:
     Attributes:
         token_ids: [T] int32.
         position_ids: [T] int32 rotary positions.
-        num_prefix_tokens: tokens before the first document's block.
+        num_prefix_tokens: counts the tokens before the first document's block.
         tail_start: index of the tail's first token.
         block_spans: [N, 2] int32, where each document's block starts and stops.
         scored_spans: [N, 2] int32, the tokens of each document that are scored; inside its block.
-        signal_span: first signal token and the one after the last.
+        signal_span: first signal token, and the one after the last.
         truncated_documents: input indices of the documents that were cut.
         query_truncated: whether the query was cut.
     """
@@ -40,12 +40,12 @@ class EncodedRequest:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the whole prompt."""
+        """Count the tokens of the whole prompt."""
         return len(self.token_ids)
 
     @property
     def num_documents(self) -> int:
-        """Documents of the shortlist."""
+        """Count the documents of the shortlist."""
         return len(self.scored_spans)
 
 
@@ -53,8 +53,8 @@ def check_query(query: str) -> None:
     """Refuse a query that is not text.
 
     Raises:
-        EmptyInputError: nothing but white space.
-        InputError: not a string, or not Unicode text.
+        EmptyInputError: it holds nothing but white space.
+        InputError: it is not a string, or not Unicode text.
     """
     _check_text(query, "query")
     if not query.strip():
@@ -62,11 +62,11 @@ def check_query(query: str) -> None:
 
 
 def titles_and_texts(documents: Sequence[Document], *, max_documents: int) -> list[tuple[str, str]]:
-    """(title, text) of each document; the title is empty where none was given.
+    """Split each document into (title, text); the title is empty where none was given.
 
     Raises:
-        EmptyInputError: no documents.
-        InputTooLongError: more than max_documents.
+        EmptyInputError: there are no documents.
+        InputTooLongError: there are more than max_documents.
         InputError: a document is neither a string nor {title, text} of strings.
     """
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):

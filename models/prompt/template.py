@@ -1,4 +1,4 @@
-"""Filling a card's templates; a value's own braces are text."""
+"""Fills a card's templates; a value's own braces are text."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def fill(template: str, values: Mapping[str, str]) -> Filled:
 
 
 def overlapping(offsets: list[tuple[int, int]], start: int, stop: int) -> tuple[int, int]:
-    """First token that overlaps characters start .. stop, and the one after the last.
+    """Find the first token that overlaps characters start .. stop, and the one after the last.
 
     Tokens of no characters (half of a code point) carry their code point's offsets, so they count.
     """

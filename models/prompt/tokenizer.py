@@ -1,4 +1,4 @@
-"""The checkpoint's tokenizer, with control tokens out of reach of a caller's text."""
+"""Runs the checkpoint's tokenizer, with control tokens out of reach of a caller's text."""
 
 import json
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from blockrank_server.models.errors import CheckpointError
 
 TokenIds = NDArray[np.int32]
 
-# No tokenizer of the supported families has a longer run of characters in one ordinary token worth
-# planning for; encode_head falls back to longer cuts, so this is a speed, not a correctness, knob.
+# Few ordinary tokens of the supported families stand for more characters. Where they do, head takes
+# a longer cut: the number changes its speed, not its result.
 _CHARACTERS_PER_TOKEN = 16
 # Tokens near a cut may differ from those of the uncut text; this many are thrown away.
 _UNSETTLED_TOKENS = 32
@@ -29,10 +29,10 @@ class Token(NamedTuple):
 
 
 class TextTokenizer:
-    """Token ids of text and of control tokens, never mixed up. Thread-safe.
+    """Knows the ids of text and of control tokens, and never mixes them up. Thread-safe.
 
     Args:
-        path: tokenizer.json of the checkpoint.
+        path: names the checkpoint's tokenizer.json.
 
     Raises:
         CheckpointError: the file is missing or is not a tokenizer.
@@ -56,7 +56,7 @@ class TextTokenizer:
         self._control = {t["content"]: int(t["id"]) for t in definition["added_tokens"]}
 
     def control_id(self, token: str) -> int:
-        """The id of a control token.
+        """Look up the id of a control token.
 
         Raises:
             CheckpointError: the tokenizer has no such control token.
@@ -67,20 +67,20 @@ class TextTokenizer:
             raise CheckpointError(f"the tokenizer has no control token {token!r}") from None
 
     def encode(self, text: str) -> Encoding:
-        """Ids and character offsets of text; nothing in it is taken for a control token."""
+        """Find ids and character offsets of text; nothing in it is taken for a control token."""
         return self._tokenizer.encode(text, add_special_tokens=False)
 
     def encode_many(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Ids of each text, tokenised alone."""
+        """Tokenise each text alone."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, control tokens spelt out."""
+        """Return the text of ids, with control tokens spelt out."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def head(self, text: str, max_tokens: int) -> str:
-        """The start of text: all of it, or enough that its first max_tokens + 1 ids are final.
+        """Return all of text, or so much of it that its first max_tokens + 1 ids are final.
 
         Spares the tokenising of megabytes of which a few hundred tokens are kept.
         """
@@ -92,7 +92,7 @@ class TextTokenizer:
         return text
 
     def cut(self, text: str, max_tokens: int) -> tuple[str, int]:
-        """text without what comes after its first max_tokens tokens, and the tokens it had.
+        """Cut text after its first max_tokens tokens; also count the tokens it had.
 
         The count is exact for text that fits and a lower bound above the limit for text cut.
         """

@@ -1,4 +1,4 @@
-"""Prompts tokenised as one string, as a causal reranker saw them: a token may span two blocks."""
+"""Encodes prompts as one string, as a causal reranker saw them: a token may span two blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,20 +10,18 @@ from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.template import fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
-Span = tuple[int, int]
-
 
 @dataclass
-class _Prompt:
+class _PromptState:
     """Ids so far, the open run of text, and the character spans waiting for its tokens."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
     waiting: list[tuple[str, int, int]] = field(default_factory=list)
-    spans: dict[str, list[Span]] = field(default_factory=dict)
+    spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
-class WholePrompt:
+class WholeTextEncoder:
     """Encodes prefix, documents and tail as one text, cut only at control tokens."""
 
     def __init__(self, card: Card, tokenizer: TextTokenizer) -> None:
@@ -33,10 +31,10 @@ class WholePrompt:
     def encode(
         self, query: str, contents: Sequence[str], max_document_tokens: int
     ) -> tuple[EncodedRequest, list[int]]:
-        """The request, and the tokens each document's content had (see TextTokenizer.cut)."""
+        """Encode a request; also count the tokens each document had, as TextTokenizer.cut does."""
         template = self._card.prompt
         cut = [self._tokenizer.cut(content, max_document_tokens) for content in contents]
-        state = _Prompt()
+        state = _PromptState()
         self._add(state, template.prefix, {"query": query}, "prefix")
         for i, (content, _) in enumerate(cut):
             values = {"content": content, "number": str(template.first_number + i)}
@@ -48,7 +46,7 @@ class WholePrompt:
         return self._request(state, truncated), num_tokens
 
     def _add(
-        self, state: _Prompt, pieces: Sequence[Piece], values: dict[str, str], part: str
+        self, state: _PromptState, pieces: Sequence[Piece], values: dict[str, str], part: str
     ) -> None:
         for piece in pieces:
             if isinstance(piece, Control):
@@ -63,7 +61,7 @@ class WholePrompt:
             state.waiting.append((part, start, start + len(filled.text)))
             state.text += filled.text
 
-    def _close(self, state: _Prompt) -> None:
+    def _close(self, state: _PromptState) -> None:
         """Tokenise the open text and turn the waiting character spans into token spans."""
         encoding = self._tokenizer.encode(state.text)
         offsets, done = encoding.offsets, len(state.ids)
@@ -78,7 +76,7 @@ class WholePrompt:
         state.ids.extend(encoding.ids)
         state.text, state.waiting = "", []
 
-    def _request(self, state: _Prompt, truncated: tuple[int, ...]) -> EncodedRequest:
+    def _request(self, state: _PromptState, truncated: tuple[int, ...]) -> EncodedRequest:
         name = "block" if self._card.prompt.scored_tokens == "block" else "block.content"
         blocks = np.array(state.spans["block"], np.int32).reshape(-1, 2)
         size, count = len(state.ids), self._card.signal.count

@@ -1,4 +1,4 @@
-"""A linear layer in float8: weights rounded once, activations in every call.
+"""Computes a linear layer in float8: weights are rounded once, activations in every call.
 
 Axes: M = tokens, N = outputs, K = inputs.
 """
@@ -15,10 +15,10 @@ class Fp8Linear(nn.Module):
     """y = x W^T + b with x and W in float8 e4m3 and a scale for each of their rows.
 
     Args:
-        linear: in bfloat16; its sizes are multiples of 16, as the matrix units ask.
+        linear: is in bfloat16; its sizes are multiples of 16, as the matrix units ask.
 
     Raises:
-        ValueError: another dtype or size.
+        ValueError: it has another dtype or size.
 
     Source:
         Dynamic row-wise scaling as in torchao's Float8DynamicActivationFloat8WeightConfig(PerRow),
@@ -33,7 +33,7 @@ class Fp8Linear(nn.Module):
                 f"float8 needs bfloat16 weights with sizes that are multiples of 16, got "
                 f"{str(weight.dtype).removeprefix('torch.')} {list(weight.shape)}"
             )
-        weight_NK, scale_N1 = rounded_rows(weight.detach())
+        weight_NK, scale_N1 = round_rows_to_fp8(weight.detach())
         self.weight_NK: torch.Tensor
         self.scale_1N: torch.Tensor
         self.register_buffer("weight_NK", weight_NK)
@@ -41,8 +41,8 @@ class Fp8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., N] bfloat16 from [..., K] bfloat16; sums are kept in fp32."""
-        x_MK, scale_M1 = rounded_rows(x.flatten(0, -2))
+        """Compute [..., N] bfloat16 from [..., K] bfloat16; sums are kept in fp32."""
+        x_MK, scale_M1 = round_rows_to_fp8(x.flatten(0, -2))
         y_MN: torch.Tensor = torch._scaled_mm(
             x_MK,
             self.weight_NK.T,
@@ -56,8 +56,8 @@ class Fp8Linear(nn.Module):
         return y_MN.view(*x.shape[:-1], -1)
 
 
-def rounded_rows(x_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """[M, K] float8 and [M, 1] fp32 scales whose product is x, each row's largest at float8's."""
+def round_rows_to_fp8(x_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round to [M, K] float8 and [M, 1] fp32 scales; each row's largest becomes float8's."""
     largest_M1 = x_MK.abs().amax(1, keepdim=True).float().clamp(min=_TINY)
     # Rounded before it is inverted, so that what divides is to the bit what multiplies back.
     inverse_M1 = (_LARGEST / largest_M1).to(x_MK.dtype)

@@ -1,4 +1,4 @@
-"""Names of the quantizations; apart from what they do, for settings are read before torch is."""
+"""Names the quantizations, apart from what they do: settings are read before torch is imported."""
 
 from typing import Literal
 

@@ -1,8 +1,8 @@
-"""A linear layer whose weight is kept in 8 or 4 bits, and made whole again in every call.
+"""Keeps a linear layer's weight in 8 or 4 bits, and makes it whole again in every call.
 
-For memory, not for speed: activations keep their dtype, and so do the products. With thousands of
-tokens a call, to make a weight whole is next to nothing beside the product; torch's kernels that
-multiply by packed weights are for a few tokens and lose by far (loadtests/results/LOG.md).
+This saves memory, not time: activations keep their dtype, and so do the products. With thousands of
+tokens in a call, making a weight whole costs next to nothing beside the product; torch's kernels
+that multiply by packed weights are for a few tokens and lose by far (loadtests/results/LOG.md).
 
 Axes: N = outputs, K = inputs, G = groups of a row, J = inputs of a group, P = bytes of a group.
 """
@@ -12,35 +12,31 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-# Inputs that share a scale and a lowest value in 4 bits; of GGUF's Q4_1, which the embedded default
-# comes in, and a divisor of every width of the supported families.
+# Inputs that share a scale and a lowest value in 4 bits: as in GGUF's Q4_1, the format of the
+# embedded default, and a divisor of every width of the supported families.
 GROUP_SIZE = 32
 _LARGEST_INT8 = 127
 _LARGEST_INT4 = 15
 _TINY = 1e-12  # equal weights have no step of their own
-# Weights rounded at a time: what that takes in fp32 is small beside one weight.
+# Weights that are rounded at a time: in fp32 they are small beside one whole weight.
 _NUM_AT_A_TIME = 2**22
 
 Parts = tuple[torch.Tensor, ...]
 
 
 class WeightOnlyLinear(nn.Module):
-    """y = x W^T + b, with W of fewer bits than x.
-
-    Args:
-        linear: whose bias is kept as it is.
-    """
+    """y = x W^T + b, with W of fewer bits than x. The bias is kept as it is."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.bias = linear.bias
 
     def whole_weight(self) -> torch.Tensor:
-        """[N, K] the weight as it was rounded, in the dtype of its scales."""
+        """Return the [N, K] weight as it was rounded, in the dtype of its scales."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., N] from [..., K]."""
+        """Compute [..., N] from [..., K]."""
         return nn.functional.linear(x, self.whole_weight(), self.bias)
 
 
@@ -48,19 +44,19 @@ class Int8Linear(WeightOnlyLinear):
     """8 bits a weight: -127 .. 127 times a scale for each output.
 
     Args:
-        linear: in float32 or bfloat16, of any size.
+        linear: is in float32 or bfloat16, and of any size.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
-        values_NK, scale_N1 = _by_rows(rounded_rows, linear.weight.detach())
+        values_NK, scale_N1 = _by_rows(round_rows_to_int8, linear.weight.detach())
         self.values_NK: torch.Tensor
         self.scale_N1: torch.Tensor
         self.register_buffer("values_NK", values_NK)
         self.register_buffer("scale_N1", scale_N1)
 
     def whole_weight(self) -> torch.Tensor:
-        """[N, K] the weight as it was rounded, in the dtype of its scales."""
+        """Return the [N, K] weight as it was rounded, in the dtype of its scales."""
         return self.values_NK * self.scale_N1
 
 
@@ -68,10 +64,10 @@ class Int4Linear(WeightOnlyLinear):
     """4 bits a weight: the lowest of its group plus 0 .. 15 times the group's scale.
 
     Args:
-        linear: in float32 or bfloat16; its inputs are a multiple of GROUP_SIZE.
+        linear: is in float32 or bfloat16; its inputs are a multiple of GROUP_SIZE.
 
     Raises:
-        ValueError: another size.
+        ValueError: it has another size.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -82,7 +78,7 @@ class Int4Linear(WeightOnlyLinear):
                 f"int4 needs weights whose inputs are a multiple of {GROUP_SIZE}, "
                 f"got {list(weight.shape)}"
             )
-        packed_NGP, scale_NG1, low_NG1 = _by_rows(rounded_groups, weight)
+        packed_NGP, scale_NG1, low_NG1 = _by_rows(round_groups_to_int4, weight)
         self.packed_NGP: torch.Tensor
         self.scale_NG1: torch.Tensor
         self.low_NG1: torch.Tensor
@@ -91,13 +87,13 @@ class Int4Linear(WeightOnlyLinear):
         self.register_buffer("low_NG1", low_NG1)
 
     def whole_weight(self) -> torch.Tensor:
-        """[N, K] the weight as it was rounded, in the dtype of its scales."""
+        """Return the [N, K] weight as it was rounded, in the dtype of its scales."""
         steps_NGJ = torch.cat([self.packed_NGP & 15, self.packed_NGP >> 4], dim=2)
         return torch.addcmul(self.low_NG1, steps_NGJ, self.scale_NG1).flatten(1)
 
 
-def rounded_rows(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """[N, K] int8 and [N, 1] scales in the weight's dtype, whose product is nearest the weight."""
+def round_rows_to_int8(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round to [N, K] int8 and [N, 1] scales in the weight's dtype, whose product is nearest."""
     largest_N1 = weight_NK.abs().amax(1, keepdim=True).float()
     scale_N1 = (largest_N1 / _LARGEST_INT8).clamp(min=_TINY).to(weight_NK.dtype)
     values_NK = (weight_NK.float() / scale_N1.float()).round_()
@@ -105,8 +101,10 @@ def rounded_rows(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values_NK.clamp_(-_LARGEST_INT8, _LARGEST_INT8).to(torch.int8), scale_N1
 
 
-def rounded_groups(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """[N, G, P] uint8, and [N, G, 1] scales and lowest values in the weight's dtype.
+def round_groups_to_int4(
+    weight_NK: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Round to [N, G, P] uint8, and [N, G, 1] scales and lowest values in the weight's dtype.
 
     A byte holds in its low bits one of the first half of the group, in its high bits one of the
     second half.
@@ -121,8 +119,8 @@ def rounded_groups(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor,
     return first_NGP | second_NGP << 4, scale_NG1, low_NG1
 
 
-def _by_rows(rounded: Callable[[torch.Tensor], Parts], weight_NK: torch.Tensor) -> Parts:
-    """What rounded makes of a weight, a few rows at a time."""
+def _by_rows(round_rows: Callable[[torch.Tensor], Parts], weight_NK: torch.Tensor) -> Parts:
+    """Round a weight a few rows at a time, to save memory."""
     rows = max(1, _NUM_AT_A_TIME // weight_NK.shape[1])
-    parts = zip(*map(rounded, torch.split(weight_NK, rows)), strict=True)
+    parts = zip(*map(round_rows, torch.split(weight_NK, rows)), strict=True)
     return tuple(torch.cat(part) for part in parts)

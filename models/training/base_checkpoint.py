@@ -8,11 +8,11 @@ from transformers import PretrainedConfig
 
 from blockrank_server.models.checkpoint.card import Card, check_heads
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
-from blockrank_server.models.checkpoint.model_config import load_config
+from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.whole_decoder import WholeDecoder, load_whole_decoder
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
@@ -51,11 +51,11 @@ class BaseCheckpoint:
             ConfigError: the config asks for what the card rules out.
         """
         found = find_checkpoint(config.model, card=config.card)
-        fields = load_config(found.folder)
+        fields = load_model_config(found.folder)
         check_heads(found.card, fields.num_attention_heads)
         _check_card(config, found.card)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        prompt = Prompt(found.card, tokenizer, fields.max_position_embeddings)
+        prompt = PromptEncoder(found.card, tokenizer, fields.max_position_embeddings)
         answer = None
         if config.loss.lm:
             first = found.card.prompt.first_number

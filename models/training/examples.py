@@ -12,7 +12,7 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.training_list import TrainingList
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.errors import InputError
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 from blockrank_server.models.training.config import Data
@@ -88,7 +88,7 @@ class ExampleMaker:
         answer: what the tail is followed by, or None.
     """
 
-    prompt: Prompt
+    prompt: PromptEncoder
     data: Data
     answer: AnswerText | None = None
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from blockrank_server.kernels.backend import TORCH
+from blockrank_server.kernels.backend import TORCH_BACKEND
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.network import Network
@@ -129,7 +129,7 @@ def _attention(
     if v_TKD.device.type == "cpu":
         dtype = torch.promote_types(dtype, torch.float32)
     with torch.autocast(v_TKD.device.type, enabled=False):
-        out_THD = TORCH.block_attention(
+        out_THD = TORCH_BACKEND.block_attention(
             q_THD.to(dtype), k_TKD.to(dtype), v_TKD.to(dtype), plan, scale
         )
     return out_THD.to(v_TKD.dtype)
@@ -140,8 +140,8 @@ def _span_lse(
 ) -> list[torch.Tensor]:
     """In fp32 as served: autocast would round the logits to bf16."""
     with torch.autocast(k_TKD.device.type, enabled=False):
-        return TORCH.span_lse(q_RHD, k_TKD, kv_head_H, plan, scale)
+        return TORCH_BACKEND.span_lse(q_RHD, k_TKD, kv_head_H, plan, scale)
 
 
-BACKEND = replace(TORCH, block_attention=_attention, span_lse=_span_lse)
+BACKEND = replace(TORCH_BACKEND, block_attention=_attention, span_lse=_span_lse)
 """The torch path, fit for autocast."""

@@ -32,7 +32,7 @@ def select_heads(
     if options.temperature <= 0:
         raise UsageError(f"--temperature is {options.temperature}, above 0 is needed")
     # Here and not on top: help is shown without waiting for them.
-    from blockrank_server.models.checkpoint.model_config import load_config  # noqa: PLC0415
+    from blockrank_server.models.checkpoint.model_config import load_model_config  # noqa: PLC0415
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.evaluation.errors import EvaluationError  # noqa: PLC0415
     from blockrank_server.models.evaluation.head_choice import HeadChoice  # noqa: PLC0415
@@ -42,7 +42,7 @@ def select_heads(
     except (EvaluationError, DataError) as error:
         raise UsageError(str(error)) from error
     found = checkpoint_of(settings)
-    config = load_config(found.folder)
+    config = load_model_config(found.folder)
     first, last = options.layers or (0, config.num_hidden_layers - 1)
     if last >= config.num_hidden_layers:
         raise UsageError(f"--layers ends at {last}, the model has {config.num_hidden_layers}")

@@ -1,7 +1,7 @@
 """Compiles the kernels for cards this machine need not have; prints what they take as JSON.
 
-Run by test_compiled.py in a process of its own, for Triton's compiler and its interpreter exclude
-each other. Compiling proves that the code fits the card, neither that it is right nor fast.
+Run by test_launch_config.py in a process of its own, for Triton's compiler and its interpreter
+exclude each other. Compiling proves that the code fits the card, neither that it is right nor fast.
 """
 
 import json
@@ -18,8 +18,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from blockrank_server.kernels import block_attention_triton, span_lse_triton
-from blockrank_server.kernels.launch_config import Arch, attention_tile, lse_tile
+from blockrank_server.kernels import (
+    block_attention_merge_triton,
+    block_attention_triton,
+    span_lse_triton,
+)
+from blockrank_server.kernels.launch_config import Arch, block_attention_config, span_lse_config
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 CAPABILITIES: dict[int, Arch] = {80: "ampere", 90: "hopper"}
@@ -79,30 +83,31 @@ def variants(
 ) -> Iterator[tuple[Any, ...]]:
     """(label, kernel, constants, launch options) of what a card of these heads launches."""
     arch, name = CAPABILITIES[capability], DTYPES[dtype]
-    tile, tile_of_lse = attention_tile(arch, dim, dtype), lse_tile(arch, dim, dtype)
-    heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile.block_m}
+    attention = block_attention_config(arch, dim, dtype)
+    lse = span_lse_config(arch, dim, dtype)
+    heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": attention.block_m}
     label = f"{name}-dim{dim}-group{group}-sm{capability}"
     yield (
         f"attention-{label}",
-        block_attention_triton.attention_kernel,
-        heads | {"BLOCK_N": tile.block_n},
-        {"num_warps": tile.num_warps, "num_stages": tile.num_stages},
+        block_attention_triton.block_attention_kernel,
+        heads | {"BLOCK_N": attention.block_n},
+        {"num_warps": attention.num_warps, "num_stages": attention.num_stages},
     )
     yield (
         f"merge-{label}",
-        block_attention_triton.merge_kernel,
-        heads | {"ROWS": block_attention_triton.MERGE_ROWS},
+        block_attention_merge_triton.merge_block_attention_kernel,
+        heads | {"ROWS": block_attention_merge_triton.MERGE_ROWS},
         {"num_warps": 4},
     )
     yield (
         f"lse-{label}",
         span_lse_triton.span_lse_kernel,
-        {"HEAD_DIM": dim, "BLOCK_M": tile_of_lse.block_m, "BLOCK_N": tile_of_lse.block_n},
-        {"num_warps": tile_of_lse.num_warps, "num_stages": tile_of_lse.num_stages},
+        {"HEAD_DIM": dim, "BLOCK_M": lse.block_m, "BLOCK_N": lse.block_n},
+        {"num_warps": lse.num_warps, "num_stages": lse.num_stages},
     )
     yield (
         f"lse_merge-{label}",
-        span_lse_triton.merge_lse_kernel,
+        span_lse_triton.merge_span_lse_kernel,
         {"BLOCK_M": span_lse_triton.MERGE_ROWS, "BLOCK_B": span_lse_triton.MERGE_CHUNKS},
         {"num_warps": 4},
     )

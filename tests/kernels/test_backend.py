@@ -6,8 +6,7 @@ import sys
 import pytest
 import torch
 
-from blockrank_server.kernels.backend import TORCH, choose_backend
-from blockrank_server.kernels.launch_config import arch_of
+from blockrank_server.kernels.backend import TORCH_BACKEND, choose_backend
 
 CUDA = torch.device("cuda")
 
@@ -23,22 +22,22 @@ for name in names:
 from blockrank_server.kernels.backend import choose_backend
 from blockrank_server.kernels.segments import Segment
 backend = choose_backend(torch.device("cpu"))
-plan = backend.plan_attention([Segment(0, 3)], 3, torch.device("cpu"))
+plan = backend.plan_block_attention([Segment(0, 3)], 3, torch.device("cpu"))
 ones = torch.ones(3, 1, 4)
 print(len(names), backend.name, backend.block_attention(ones, ones, ones, plan, 1.0).sum().item())
 """
 
 
 def test_the_cpu_gets_torch() -> None:
-    assert choose_backend(torch.device("cpu")) is TORCH
+    assert choose_backend(torch.device("cpu")) is TORCH_BACKEND
 
 
 def test_cuda_gets_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     backend = choose_backend(CUDA)
     assert backend.name == "triton"
-    assert backend.block_attention is not TORCH.block_attention
-    assert backend.span_lse is not TORCH.span_lse
+    assert backend.block_attention is not TORCH_BACKEND.block_attention
+    assert backend.span_lse is not TORCH_BACKEND.span_lse
 
 
 def test_cuda_without_triton_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,23 +55,6 @@ def test_an_old_card_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     with pytest.raises(ValueError, match=r"8\.0 or newer is needed, cuda has 7\.5"):
         choose_backend(CUDA)
-
-
-@pytest.mark.parametrize(
-    ("capability", "arch"),
-    [
-        ((8, 0), "ampere"),
-        ((8, 9), "ampere"),
-        ((9, 0), "hopper"),
-        ((10, 0), "hopper"),
-        ((12, 0), "ampere"),
-    ],
-)
-def test_cards_share_rows_by_shared_memory(
-    capability: tuple[int, int], arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert arch_of(CUDA) == arch
 
 
 def test_kernels_import_and_run_without_triton() -> None:

@@ -6,22 +6,26 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.kernels.block_attention import AttentionPlan, block_attention
-from blockrank_server.kernels.launch_config import AttentionTile, arch_of, attention_tile
+from blockrank_server.kernels.block_attention import BlockAttentionPlan, block_attention
+from blockrank_server.kernels.launch_config import (
+    BlockAttentionConfig,
+    arch_of,
+    block_attention_config,
+)
 from blockrank_server.kernels.segments import Segment
 
 LayOut = Callable[..., list[Segment]]
 HEAD_DIM = 16
 
 
-def mixed_batch(lay_out: LayOut, tile: AttentionTile) -> list[Segment]:
+def mixed_batch(lay_out: LayOut, tile: BlockAttentionConfig) -> list[Segment]:
     first = lay_out(0, 3, [tile.block_n + 2, 0, 1], 5)
     second = [Segment(first[-1].stop, first[-1].stop + tile.block_n + 3)]
     third = lay_out(second[-1].stop, tile.block_n - 1, [4] * 6, 2)
     return [*first, *second, *third]
 
 
-def shared_documents(lay_out: LayOut, tile: AttentionTile) -> list[Segment]:
+def shared_documents(lay_out: LayOut, tile: BlockAttentionConfig) -> list[Segment]:
     """Two requests; the second's tail sees documents of the first, out of order."""
     first = lay_out(0, 6, [9, tile.block_n, 3], 4)
     start = first[-1].stop
@@ -32,7 +36,7 @@ def shared_documents(lay_out: LayOut, tile: AttentionTile) -> list[Segment]:
 
 
 # Each has a tile's sizes to stand around.
-CASES: dict[str, Callable[[LayOut, AttentionTile], list[Segment]]] = {
+CASES: dict[str, Callable[[LayOut, BlockAttentionConfig], list[Segment]]] = {
     "one-token": lambda lay_out, _: lay_out(0, 1, [], 0),
     "one-document": lambda lay_out, _: lay_out(0, 5, [7], 3),
     "around-the-block": lambda lay_out, tile: lay_out(
@@ -71,8 +75,8 @@ CASES: dict[str, Callable[[LayOut, AttentionTile], list[Segment]]] = {
 }
 
 
-def tile_of(implementation: Any, dim: int = HEAD_DIM) -> AttentionTile:
-    return attention_tile(arch_of(implementation.device), dim, implementation.dtype)
+def tile_of(implementation: Any, dim: int = HEAD_DIM) -> BlockAttentionConfig:
+    return block_attention_config(arch_of(implementation.device), dim, implementation.dtype)
 
 
 def inputs(
@@ -91,7 +95,7 @@ def attend(
     implementation: Any, tensors: Sequence[torch.Tensor], segments: Sequence[Segment], scale: float
 ) -> torch.Tensor:
     backend, device = implementation.backend, implementation.device
-    plan = backend.plan_attention(segments, len(tensors[0]), device)
+    plan = backend.plan_block_attention(segments, len(tensors[0]), device)
     assert plan.num_tokens == len(tensors[0])
     out: torch.Tensor = backend.block_attention(*(x.to(device) for x in tensors), plan, scale)
     assert out.dtype == tensors[0].dtype
@@ -171,7 +175,7 @@ def test_large_logits_do_not_overflow(implementation: Any, laid_out: LayOut) -> 
 def test_gradients() -> None:
     generator = torch.Generator().manual_seed(0)
     segments = [Segment(0, 1), Segment(1, 3, ((0, 1),)), Segment(3, 5, ((1, 3), (0, 1)))]
-    plan = AttentionPlan(segments, 5, torch.device("cpu"))
+    plan = BlockAttentionPlan(segments, 5, torch.device("cpu"))
     tensors = [
         torch.randn(5, heads, 2, generator=generator, dtype=torch.float64, requires_grad=True)
         for heads in (2, 1, 1)
@@ -227,7 +231,7 @@ def test_bad_inputs_are_refused(
     implementation: Any,
 ) -> None:
     device = implementation.device
-    plan = implementation.backend.plan_attention([Segment(0, 6)], 6, device)
+    plan = implementation.backend.plan_block_attention([Segment(0, 6)], 6, device)
     tensors = [
         torch.zeros(shape, dtype=dtype, device=device)
         for shape, dtype in zip(shapes, dtypes, strict=True)
@@ -238,4 +242,4 @@ def test_bad_inputs_are_refused(
 
 def test_a_plan_refuses_segments_that_do_not_cover(implementation: Any) -> None:
     with pytest.raises(ValueError, match="segments cover 3 tokens, expected 4"):
-        implementation.backend.plan_attention([Segment(0, 3)], 4, implementation.device)
+        implementation.backend.plan_block_attention([Segment(0, 3)], 4, implementation.device)

@@ -8,7 +8,7 @@ import torch
 
 from blockrank_server.kernels import span_lse_tiles
 from blockrank_server.kernels.segments import Span
-from blockrank_server.kernels.span_lse import LsePlan, SpanRead, span_lse
+from blockrank_server.kernels.span_lse import SpanLsePlan, SpanRead, span_lse
 from blockrank_server.kernels.span_lse_tiles import CHUNK_KEYS
 from blockrank_server.kernels.span_lse_triton import MERGE_CHUNKS
 
@@ -73,7 +73,7 @@ def check(
     ) -> None:
         backend, device = implementation.backend, implementation.device
         q, k = inputs(reads, len(heads), kv_heads, implementation, dim)
-        plan = backend.plan_reads(reads, device)
+        plan = backend.plan_span_lse(reads, device)
         assert len(q) == len(plan.signal_R)
         found = backend.span_lse(q.to(device), k.to(device), heads, plan, dim**-0.5)
         # Logits are fp32 sums of exact products whatever the storage dtype, so fp32 is the measure.
@@ -125,7 +125,7 @@ def test_large_logits_do_not_overflow(implementation: Any) -> None:
     k[:, 0, 0] = torch.arange(30)
     q = torch.zeros(1, 1, HEAD_DIM, dtype=dtype, device=device)
     q[0, 0, 0] = 1000
-    plan = backend.plan_reads([SpanRead((29, 30), ((0, 5), (5, 21)))], device)
+    plan = backend.plan_span_lse([SpanRead((29, 30), ((0, 5), (5, 21)))], device)
     found = backend.span_lse(q, k, [0], plan, 1.0)[0]
     # Of neighbours 1,000 apart only the largest counts.
     torch.testing.assert_close(found.cpu().flatten(), torch.tensor([4000.0, 20000.0]))
@@ -134,7 +134,7 @@ def test_large_logits_do_not_overflow(implementation: Any) -> None:
 def test_gradients() -> None:
     generator = torch.Generator().manual_seed(0)
     reads = [SpanRead((4, 6), ((0, 2), (2, 2), (2, 6))), SpanRead((6, 7), ((0, 3),))]
-    plan = LsePlan(reads, torch.device("cpu"))
+    plan = SpanLsePlan(reads, torch.device("cpu"))
     q = torch.randn(3, 3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
     k = torch.randn(7, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
 
@@ -200,7 +200,7 @@ def test_bad_inputs_are_refused(
     implementation: Any,
 ) -> None:
     backend, device = implementation.backend, implementation.device
-    plan = backend.plan_reads([SpanRead((7, 9), ((0, 4),))], device)
+    plan = backend.plan_span_lse([SpanRead((7, 9), ((0, 4),))], device)
     q, k = torch.zeros(q_shape, device=device), torch.zeros(k_shape, device=device)
     with pytest.raises(ValueError, match=message):
         backend.span_lse(q, k, heads, plan, 1.0)
@@ -208,7 +208,7 @@ def test_bad_inputs_are_refused(
 
 def test_two_dtypes_are_refused(implementation: Any) -> None:
     backend, device = implementation.backend, implementation.device
-    plan = backend.plan_reads([SpanRead((7, 9), ((0, 4),))], device)
+    plan = backend.plan_span_lse([SpanRead((7, 9), ((0, 4),))], device)
     q = torch.zeros(2, 1, 16, device=device)
     k = torch.zeros(9, 1, 16, device=device, dtype=torch.float16)
     with pytest.raises(ValueError, match=r"dtypes differ: q torch\.float32, k torch\.float16"):
@@ -234,4 +234,4 @@ def test_a_plan_refuses_what_cannot_be_read(
     reads: list[SpanRead], message: str, implementation: Any
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        implementation.backend.plan_reads(reads, implementation.device)
+        implementation.backend.plan_span_lse(reads, implementation.device)

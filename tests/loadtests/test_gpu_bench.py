@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from blockrank_server.kernels.backend import TORCH
+from blockrank_server.kernels.backend import TORCH_BACKEND
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.packing import pack
 from gpu_bench import rivals, tables
@@ -68,7 +68,7 @@ def test_a_reading_is_counted_by_its_documents_keys() -> None:
 def test_linear_layers_are_counted_as_torch_counts_them() -> None:
     model = TINY_MODEL
     batch = pack([request(2, 97, seed=3)], model.card())
-    engine = Engine(model.network(CPU, torch.float32), model.card(), CPU, TORCH)
+    engine = Engine(model.network(CPU, torch.float32), model.card(), CPU, TORCH_BACKEND)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         engine.forward(batch)
     counted = counter.get_flop_counts()["Global"]
@@ -99,10 +99,10 @@ def test_percentiles_are_values_that_were_seen() -> None:
 @pytest.mark.parametrize(
     ("kernel", "kind"),
     [
-        ("attention_kernel", "attention"),
-        ("merge_kernel", "attention"),
+        ("block_attention_kernel", "attention"),
+        ("merge_block_attention_kernel", "attention"),
         ("span_lse_kernel", "read"),
-        ("merge_lse_kernel", "read"),
+        ("merge_span_lse_kernel", "read"),
         ("nvjet_tst_256x128_64x4_1x2_h_bz_coopA_NTN", "products"),
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n", "products"),
         ("void at::native::vectorized_elementwise_kernel<4, at::native::silu>", "rest"),

@@ -108,7 +108,7 @@ def test_it_is_cut_at_the_last_read_layer(ranker: Ranker) -> None:
 def test_text_is_split_as_the_model_was_trained(ranker: Ranker) -> None:
     encoded = ranker.encode("q", ["in 1995\n\n20"])
     start, stop = encoded.block_spans[0]
-    tokenizer = ranker._prompt._tokenizer._tokenizer
+    tokenizer = ranker._encoder._tokenizer._tokenizer
     tokens = [tokenizer.id_to_token(int(i)) for i in encoded.token_ids[start:stop]]
     # Digits stand alone, and the blank line before one is one token.
     assert tokens[:9] == ["in", "Ġ", "1", "9", "9", "5", "ĊĊ", "2", "0"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from blockrank_server.kernels.backend import TORCH, Backend
+from blockrank_server.kernels.backend import TORCH_BACKEND, Backend
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.packing import pack
 from gpu_bench import rivals
@@ -44,7 +44,7 @@ class KernelBench:
         encoded = request(num_documents, _VOCAB, seed=num_documents)
         batch = pack([encoded], self.card)
         work = attention_work(batch.segments, heads, DTYPE.itemsize)
-        plan = self.backend.plan_attention(batch.segments, batch.num_tokens, device)
+        plan = self.backend.plan_block_attention(batch.segments, batch.num_tokens, device)
         scale = heads.head_dim**-0.5
         sets = [_qkv(batch.num_tokens, heads, device) for _ in range(clock.num_sets(work.bytes))]
         attend: Callable[..., torch.Tensor] = self.backend.block_attention
@@ -67,7 +67,7 @@ class KernelBench:
         clock, device = self.clock, self.clock.device
         batch = pack([request(num_documents, _VOCAB, seed=num_documents)], self.card)
         work = read_work(batch.reads, heads, DTYPE.itemsize)
-        plan = self.backend.plan_reads(batch.reads, device)
+        plan = self.backend.plan_span_lse(batch.reads, device)
         group, scale = heads.num_heads // heads.num_kv_heads, heads.head_dim**-0.5
         kv_heads = [head // group for head in range(heads.num_heads)]
         sets = []
@@ -78,7 +78,11 @@ class KernelBench:
         ms = clock.ms(calls)
         row = _row("span log-sum-exp", heads, num_documents, batch.num_tokens, ms)
         plain = partial(
-            TORCH.span_lse, *sets[0], kv_heads, TORCH.plan_reads(batch.reads, device), scale
+            TORCH_BACKEND.span_lse,
+            *sets[0],
+            kv_heads,
+            TORCH_BACKEND.plan_span_lse(batch.reads, device),
+            scale,
         )
         return (
             row

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
@@ -29,7 +29,7 @@ class SmallDevice:
 
     def __call__(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> Reader:
+    ) -> AttentionReader:
         assert all(ref() is None for ref in self.left_behind), "a failed pass still holds memory"
         self.seen.append(batch.num_tokens)
         activations = torch.ones(batch.num_tokens)
@@ -91,7 +91,7 @@ def test_one_request_that_does_not_fit_is_an_error(
 def test_another_error_is_not_taken_for_a_lack_of_memory(
     ranker: Ranker, batch: list[EncodedRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> Reader:
+    def broken(*_: object) -> AttentionReader:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(ranker._engine, "forward", broken)

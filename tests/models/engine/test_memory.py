@@ -9,7 +9,7 @@ import torch
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.models import ranker as ranker_module
-from blockrank_server.models.engine.attention_reader import Reader
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.memory import MemoryNeed, check_memory, free_bytes
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.quantize import quantize
@@ -66,7 +66,7 @@ def test_quantized_weights_take_their_bits(how: Quantization, kept_bits: int) ->
 
 
 class NothingRead:
-    """Stands in for a Reader: what it keeps is small next to a layer's activations."""
+    """Stands in for an AttentionReader: what it keeps is small next to a layer's activations."""
 
     def __init__(self) -> None:
         self.signal_R = torch.tensor([0])
@@ -78,7 +78,7 @@ class NothingRead:
 
 
 def batch_of(network: Network, num_tokens: int) -> Callable[[], None]:
-    ids, reader = torch.zeros(num_tokens, dtype=torch.int32), cast(Reader, NothingRead())
+    ids, reader = torch.zeros(num_tokens, dtype=torch.int32), cast(AttentionReader, NothingRead())
 
     @torch.inference_mode()
     def run() -> None:

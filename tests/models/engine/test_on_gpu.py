@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from blockrank_server.kernels import block_attention_triton, span_lse_triton
+from blockrank_server.kernels import (
+    block_attention_merge_triton,
+    block_attention_triton,
+    span_lse_triton,
+)
 from blockrank_server.models.engine.quantize import scratch_bytes
 from blockrank_server.models.quantization.fp8 import Fp8Linear
 from blockrank_server.models.quantization.weight_only import (
@@ -23,10 +27,10 @@ from blockrank_server.models.ranker import Ranker
 pytestmark = pytest.mark.gpu
 
 KERNELS = (
-    block_attention_triton.attention_kernel,
-    block_attention_triton.merge_kernel,
+    block_attention_triton.block_attention_kernel,
+    block_attention_merge_triton.merge_block_attention_kernel,
     span_lse_triton.span_lse_kernel,
-    span_lse_triton.merge_lse_kernel,
+    span_lse_triton.merge_span_lse_kernel,
 )
 CHECKPOINTS = ("blockrank", "qrranker")
 

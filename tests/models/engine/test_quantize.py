@@ -12,7 +12,7 @@ from torch import nn
 
 from blockrank_server.models.engine.quantize import check_quantization, linear_names, quantize
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.quantization.fp8 import FP8, Fp8Linear, rounded_rows
+from blockrank_server.models.quantization.fp8 import FP8, Fp8Linear, round_rows_to_fp8
 from blockrank_server.models.quantization.names import Quantization
 from blockrank_server.models.quantization.weight_only import (
     Int4Linear,
@@ -31,7 +31,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_a_row_is_rounded_to_the_bits_float8_has() -> None:
     rows = random(33, 48) * 10.0 ** torch.arange(-16, 17).unsqueeze(1).bfloat16()
     rows[5] = 0
-    rounded, scale = rounded_rows(rows)
+    rounded, scale = round_rows_to_fp8(rows)
     assert (rounded.dtype, scale.dtype, scale.shape) == (FP8, torch.float32, (33, 1))
     back = rounded.double() * scale.double()
     # 3 bits of mantissa, and of the smallest the last step; bfloat16's product before it has 8.
@@ -45,7 +45,10 @@ def test_a_layer_is_the_product_of_what_was_rounded(has_bias: bool) -> None:
     linear = nn.Linear(64, 48, bias=has_bias).bfloat16()
     x = random(2, 17, 64) * 3
     found = Fp8Linear(linear)(x)
-    (a, scale_a), (b, scale_b) = rounded_rows(x.flatten(0, 1)), rounded_rows(linear.weight.detach())
+    (a, scale_a), (b, scale_b) = (
+        round_rows_to_fp8(x.flatten(0, 1)),
+        round_rows_to_fp8(linear.weight.detach()),
+    )
     exact = (a.double() * scale_a) @ (b.double() * scale_b).T
     if has_bias:
         exact = exact + linear.bias.detach()

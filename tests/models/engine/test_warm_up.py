@@ -6,26 +6,26 @@ from typing import Any
 import pytest
 import torch
 
-from blockrank_server.kernels.block_attention_tiles import TilePlan
-from blockrank_server.kernels.launch_config import attention_tile
-from blockrank_server.kernels.span_lse_tiles import LseTilePlan
+from blockrank_server.kernels.block_attention_tiles import BlockAttentionTilePlan
+from blockrank_server.kernels.launch_config import block_attention_config
+from blockrank_server.kernels.span_lse_tiles import SpanLseTilePlan
 from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.engine.warm_up import long_request
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker
 
 CPU = torch.device("cpu")
-TILE = attention_tile("hopper", 128, torch.bfloat16)
+TILE = block_attention_config("hopper", 128, torch.bfloat16)
 
 
 def test_the_tail_is_split_and_no_document_is_shared(
     blockrank_card: dict[str, Any], query_free: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("blockrank", blockrank_card | query_free)
-    request = long_request(ranker._prompt, None)
+    request = long_request(ranker._encoder, None)
     batch = pack([request], ranker.card)
     assert batch.num_tokens == request.num_tokens
-    plan = TilePlan(batch.segments, batch.num_tokens, CPU)
+    plan = BlockAttentionTilePlan(batch.segments, batch.num_tokens, CPU)
     # Of the families' shapes the one least inclined to split: most heads, all of them KV heads.
     assert plan.tables(TILE, group=1, num_kv=32).num_slots > 0
 
@@ -34,8 +34,8 @@ def test_long_spans_are_merged_where_the_card_has_them(
     qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("qrranker", qrranker_card)
-    batch = pack([long_request(ranker._prompt, None)], ranker.card)
-    assert len(LseTilePlan(batch.reads, CPU).spans_S8) > 0
+    batch = pack([long_request(ranker._encoder, None)], ranker.card)
+    assert len(SpanLseTilePlan(batch.reads, CPU).spans_S8) > 0
 
 
 @pytest.mark.parametrize("num_tokens", [5000, 9000])
@@ -43,7 +43,7 @@ def test_it_is_as_long_as_the_largest_batch(
     num_tokens: int, blockrank_card: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("blockrank", blockrank_card)
-    found = long_request(ranker._prompt, num_tokens).num_tokens
+    found = long_request(ranker._encoder, num_tokens).num_tokens
     assert num_tokens <= found < num_tokens + 1000
 
 
@@ -52,15 +52,15 @@ def test_it_stays_within_the_cards_documents(
 ) -> None:
     blockrank_card["limits"]["max_documents"] = 3
     ranker = open_tiny("blockrank", blockrank_card)
-    assert long_request(ranker._prompt, 100_000).num_documents == 3
+    assert long_request(ranker._encoder, 100_000).num_documents == 3
 
 
 def test_it_stays_within_the_positions(
     qrranker_card: dict[str, Any], open_tiny: Callable[..., Ranker]
 ) -> None:
     ranker = open_tiny("qrranker", qrranker_card)
-    ranker._prompt.max_positions = 700
-    found = long_request(ranker._prompt, 100_000)
+    ranker._encoder.max_positions = 700
+    found = long_request(ranker._encoder, 100_000)
     assert 350 < found.num_tokens <= 700
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import torch
 
-from blockrank_server.kernels.backend import TORCH
+from blockrank_server.kernels.backend import TORCH_BACKEND
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.engine.engine import Engine
@@ -16,7 +16,7 @@ from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.whole_decoder import WholeDecoder, load_whole_decoder
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.evaluation.decoding_scorer import DecodingScorer
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.training.examples import with_answer
@@ -57,8 +57,8 @@ def parrot(checkpoint: Checkpoint) -> Parrot:
 def greedy(checkpoint: Checkpoint, decoder: WholeDecoder, num_tokens: int) -> list[int]:
     """Tokens after the prompt, each by a forward pass over all before it."""
     tokenizer = TextTokenizer(checkpoint.folder / "tokenizer.json")
-    prompt = Prompt(checkpoint.card, tokenizer, decoder.config.max_position_embeddings)
-    engine = Engine(cast(Network, decoder), checkpoint.card, CPU, TORCH)
+    prompt = PromptEncoder(checkpoint.card, tokenizer, decoder.config.max_position_embeddings)
+    engine = Engine(cast(Network, decoder), checkpoint.card, CPU, TORCH_BACKEND)
     request = prompt.encode("river", DOCUMENTS)
     ids: list[int] = []
     with torch.inference_mode():

@@ -9,8 +9,8 @@ from blockrank_server.models.quantization.weight_only import (
     Int4Linear,
     Int8Linear,
     WeightOnlyLinear,
-    rounded_groups,
-    rounded_rows,
+    round_groups_to_int4,
+    round_rows_to_int8,
 )
 
 DTYPES = [torch.float32, torch.bfloat16]
@@ -35,7 +35,7 @@ def whole(weight: torch.Tensor, kind: type[WeightOnlyLinear]) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_8_bits_are_half_a_step_of_the_row_off(dtype: torch.dtype) -> None:
     weight = weights(33, 47, dtype)
-    values, scale = rounded_rows(weight)
+    values, scale = round_rows_to_int8(weight)
     assert (values.dtype, scale.dtype, scale.shape) == (torch.int8, dtype, (33, 1))
     assert int(values.abs().max()) == 127
     step = weight.double().abs().amax(1, keepdim=True) / 127
@@ -48,7 +48,7 @@ def test_8_bits_are_half_a_step_of_the_row_off(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_4_bits_are_half_a_step_of_the_group_off(dtype: torch.dtype) -> None:
     weight = weights(33, 3 * GROUP_SIZE, dtype)
-    packed, scale, low = rounded_groups(weight)
+    packed, scale, low = round_groups_to_int4(weight)
     assert (packed.dtype, packed.shape) == (torch.uint8, (33, 3, GROUP_SIZE // 2))
     assert scale.dtype == low.dtype == dtype
     assert scale.shape == low.shape == (33, 3, 1)
@@ -67,10 +67,10 @@ def test_a_whole_weight_is_what_was_rounded(
 ) -> None:
     weight = weights(33, 2 * GROUP_SIZE, dtype)
     if kind is Int8Linear:
-        values, scale = rounded_rows(weight)
+        values, scale = round_rows_to_int8(weight)
         exact = values.double() * scale.double()
     else:
-        packed, scale, low = rounded_groups(weight)
+        packed, scale, low = round_groups_to_int4(weight)
         steps = torch.cat([packed & 15, packed >> 4], dim=2)
         exact = (steps.double() * scale.double() + low.double()).flatten(1)
     found = whole(weight, kind)

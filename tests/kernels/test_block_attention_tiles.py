@@ -1,4 +1,4 @@
-"""The tables of work: they cover what the segments and spans say, and no more."""
+"""The tables of block attention: they cover what the segments say, and no more."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,17 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockrank_server.kernels import span_lse_tiles
-from blockrank_server.kernels.block_attention_tiles import AttentionTables, TilePlan
-from blockrank_server.kernels.launch_config import AttentionTile, attention_tile
+from blockrank_server.kernels.block_attention_tiles import (
+    BlockAttentionTables,
+    BlockAttentionTilePlan,
+)
+from blockrank_server.kernels.launch_config import BlockAttentionConfig, block_attention_config
 from blockrank_server.kernels.segments import Segment
-from blockrank_server.kernels.span_lse import SpanRead
-from blockrank_server.kernels.span_lse_tiles import LseTilePlan, head_groups
 
 CPU = torch.device("cpu")
-SMALL = AttentionTile(block_m=6, block_n=4, num_warps=4, num_stages=1, split_keys=6)
+SMALL = BlockAttentionConfig(block_m=6, block_n=4, num_warps=4, num_stages=1, split_keys=6)
 MISTRAL = {"group": 4, "num_kv": 8}
-HOPPER = attention_tile("hopper", 128, torch.bfloat16)
+HOPPER = block_attention_config("hopper", 128, torch.bfloat16)
 LayOut = Callable[..., list[Segment]]
 
 
@@ -35,7 +35,7 @@ def covers(draw: st.DrawFn) -> list[Segment]:
     return segments
 
 
-def covered_TT(tables: AttentionTables, num_tokens: int) -> torch.Tensor:
+def covered_TT(tables: BlockAttentionTables, num_tokens: int) -> torch.Tensor:
     """How often the tiles bring each query and key together."""
     seen_TT = torch.zeros(num_tokens, num_tokens, dtype=torch.int64)
     for q_start, q_stop, own_start, first, last, *_ in tables.tiles_W8.tolist():
@@ -56,7 +56,9 @@ def test_tiles_bring_each_query_to_its_keys(
     visible_TT: Callable[[Sequence[Segment]], torch.Tensor],
 ) -> None:
     num_tokens = segments[-1].stop
-    tables = TilePlan(segments, num_tokens, CPU).tables(SMALL, group=group, num_kv=num_kv)
+    tables = BlockAttentionTilePlan(segments, num_tokens, CPU).tables(
+        SMALL, group=group, num_kv=num_kv
+    )
     assert torch.equal(covered_TT(tables, num_tokens), visible_TT(segments))
 
 
@@ -64,7 +66,7 @@ def test_tiles_bring_each_query_to_its_keys(
 @given(segments=covers(), num_kv=st.sampled_from([1, 66]))
 def test_every_query_is_written_once(segments: list[Segment], num_kv: int) -> None:
     num_tokens = segments[-1].stop
-    tables = TilePlan(segments, num_tokens, CPU).tables(SMALL, group=3, num_kv=num_kv)
+    tables = BlockAttentionTilePlan(segments, num_tokens, CPU).tables(SMALL, group=3, num_kv=num_kv)
     tiles = tables.tiles_W8.tolist()
     direct = [(tile[0], tile[1]) for tile in tiles if tile[5] < 0]
     merged = [(merge[0], merge[1]) for merge in tables.merges_X4.tolist()]
@@ -80,7 +82,7 @@ def test_every_query_is_written_once(segments: list[Segment], num_kv: int) -> No
 
 def test_the_tail_over_500_documents_fills_a_large_card(laid_out: LayOut) -> None:
     segments = laid_out(0, 100, [95] * 500, 80)
-    tables = TilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
+    tables = BlockAttentionTilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
     assert len(tables.merges_X4) == 3  # 80 queries x 4 heads in rows of 128
     programs = tables.num_slots * MISTRAL["num_kv"]
     assert 132 <= programs <= 2 * 264
@@ -102,7 +104,7 @@ def test_the_tail_over_500_documents_fills_a_large_card(laid_out: LayOut) -> Non
     ],
 )
 def test_what_fills_a_card_or_is_short_is_not_split(segments: list[Segment]) -> None:
-    tables = TilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
+    tables = BlockAttentionTilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
     assert tables.num_slots == 0
     assert len(tables.merges_X4) == 0
 
@@ -114,7 +116,7 @@ def test_a_request_is_cut_the_same_whatever_shares_its_batch(laid_out: LayOut) -
     batch = [*alone, *mates]
     cuts = []
     for segments in (alone, batch):
-        tables = TilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
+        tables = BlockAttentionTilePlan(segments, segments[-1].stop, CPU).tables(HOPPER, **MISTRAL)
         cuts.append(
             sorted(
                 (tile[:3], tables.ranges_F2[tile[3] : tile[4]].tolist())
@@ -126,63 +128,5 @@ def test_a_request_is_cut_the_same_whatever_shares_its_batch(laid_out: LayOut) -
 
 
 def test_tables_are_built_once_for_all_layers(laid_out: LayOut) -> None:
-    plan = TilePlan(laid_out(0, 5, [7, 8], 2), 22, CPU)
+    plan = BlockAttentionTilePlan(laid_out(0, 5, [7, 8], 2), 22, CPU)
     assert plan.tables(HOPPER, **MISTRAL) is plan.tables(HOPPER, **MISTRAL)
-
-
-@st.composite
-def readings(draw: st.DrawFn) -> list[SpanRead]:
-    place = st.integers(0, 50)
-    span = st.tuples(place, place).map(lambda ends: (min(ends), max(ends)))
-    signal = st.tuples(place, st.integers(0, 4)).map(lambda at: (at[0], at[0] + at[1]))
-    read = st.builds(SpanRead, signal, st.lists(span, max_size=5).map(tuple))
-    return draw(st.lists(read, min_size=1, max_size=3))
-
-
-@settings(deadline=None, max_examples=300)
-@given(reads=readings())
-def test_chunks_cover_the_keys_of_each_span(reads: list[SpanRead]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(span_lse_tiles, "CHUNK_KEYS", 7)
-        plan = LseTilePlan(reads, CPU)
-    assert plan.signal_R.tolist() == [token for read in reads for token in range(*read.signal)]
-    chunks = iter(plan.chunks_C8.tolist())
-    rows = results = partial = 0
-    for read, layout in zip(reads, plan.layout, strict=True):
-        num_signal = read.signal[1] - read.signal[0]
-        found = [next(chunks) for _ in range(layout.num_chunks)]
-        keys = [key for start, stop, *_ in found for key in range(start, stop)]
-        # A key past the last signal token is seen by none.
-        expected = [
-            key for start, stop in read.spans for key in range(start, min(stop, read.signal[1]))
-        ]
-        assert keys == expected
-        assert all(stop - start <= 7 for start, stop, *_ in found)
-        assert [chunk[2:5] for chunk in found] == [[rows, num_signal, read.signal[0]]] * len(found)
-        assert [chunk[5] for chunk in found] == list(range(layout.num_chunks))
-        assert {tuple(chunk[6:]) for chunk in found} <= {(layout.num_chunks, partial)}
-        assert (layout.spans_before, layout.num_spans) == (results, len(read.spans))
-        rows += num_signal
-        results += num_signal * len(read.spans)
-        partial += num_signal * layout.num_chunks
-    assert (plan.num_results, plan.num_chunk_results) == (results, partial)
-
-
-@pytest.mark.parametrize(
-    ("longest", "num_chunks", "num_merged"),
-    [
-        pytest.param(span_lse_tiles.CHUNK_KEYS, 3, 0, id="one-chunk-each"),
-        pytest.param(span_lse_tiles.CHUNK_KEYS + 1, 4, 3, id="one-span-too-long"),
-    ],
-)
-def test_only_long_spans_are_merged(longest: int, num_chunks: int, num_merged: int) -> None:
-    plan = LseTilePlan([SpanRead((999, 1000), ((0, longest), (0, 0), (5, 9)))], CPU)
-    assert len(plan.chunks_C8) == num_chunks
-    assert len(plan.spans_S8) == num_merged
-
-
-def test_heads_are_grouped_by_the_kv_head_they_read() -> None:
-    groups = head_groups((2, 0, 2, 2, 0), CPU)
-    assert groups.groups_Y3.tolist() == [[0, 0, 2], [2, 2, 5]]
-    assert groups.order_H.tolist() == [1, 4, 0, 2, 3]
-    assert groups.largest == 3

@@ -1,7 +1,7 @@
-"""A request's text as token ids, by the card's templates.
+"""Turns a request's text into token ids, by the card's templates: the first step of a request.
 
-Cutting is decided here, before any queue: documents are cut on the right to the card's limit, a
-query over its limit is cut only if the caller allows it, and prefix and tail never are.
+What is cut is decided here, before any queue: a document or query over its limit loses its end, if
+the caller allows it; prefix and tail are never cut.
 """
 
 import re
@@ -17,7 +17,7 @@ from blockrank_server.models.errors import (
     InputError,
     InputTooLongError,
 )
-from blockrank_server.models.prompt.per_block import BlockPrompt
+from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
     EncodedRequest,
@@ -25,20 +25,20 @@ from blockrank_server.models.prompt.request import (
     titles_and_texts,
 )
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
-from blockrank_server.models.prompt.whole_text import WholePrompt
+from blockrank_server.models.prompt.whole_text import WholeTextEncoder
 
 
-class Prompt:
+class PromptEncoder:
     """Encodes requests for one card. Thread-safe.
 
     Args:
-        card: templates, limits, positions.
-        tokenizer: of the same checkpoint.
-        max_positions: rotary positions the checkpoint was made for.
+        card: holds templates, limits and positions.
+        tokenizer: must be of the same checkpoint.
+        max_positions: counts the rotary positions the checkpoint was made for.
 
     Attributes:
-        card: as given.
-        max_positions: as given.
+        card: see above.
+        max_positions: see above.
 
     Raises:
         CheckpointError: the card names a control token the tokenizer lacks.
@@ -51,8 +51,8 @@ class Prompt:
                 tokenizer.control_id(piece.control)
         self.card = card
         self._tokenizer = tokenizer
-        kind = BlockPrompt if card.prompt.tokenise == "blocks" else WholePrompt
-        self._prompt = kind(card, tokenizer)
+        encoder = PerBlockEncoder if card.prompt.tokenise == "blocks" else WholeTextEncoder
+        self._encoder = encoder(card, tokenizer)
         self.max_positions = max_positions
         self._check_limits()
 
@@ -65,17 +65,17 @@ class Prompt:
         max_query_tokens: int | None = None,
         truncate: bool = True,
     ) -> EncodedRequest:
-        """Token ids, positions and spans of one request.
+        """Make token ids, positions and spans of one request.
 
         Args:
             query: not empty.
             documents: 1 to the card's max_documents; strings or {title, text}.
             max_document_tokens: lowers the card's limit for this request.
             max_query_tokens: lowers the card's limit for this request.
-            truncate: cut what is too long; otherwise it is an error.
+            truncate: allows cutting what is too long; otherwise it is an error.
 
         Raises:
-            InputError: and its kinds; the field, the limit and the value are named.
+            InputError: or a subclass, which names the field, the limit and the value.
         """
         limits = self.card.limits
         max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
@@ -92,7 +92,7 @@ class Prompt:
             )
         if num_query_tokens > max_query and not truncate:
             raise _too_long("query", max_query, num_query_tokens)
-        encoded, num_tokens = self._prompt.encode(
+        encoded, num_tokens = self._encoder.encode(
             kept, [self._content(*pair) for pair in pairs], max_document
         )
         if encoded.truncated_documents and not truncate:
@@ -108,16 +108,16 @@ class Prompt:
         return replace(encoded, query_truncated=num_query_tokens > max_query)
 
     def tokenize(self, text: str) -> Encoding:
-        """Ids and character offsets of text alone, as it would stand in a document."""
+        """Find ids and character offsets of a text alone, as it would stand in a document."""
         return self._tokenizer.encode(text)
 
     def _check_limits(self) -> None:
-        """Room for the longest query and document, wherever the card says both start."""
+        """Refuse a card whose positions leave no room for the longest query and document."""
         offset = self.card.positions.tail_offset
         if offset is None:
             return
         limits = self.card.limits
-        frame, _ = self._prompt.encode("", [""], limits.max_document_tokens)
+        frame, _ = self._encoder.encode("", [""], limits.max_document_tokens)
         times = sum(p.text.count("{query}") for p in self.card.prompt.prefix if isinstance(p, Text))
         before = frame.num_prefix_tokens + times * limits.max_query_tokens
         if before + limits.max_document_tokens > offset:

@@ -1,4 +1,7 @@
-"""Every variant the cards use, compiled for an A100 (sm_80) and an H100 (sm_90) without a GPU."""
+"""Launch constants: which card gets which, and that the kernels so launched fit it.
+
+Every variant the cards use is compiled for an A100 (sm_80) and an H100 (sm_90) without a GPU.
+"""
 
 import json
 import os
@@ -7,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from blockrank_server.kernels.launch_config import arch_of
 
 SCRIPT = Path(__file__).with_name("compile_kernels.py")
 KIB = 1024
@@ -63,3 +69,20 @@ def test_it_uses_the_tensor_cores_and_asynchronous_copies(
     used = found[variant]
     assert used[TENSOR_CORE[variant.rsplit("-", maxsplit=1)[-1]]] > 0
     assert used["LDGSTS"] > 0
+
+
+@pytest.mark.parametrize(
+    ("capability", "arch"),
+    [
+        ((8, 0), "ampere"),
+        ((8, 9), "ampere"),
+        ((9, 0), "hopper"),
+        ((10, 0), "hopper"),
+        ((12, 0), "ampere"),
+    ],
+)
+def test_cards_share_rows_by_shared_memory(
+    capability: tuple[int, int], arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert arch_of(torch.device("cuda")) == arch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.errors import CardError, EmptyInputError, InputError, InputTooLongError
-from blockrank_server.models.prompt.prompt import Prompt
+from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.template import fill
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.ranker import Ranker
@@ -150,23 +150,25 @@ def test_text_never_becomes_a_control_token(forged: str, ranker: Ranker) -> None
 @pytest.fixture(
     scope="module", params=["quicktensor--blockrank-msmarco-mistral-7b", "MindscapeRAG--QRRanker"]
 )
-def prompt(request: pytest.FixtureRequest, fixtures: Path) -> Prompt:
+def encoder(request: pytest.FixtureRequest, fixtures: Path) -> PromptEncoder:
     folder = "blockrank" if "blockrank" in request.param else "qrranker"
     tokenizer = TextTokenizer(fixtures / folder / "tokenizer.json")
-    return Prompt(load_card(BUILT_IN / f"{request.param}.json"), tokenizer, 32768)
+    return PromptEncoder(load_card(BUILT_IN / f"{request.param}.json"), tokenizer, 32768)
 
 
 # The tiny Qwen vocabulary lacks some of the 256 bytes: U+0016 is no token there.
 @example(query="\x16", texts=["a"])
 @given(query=st.text(min_size=1), texts=st.lists(st.text(max_size=200), min_size=1, max_size=5))
-def test_any_text_is_encoded_or_refused(prompt: Prompt, query: str, texts: list[str]) -> None:
+def test_any_text_is_encoded_or_refused(
+    encoder: PromptEncoder, query: str, texts: list[str]
+) -> None:
     try:
-        encoded = prompt.encode(query, texts)
+        encoded = encoder.encode(query, texts)
     except InputError:
         is_text = not any(0xD800 <= ord(c) < 0xE000 for c in query + "".join(texts))
-        assert not is_text or not query.strip() or not prompt.tokenize(query).ids
+        assert not is_text or not query.strip() or not encoder.tokenize(query).ids
         return
-    assert prompt.tokenize(query).ids
+    assert encoder.tokenize(query).ids
     spans = encoded.scored_spans
     assert (spans[:, 0] <= spans[:, 1]).all()
     assert (spans[1:, 0] >= spans[:-1, 1]).all()
