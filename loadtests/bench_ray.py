@@ -25,8 +25,8 @@ from statistics import median
 from typing import NamedTuple
 
 import httpx
-from bench_saturation import Body, bodies
 
+from bench_saturation import Body, bodies
 from blockrank_server.models.data.shortlists import read_shortlists
 
 HERE = Path(__file__).parent

@@ -17,8 +17,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
-from bench_single_request import server
 
+from bench_single_request import server
 from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
 from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.models.ranker import Ranker

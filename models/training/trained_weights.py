@@ -52,13 +52,13 @@ class TrainedAdapters:
         self._network = network
         self._config = config
 
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:  # noqa: D102
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         save_adapters(self._network, self._config, folder)
 
-    def load(self, folder: Path) -> None:  # noqa: D102
+    def load(self, folder: Path) -> None:
         load_adapters(self._network, folder)
 
-    def card(self, card: Card) -> Card:  # noqa: D102
+    def card(self, card: Card) -> Card:
         return card.model_copy(update={"adapter": "."})
 
 
@@ -76,7 +76,7 @@ class TrainedNetwork:
         self._source = source
         self._is_head_tied = is_head_tied
 
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:  # noqa: D102
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             name: tensor.detach().to("cpu", dtype).contiguous()
@@ -87,7 +87,7 @@ class TrainedNetwork:
         for name in ("config.json", "tokenizer.json"):
             shutil.copyfile(self._source / name, folder / name)
 
-    def load(self, folder: Path) -> None:  # noqa: D102
+    def load(self, folder: Path) -> None:
         path = folder / SINGLE_FILE
         try:
             found = load_file(path)
@@ -100,7 +100,7 @@ class TrainedNetwork:
             for name, tensor in tensors.items():
                 tensor.copy_(found[name])
 
-    def card(self, card: Card) -> Card:  # noqa: D102
+    def card(self, card: Card) -> Card:
         return card.model_copy(update={"weights": None, "adapter": None})
 
     def _tensors(self) -> dict[str, torch.Tensor]:
