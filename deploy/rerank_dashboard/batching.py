@@ -145,8 +145,8 @@ def _queue_of_limits() -> Panel:
             "Queue, share of its limits",
             "Requests and tokens waiting over what may wait, and the predicted wait over the "
             "deadline, on the fullest server. The limits stand in objectives.yml.",
-            "Over 80 %, or over 50 % for the wait: RerankQueueNearLimit. At 100 % callers get 429, "
-            "or 504.",
+            "Over 80 %, or over 30 % for the wait: RerankQueueNearLimit. At 100 %, or 50 % for "
+            "the wait, callers get 429.",
         ),
         SHARE,
         *(Query(f"max({of(used)}) / scalar({limit})", name) for used, limit, name in parts),

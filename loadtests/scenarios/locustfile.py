@@ -23,10 +23,10 @@ from locust.contrib.fasthttp import LocustBadStatusCode
 
 from open_loop.arrivals import Arrival, schedule
 from open_loop.faults import Answer, Fault, FaultClient
+from open_loop.pacer import send_when_due, take_sample
 from open_loop.plan import Plan, from_json
 from open_loop.samples import LEFT, TIMEOUT, WRONG, Reading, Recorder
-from open_loop.sending import send_when_due, take_sample
-from open_loop.texts import Bodies
+from open_loop.workload import RequestBodies
 
 PATH = "/rerank"
 HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -65,7 +65,7 @@ class OpenLoop(FastHttpUser):
         super().__init__(environment)
         self._arrivals = schedule(self._plan)
         needed = ((each.num_documents, each.list_number) for each in self._arrivals)
-        self._bodies = Bodies(needed, self._plan.lengths, self._plan.seed)
+        self._bodies = RequestBodies(needed, self._plan.document_lengths, self._plan.seed)
         self._at_fault = FaultClient(self.host, PATH, self._plan.client_timeout_s)
         self._samples = Recorder(options.records / "samples.jsonl")
         self._readings = Recorder(options.records / "readings.jsonl")

@@ -10,9 +10,9 @@ import pytest
 from blockrank_server.service.metrics import BUCKETS
 from deploy_kit.labels import Known, yielded
 from deploy_kit.rules import DEPLOY, alerts
+from deploy_kit.shown import expanded
 from rerank_dashboard.__main__ import PATH
 from rerank_dashboard.board import dashboard_json
-from rerank_dashboard.shown import expanded
 
 BOARD: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = [each for each in BOARD["panels"] if each["type"] != "row"]

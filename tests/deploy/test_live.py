@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from deploy_kit.processes import Running, fake_server, prometheus
+from deploy_kit.prometheus_api import Line, PrometheusApi
 from deploy_kit.rules import alerts, recorded
+from deploy_kit.shown import Target, targets
 from deploy_kit.traffic import Traffic
 from rerank_dashboard.__main__ import PATH
-from rerank_dashboard.prometheus_api import Line, PrometheusApi
-from rerank_dashboard.shown import Target, targets
 
 pytestmark = pytest.mark.prometheus
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from open_loop.faults import NO_FAULTS, Fault
-from open_loop.mix import parse_mix
+from open_loop.list_lengths import parse_list_lengths
 from open_loop.plan import Plan, TimedStage
 from open_loop.samples import Sample
-from open_loop.texts import Lengths
+from open_loop.workload import DocumentLengths
 
 MakePlan = Callable[..., Plan]
 MakeSample = Callable[..., Sample]
@@ -19,16 +19,16 @@ MakeSample = Callable[..., Sample]
 def make_plan() -> MakePlan:
     """A plan of (rate, duration) stages."""
 
-    def make(*stages: tuple[float, float], mix: str = "10:1", **changes: Any) -> Plan:
+    def make(*stages: tuple[float, float], list_lengths: str = "10:1", **changes: Any) -> Plan:
         fields: dict[str, Any] = {
             "host": "http://127.0.0.1:1",
             "stages": tuple(
                 TimedStage(f"stage {place}", rate_per_s, duration_s, True)
                 for place, (rate_per_s, duration_s) in enumerate(stages)
             ),
-            "mix": parse_mix(mix),
+            "list_lengths": parse_list_lengths(list_lengths),
             "faults": NO_FAULTS,
-            "lengths": Lengths(),
+            "document_lengths": DocumentLengths(),
             "seed": 7,
             "client_timeout_s": 10.0,
             "sample_every_s": 1.0,

@@ -9,7 +9,7 @@ import pytest
 
 from open_loop.arrivals import schedule
 from open_loop.faults import Fault, Faults
-from open_loop.mix import parse_mix
+from open_loop.list_lengths import parse_list_lengths
 from open_loop.plan import from_json, timed_stages
 from open_loop.scenarios import SCENARIOS, Scenario
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def test_a_mix_is_read_in_any_order_and_written_as_it_is_read() -> None:
-    mix = parse_mix("100:0.2,10:0.5,20:0.3")
-    assert str(mix) == "10:0.5,20:0.3,100:0.2"
-    assert mix.counts == (10, 20, 100)
-    assert mix.mean == pytest.approx(31)
+    list_lengths = parse_list_lengths("100:0.2,10:0.5,20:0.3")
+    assert str(list_lengths) == "10:0.5,20:0.3,100:0.2"
+    assert list_lengths.counts == (10, 20, 100)
+    assert list_lengths.mean == pytest.approx(31)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_a_mix_is_read_in_any_order_and_written_as_it_is_read() -> None:
 )
 def test_a_bad_mix_is_refused_with_its_reason(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=r".") as raised:
-        parse_mix(text)
+        parse_list_lengths(text)
     assert message in str(raised.value)
 
 
 def test_a_mix_in_proportion_is_off_by_less_than_one_request_of_each() -> None:
-    mix = parse_mix("10:0.5,20:0.3,100:0.2")
-    taken = list(itertools.islice(mix.in_proportion(), 500))
+    list_lengths = parse_list_lengths("10:0.5,20:0.3,100:0.2")
+    taken = list(itertools.islice(list_lengths.in_proportion(), 500))
     for number in (1, 7, 10, 33, 500):
         seen = Counter(taken[:number])
-        assert all(abs(seen[count] - share * number) < 1 for count, share in mix.shares)
+        assert all(abs(seen[count] - share * number) < 1 for count, share in list_lengths.shares)
 
 
 def test_arrivals_are_a_poisson_process_of_the_stages_rate(make_plan: "MakePlan") -> None:
@@ -84,14 +84,16 @@ def test_each_stage_has_its_own_rate_and_keeps_to_its_time(make_plan: "MakePlan"
 
 
 def test_the_schedule_is_that_of_its_seed(make_plan: "MakePlan") -> None:
-    plan = make_plan((20.0, 10.0), mix="5:0.5,10:0.5")
+    plan = make_plan((20.0, 10.0), list_lengths="5:0.5,10:0.5")
     assert schedule(plan) == schedule(plan)
-    assert schedule(plan) != schedule(make_plan((20.0, 10.0), mix="5:0.5,10:0.5", seed=8))
+    assert schedule(plan) != schedule(make_plan((20.0, 10.0), list_lengths="5:0.5,10:0.5", seed=8))
 
 
 def test_document_counts_and_faults_have_the_shares_asked_for(make_plan: "MakePlan") -> None:
     faults = Faults(slow=0.1, leaving=0.2, leaving_mid_body=0.05)
-    arrivals = schedule(make_plan((50.0, 200.0), mix="10:0.5,20:0.3,100:0.2", faults=faults))
+    arrivals = schedule(
+        make_plan((50.0, 200.0), list_lengths="10:0.5,20:0.3,100:0.2", faults=faults)
+    )
     counts = Counter(arrival.num_documents for arrival in arrivals)
     kinds = Counter(arrival.fault for arrival in arrivals)
     shares = {10: 0.5, 20: 0.3, 100: 0.2}
@@ -106,7 +108,7 @@ def test_document_counts_and_faults_have_the_shares_asked_for(make_plan: "MakePl
 
 
 def test_lists_come_again_only_after_all_others_of_their_count(make_plan: "MakePlan") -> None:
-    arrivals = schedule(make_plan((50.0, 10.0), mix="10:0.5,20:0.5", max_lists=30))
+    arrivals = schedule(make_plan((50.0, 10.0), list_lengths="10:0.5,20:0.5", max_lists=30))
     for count in (10, 20):
         numbers = [a.list_number for a in arrivals if a.num_documents == count]
         assert len(numbers) > 60
@@ -122,7 +124,7 @@ def test_shares_of_faults_beyond_all_clients_are_refused(
 
 
 def test_a_plan_survives_the_way_to_the_generator(make_plan: "MakePlan") -> None:
-    plan = make_plan((5.0, 1.0), (2.5, 3.0), mix="5:0.25,10:0.75", faults=Faults(slow=0.5))
+    plan = make_plan((5.0, 1.0), (2.5, 3.0), list_lengths="5:0.25,10:0.75", faults=Faults(slow=0.5))
     assert from_json(plan.to_json()) == plan
 
 

@@ -127,17 +127,12 @@ def test_a_table_leaves_out_what_no_row_has() -> None:
     )
 
 
-def test_results_go_where_a_lent_machine_takes_them_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OUT", raising=False)
-    assert tables.result_folders(tmp_path) == [tmp_path]
-    monkeypatch.setenv("OUT", str(tmp_path / "out"))
-    report = tables.Report("n", "t", {"model": "m"}, tables.result_folders(tmp_path))
+def test_a_report_is_written_after_every_note_as_markdown_and_json(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    report = tables.Report("gpu_A.1", "t", {"model": "m"}, folder)
     report.note("left out")
-    for folder in (tmp_path, tmp_path / "out"):
-        assert json.loads((folder / "n.json").read_text())["notes"] == ["left out"]
-        assert (folder / "n.md").read_text().startswith("# t\n\n- model: m\n")
+    assert json.loads((folder / "gpu_A.1.json").read_text())["notes"] == ["left out"]
+    assert (folder / "gpu_A.1.md").read_text().startswith("# t\n\n- model: m\n")
 
 
 def test_a_difference_is_relative_to_the_expected() -> None:
@@ -146,7 +141,7 @@ def test_a_difference_is_relative_to_the_expected() -> None:
 
 
 def dry_run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    ours = "PYTHONPATH", "OUT", "TRITON_INTERPRET"
+    ours = "PYTHONPATH", "TRITON_INTERPRET"
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         [

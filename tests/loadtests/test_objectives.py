@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from open_loop.calibrate import CalibrationError, capacity_of
+from open_loop import hardware
+from open_loop.capacity import CapacityError, rate_per_s
 from open_loop.command_line import parse
-from open_loop.machine import hardware_label
 from open_loop.objectives import (
     Objective,
     ObjectiveError,
@@ -38,7 +38,7 @@ def test_a_limit_may_be_reached_and_not_passed(objective: Objective, is_met: boo
     assert verdict.is_met is is_met
 
 
-def test_a_verdict_says_figure_limit_and_value() -> None:
+def test_a_verdict_says_statistic_limit_and_value() -> None:
     met, missed, empty = judge(
         [
             Objective("p99_ms", "<=", 300),
@@ -78,7 +78,7 @@ def test_objectives_are_read(text: str, expected: Objective) -> None:
 
 @pytest.mark.parametrize("text", ["", "p99_ms", "p99_ms<250", "p99_ms<=fast", "p99_ms<=nan", "<=1"])
 def test_what_is_no_objective_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not of the form FIGURE<=LIMIT"):
+    with pytest.raises(ValueError, match="not of the form STATISTIC<=LIMIT"):
         parse_objective(text)
 
 
@@ -92,8 +92,12 @@ def test_the_command_line_changes_a_scenario() -> None:
     line = "mixed --host http://h:1/ --documents 5:0.5,10:0.5 --words 20 --leaving 0.2 --seed 3"
     options = parse([*line.split(), "--objective", "error_share<=0.5", "--time-scale", "0.1"])
     usual = SCENARIOS["mixed"]
-    assert (options.host, str(options.mix), options.seed) == ("http://h:1", "5:0.5,10:0.5", 3)
-    assert (options.lengths.median_words, options.time_scale) == (20, 0.1)
+    assert (options.host, str(options.list_lengths), options.seed) == (
+        "http://h:1",
+        "5:0.5,10:0.5",
+        3,
+    )
+    assert (options.document_lengths.median_words, options.time_scale) == (20, 0.1)
     assert (options.faults.leaving, options.faults.slow) == (0.2, usual.faults.slow)
     assert Objective("error_share", "<=", 0.5) in options.scenario.objectives
     assert len(options.scenario.objectives) == len(usual.objectives)
@@ -110,7 +114,7 @@ def test_the_command_line_changes_a_scenario() -> None:
         ("smoke --host http://h --set a=b", "are for a server of the run's own"),
         ("smoke --leaving 2", "shares of faults"),
         ("smoke --capacity 0", "0 is not above 0"),
-        ("smoke --objective p99_ms", "not of the form FIGURE<=LIMIT"),
+        ("smoke --objective p99_ms", "not of the form STATISTIC<=LIMIT"),
     ],
 )
 def test_a_wrong_command_line_says_what_is_wrong(
@@ -124,8 +128,8 @@ def test_a_wrong_command_line_says_what_is_wrong(
 
 def test_every_scenario_holds_that_nothing_is_lost() -> None:
     for scenario in SCENARIOS.values():
-        limits = {(each.figure, each.limit) for each in scenario.objectives}
-        assert {("unanswered", 0), ("books_off", 0), ("client_failures", 0)} <= limits
+        limits = {(each.statistic, each.limit) for each in scenario.objectives}
+        assert {("unanswered", 0), ("unreconciled", 0), ("client_failures", 0)} <= limits
         stages = [stage.name for stage in scenario.stages]
         assert len(set(stages)) == len(stages)
         assert {each.part for each in scenario.objectives} <= {None, *stages}
@@ -133,24 +137,24 @@ def test_every_scenario_holds_that_nothing_is_lost() -> None:
 
 
 def test_capacity_is_the_rate_between_the_first_end_and_the_last() -> None:
-    assert capacity_of([3.0 + n / 4 for n in range(41)]) == pytest.approx(4)
+    assert rate_per_s([3.0 + n / 4 for n in range(41)]) == pytest.approx(4)
     # Batches of four, two a second: the first batch only starts the clock.
     batches = [1.0 + n / 2 + mate / 1000 for n in range(11) for mate in range(4)]
-    assert capacity_of(batches) == pytest.approx(8, rel=0.01)
+    assert rate_per_s(batches) == pytest.approx(8, rel=0.01)
 
 
 @pytest.mark.parametrize("ends_s", [[], [1.0], [1.0] * 50, [1.0, 2.0, 3.0]])
 def test_a_capacity_of_too_few_requests_is_refused(ends_s: list[float]) -> None:
-    with pytest.raises(CalibrationError, match=f"only {len(ends_s)} requests were scored"):
-        capacity_of(ends_s)
+    with pytest.raises(CapacityError, match=f"only {len(ends_s)} requests were scored"):
+        rate_per_s(ends_s)
 
 
 def test_hardware_that_cannot_be_seen_must_be_named() -> None:
-    assert hardware_label({"device": "cpu"}, "http://127.0.0.1:1", None).startswith("cpu-")
-    assert hardware_label({"device": "cuda:0"}, "http://far:1", "H200") == "H200"
+    assert hardware.label({"device": "cpu"}, "http://127.0.0.1:1", None).startswith("cpu-")
+    assert hardware.label({"device": "cuda:0"}, "http://far:1", "H200") == "H200"
     for device, host in (("cuda:0", "http://127.0.0.1:1"), ("cpu", "http://far:1")):
         with pytest.raises(ServerError, match="--hardware is needed"):
-            hardware_label({"device": device}, host, None)
+            hardware.label({"device": device}, host, None)
 
 
 def test_the_readme_of_the_load_tests_names_every_scenario() -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from open_loop.arrivals import schedule
-from open_loop.books import REQUESTS, Books
 from open_loop.plot import plot
+from open_loop.reconciliation import REQUESTS, Reconciliation
 from open_loop.report import Run
 from open_loop.samples import Reading
 from open_loop.scenarios import SCENARIOS
@@ -21,8 +21,8 @@ def make_run(make_plan: "MakePlan", make_sample: "MakeSample") -> Run:
     """Eight document counts, latencies over three decades, every kind of answer."""
     rng = random.Random(5)
     counts = (5, 10, 20, 50, 100, 200, 500, 1000)
-    mix = ",".join(f"{count}:0.125" for count in counts)
-    plan = make_plan((10.0, 200.0), (40.0, 100.0), (10.0, 60.0), mix=mix)
+    list_lengths = ",".join(f"{count}:0.125" for count in counts)
+    plan = make_plan((10.0, 200.0), (40.0, 100.0), (10.0, 60.0), list_lengths=list_lengths)
     arrivals = schedule(plan)
     samples = [
         make_sample(
@@ -36,8 +36,8 @@ def make_run(make_plan: "MakePlan", make_sample: "MakeSample") -> Run:
         for each in arrivals
     ]
     readings = [Reading(n, rng.random() * 2**30, n, n, 0.0, 0) for n in range(360)]
-    books = Books({REQUESTS: {}}, {}, 0, 0, 0)
-    return Run(SCENARIOS["mixed"], plan, arrivals, samples, readings, books, 20.0, 8.0)
+    reconciliation = Reconciliation({REQUESTS: {}}, {}, 0, 0, 0)
+    return Run(SCENARIOS["mixed"], plan, arrivals, samples, readings, reconciliation, 20.0, 8.0)
 
 
 def test_a_busy_run_fits_into_200_kb(

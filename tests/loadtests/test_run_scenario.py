@@ -12,7 +12,7 @@ SERVER = f"{sys.executable} {Path(__file__).with_name('timed_server.py')} 20"
 def test_the_smoke_scenario_sends_its_arrivals_and_reports_them(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "loadtests" / "run_scenario.py"), "smoke"]
     command += ["--server-command", SERVER, "--set", "max_wait_ms=0", "--set", "log_level=error"]
-    command += ["--time-scale", "0.3", "--calibrate-s", "1", "--documents", "5:0.7,20:0.3"]
+    command += ["--time-scale", "0.3", "--capacity-s", "1", "--documents", "5:0.7,20:0.3"]
     command += ["--leaving", "0.1", "--leave-after-s", "0.001", "--slow", "0.1", "--slow-s", "0.1"]
     command += ["--hardware", "test", "--out", str(tmp_path), "--keep", str(tmp_path / "raw")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
@@ -21,10 +21,12 @@ def test_the_smoke_scenario_sends_its_arrivals_and_reports_them(tmp_path: Path) 
 
     (file,) = tmp_path.glob("smoke_test_*.json")
     report = json.loads(file.read_bytes())
-    total, documents, books = report["total"], report["documents"], report["books"]
+    total, documents, counts = report["total"], report["documents"], report["reconciliation"]
     assert list(documents) == ["5", "20"]
     assert total["offered"] == sum(row["offered"] for row in documents.values())
-    assert total["offered"] == total["scored"] + total["left"] == books["sent"] == books["received"]
+    assert (
+        total["offered"] == total["scored"] + total["left"] == counts["sent"] == counts["received"]
+    )
     assert total["left"] > 0
     assert total["offered"] > 20
     assert all(objective["is_met"] for objective in report["objectives"])

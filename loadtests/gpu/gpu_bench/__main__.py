@@ -60,7 +60,7 @@ class Bench:
                 "versions": f"torch {torch.__version__}, CUDA {torch.version.cuda}, transformers "
                 f"{transformers.__version__}, Python {platform.python_version()}",
             },
-            tables.result_folders(args.results),
+            args.results,
         )
 
     def run(self) -> None:

@@ -1,7 +1,6 @@
 """Results as Markdown and JSON, written after every row: a run that is cut short leaves them."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,20 +71,18 @@ def _cell(value: Any, form: str) -> str:
 
 
 class Report:
-    """One result: conditions and sections, as NAME.json and NAME.md in each folder.
+    """One result: conditions and sections, as NAME.json and NAME.md in a folder.
 
     Args:
         name: of the files.
         title: first line.
         conditions: hardware, versions, shapes; one line each.
-        folders: to write to.
+        folder: that both are written to.
     """
 
-    def __init__(
-        self, name: str, title: str, conditions: Mapping[str, str], folders: Sequence[Path]
-    ) -> None:
-        self._name, self._title, self._conditions = name, title, conditions
-        self._folders = folders
+    def __init__(self, name: str, title: str, conditions: Mapping[str, str], folder: Path) -> None:
+        self._title, self._conditions = title, conditions
+        self._stem = folder / name
         self._sections: dict[str, tuple[Sequence[Column], list[Row]]] = {}
         self._notes: list[str] = []
 
@@ -110,21 +107,16 @@ class Report:
         return "\n".join(parts)
 
     def write(self) -> None:
-        """Both files, in every folder."""
+        """Writes both files; makes the folder if need be."""
         body = {
             "title": self._title,
             "conditions": dict(self._conditions),
             "sections": {name: list(rows) for name, (_, rows) in self._sections.items()},
             "notes": self._notes,
         }
-        for folder in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            stem = folder / self._name
-            stem.with_name(f"{self._name}.json").write_text(json.dumps(body, indent=1) + "\n")
-            stem.with_name(f"{self._name}.md").write_text(self.markdown())
-
-
-def result_folders(results: Path) -> list[Path]:
-    """The folder for results, and $OUT where it is set: all that comes back from a lent machine."""
-    out = os.environ.get("OUT")
-    return [results, Path(out)] if out else [results]
+        self._stem.parent.mkdir(parents=True, exist_ok=True)
+        # Not with_suffix: the name of a device may hold a full stop.
+        self._stem.with_name(f"{self._stem.name}.json").write_text(
+            json.dumps(body, indent=1) + "\n"
+        )
+        self._stem.with_name(f"{self._stem.name}.md").write_text(self.markdown())

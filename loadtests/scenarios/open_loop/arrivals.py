@@ -36,10 +36,10 @@ class Arrival:
 def schedule(plan: Plan) -> list[Arrival]:
     """Every arrival, in order of time; the same for the same plan."""
     rng = random.Random(f"arrivals/{plan.seed}")
-    seen = dict.fromkeys(plan.mix.counts, 0)
+    seen = dict.fromkeys(plan.list_lengths.counts, 0)
     arrivals = []
     for index, (stage, intended_s) in enumerate(_times(plan, rng)):
-        num_documents = plan.mix.draw(rng)
+        num_documents = plan.list_lengths.draw(rng)
         number = seen[num_documents] % plan.max_lists
         seen[num_documents] += 1
         fault = plan.faults.draw(rng)

@@ -9,11 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from open_loop.faults import Faults
-from open_loop.mix import Mix, parse_mix
+from open_loop.list_lengths import ListLengths, parse_list_lengths
 from open_loop.objectives import parse_objective, with_changes
 from open_loop.scenarios import SCENARIOS, Scenario
 from open_loop.server import COMMAND
-from open_loop.texts import Lengths
+from open_loop.workload import DocumentLengths
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -27,16 +27,16 @@ class Options:
         host: None for a server of the run's own.
         settings: of the own server.
         command: that starts the own server.
-        capacity_per_s: None to measure it.
-        calibrate_s: seconds of that.
-        num_clients: of that.
-        mix: of document counts.
-        lengths: of documents.
+        capacity_per_s: None to measure it first.
+        capacity_s: how long measuring it takes.
+        num_clients: that send at once while it is measured.
+        list_lengths: how many documents the lists have.
+        document_lengths: how many words the documents have.
         faults: of clients.
         answer_within_s: None for the server's deadline.
         time_scale: factor of every duration.
         sample_every_s: between readings of the server.
-        seed: of arrivals and texts.
+        seed: of arrivals and request bodies.
         hardware: in the report's name.
         out: folder of the report.
         keep: folder for raw records; None to drop them.
@@ -47,10 +47,10 @@ class Options:
     settings: dict[str, str]
     command: tuple[str, ...]
     capacity_per_s: float | None
-    calibrate_s: float
+    capacity_s: float
     num_clients: int
-    mix: Mix
-    lengths: Lengths
+    list_lengths: ListLengths
+    document_lengths: DocumentLengths
     faults: Faults
     answer_within_s: float | None
     time_scale: float
@@ -68,8 +68,12 @@ def parse(arguments: Sequence[str]) -> Options:
     scenario = SCENARIOS[args.scenario]
     try:
         settings = dict(_setting(text) for text in args.set)
-        mix = parse_mix(args.documents) if args.documents else scenario.mix
-        lengths = Lengths() if args.words is None else _lengths(args.words)
+        list_lengths = (
+            parse_list_lengths(args.documents) if args.documents else scenario.list_lengths
+        )
+        document_lengths = (
+            DocumentLengths() if args.words is None else _document_lengths(args.words)
+        )
         faults = _faults(args, scenario.faults)
         objectives = with_changes(scenario.objectives, map(parse_objective, args.objective))
     except ValueError as error:
@@ -82,10 +86,10 @@ def parse(arguments: Sequence[str]) -> Options:
         settings=settings,
         command=tuple(shlex.split(args.server_command)) if args.server_command else COMMAND,
         capacity_per_s=args.capacity,
-        calibrate_s=args.calibrate_s,
+        capacity_s=args.capacity_s,
         num_clients=args.clients,
-        mix=mix,
-        lengths=lengths,
+        list_lengths=list_lengths,
+        document_lengths=document_lengths,
         faults=faults,
         answer_within_s=args.answer_within_s,
         time_scale=args.time_scale,
@@ -97,9 +101,9 @@ def parse(arguments: Sequence[str]) -> Options:
     )
 
 
-def _lengths(median_words: float) -> Lengths:
-    usual = Lengths()
-    return Lengths(
+def _document_lengths(median_words: float) -> DocumentLengths:
+    usual = DocumentLengths()
+    return DocumentLengths(
         median_words=median_words,
         min_words=min(usual.min_words, max(1, int(median_words))),
         max_words=max(usual.max_words, round(4 * median_words)),
@@ -150,16 +154,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("scenario", choices=tuple(SCENARIOS), metavar="SCENARIO")
     _add_server(parser)
-    add("--documents", metavar="MIX", help="document counts, such as 5:0.5,10:0.5")
+    add("--documents", metavar="LENGTHS", help="document counts, such as 5:0.5,10:0.5")
     add("--words", type=_positive, metavar="N", help="median words of a document (56)")
     add(
         "--objective",
         action="append",
         default=[],
-        metavar="F<=X[@PART]",
-        help="a limit more, or another; F: figure of the report, PART: stage or 'N documents'",
+        metavar="S<=X[@PART]",
+        help="a limit more, or another; S: statistic of the report, PART: stage or 'N documents'",
     )
-    add("--seed", type=int, default=7, help="of arrivals and texts (7)")
+    add("--seed", type=int, default=7, help="of arrivals and request bodies (7)")
     add("--time-scale", type=_positive, default=1.0, metavar="X", help="times every duration (1)")
     add(
         "--answer-within-s", type=_positive, metavar="S", help="goodput's limit (server's deadline)"
@@ -187,5 +191,5 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="own server's setting")
     add("--server-command", metavar="COMMAND", help="starts the own server")
     add("--capacity", type=_positive, metavar="R", help="requests/s; without it, it is measured")
-    add("--calibrate-s", type=_positive, default=20.0, metavar="S", help="measuring it (20)")
+    add("--capacity-s", type=_positive, default=20.0, metavar="S", help="measuring it (20)")
     add("--clients", type=int, default=8, metavar="N", help="at once while measuring it (8)")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from open_loop.calibrate import CalibrationError
+from open_loop.capacity import CapacityError
 from open_loop.command_line import Options, parse
 from open_loop.objectives import ObjectiveError
 from open_loop.runner import run_scenario
@@ -22,7 +22,7 @@ def main() -> int:
         with _folder(options) as folder, _server(options, folder) as server:
             wait_until_ready(server)
             report = run_scenario(options, server.host, folder)
-    except (ServerError, CalibrationError, ObjectiveError) as error:
+    except (ServerError, CapacityError, ObjectiveError) as error:
         print(f"error: {error}", file=sys.stderr)
         return NO_REPORT
     except KeyboardInterrupt:

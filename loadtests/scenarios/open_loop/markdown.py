@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-# Column title, figure, format.
+# Column title, statistic, format.
 Column = tuple[str, str, str]
 
 _RATES: Sequence[Column] = (
@@ -74,7 +74,7 @@ def markdown(body: Row, plot: str) -> str:
         table("stage", _ERRORS, body["stages"]),
         "## Server and generator\n",
         _machines(body["total"]),
-        _books(body["books"]),
+        _reconciliation(body["reconciliation"]),
     ]
     return "\n".join(sections)
 
@@ -117,13 +117,13 @@ def _machines(total: Row) -> str:
     )
 
 
-def _books(books: Row) -> str:
+def _reconciliation(counts: Row) -> str:
     lines = [
-        f"- requests sent {books['sent']}, received and ended by the server {books['received']}, "
-        f"still in its queue {books['waiting']}\n",
-        f"- statuses at the client {_counts(books['answered'])}; left {books['num_left']}\n",
+        f"- requests sent {counts['sent']}, received and ended by the server {counts['received']}, "
+        f"still in its queue {counts['waiting']}\n",
+        f"- statuses at the client {_counts(counts['answered'])}; left {counts['num_left']}\n",
     ]
-    lines += [f"- `{name}` grew by {_counts(grown)}\n" for name, grown in books["server"].items()]
+    lines += [f"- `{name}` grew by {_counts(grown)}\n" for name, grown in counts["server"].items()]
     return "".join(lines)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from statistics import median
 
-from open_loop.figures import Figures
 from open_loop.samples import Reading
+from open_loop.statistics import Statistics
 
 # Growth compares the last tenth of a run with its second tenth: the first one warms up.
 _TENTHS = 10
 
 
-def memory_figures(readings: Sequence[Reading]) -> Figures:
+def memory_statistics(readings: Sequence[Reading]) -> Statistics:
     """Resident memory in MiB; growth only of runs with enough readings to speak of tenths.
 
     Args:
@@ -27,7 +27,7 @@ def memory_figures(readings: Sequence[Reading]) -> Figures:
     }
 
 
-def cpu_figures(readings: Sequence[Reading], num_cores: int) -> Figures:
+def cpu_statistics(readings: Sequence[Reading], num_cores: int) -> Statistics:
     """Processor time as a share of one core, and of the whole machine the generator runs on."""
     if len(readings) < 2:
         return {"generator_cpu": None, "server_cpu": None, "generator_cpu_of_machine": None}

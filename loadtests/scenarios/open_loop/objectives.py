@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 _COMPARE = {"<=": operator.le, ">=": operator.ge}
-_FORM = re.compile(r"(?P<figure>\w+) *(?P<sense><=|>=) *(?P<limit>[^@]+)(?:@(?P<part>.+))?")
+_FORM = re.compile(r"(?P<statistic>\w+) *(?P<sense><=|>=) *(?P<limit>[^@]+)(?:@(?P<part>.+))?")
 
 
 class ObjectiveError(Exception):
@@ -17,23 +17,23 @@ class ObjectiveError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A limit of one figure.
+    """A limit of one statistic.
 
     Attributes:
-        figure: its name in the report.
+        statistic: its name in the report.
         sense: which side of the limit is met.
-        limit: in the figure's unit.
+        limit: in the statistic's unit.
         part: a stage, or "N documents"; None for the whole run.
     """
 
-    figure: str
+    statistic: str
     sense: Literal["<=", ">="]
     limit: float
     part: str | None = None
 
     def __str__(self) -> str:
         place = f" of {self.part}" if self.part else ""
-        return f"{self.figure}{place} {self.sense} {self.limit:g}"
+        return f"{self.statistic}{place} {self.sense} {self.limit:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Verdict:
 
 
 def parse_objective(text: str) -> Objective:
-    """An objective from `FIGURE<=LIMIT` or `FIGURE>=LIMIT`, with `@PART` or without.
+    """An objective from `STATISTIC<=LIMIT` or `STATISTIC>=LIMIT`, with `@PART` or without.
 
     Raises:
         ValueError: not of that form.
@@ -71,15 +71,15 @@ def parse_objective(text: str) -> Objective:
     except ValueError:
         limit = math.nan
     if found is None or math.isnan(limit):
-        raise ValueError(f"objective {text!r} is not of the form FIGURE<=LIMIT[@PART]")
+        raise ValueError(f"objective {text!r} is not of the form STATISTIC<=LIMIT[@PART]")
     return Objective(
-        found["figure"], "<=" if found["sense"] == "<=" else ">=", limit, found["part"]
+        found["statistic"], "<=" if found["sense"] == "<=" else ">=", limit, found["part"]
     )
 
 
 def with_changes(usual: Sequence[Objective], given: Iterable[Objective]) -> tuple[Objective, ...]:
-    """The usual objectives; a given one takes the place of that of its figure and part."""
-    by_place = {(each.figure, each.part): each for each in (*usual, *given)}
+    """The usual objectives; a given one takes the place of that of its statistic and part."""
+    by_place = {(each.statistic, each.part): each for each in (*usual, *given)}
     return tuple(by_place.values())
 
 
@@ -92,11 +92,11 @@ def judge(
 
     Args:
         objectives: of the scenario.
-        run: figures of the whole run.
-        parts: figures by stage, and by "N documents".
+        run: statistics of the whole run.
+        parts: statistics by stage, and by "N documents".
 
     Raises:
-        ObjectiveError: an objective names a figure or a part that does not exist.
+        ObjectiveError: an objective names a statistic or a part that does not exist.
     """
     return [Verdict(each, _value(each, run, parts)) for each in objectives]
 
@@ -106,8 +106,8 @@ def _value(
 ) -> float | None:
     if objective.part is not None and objective.part not in parts:
         raise ObjectiveError(f"objective {objective}: there are {', '.join(parts)}")
-    figures = run if objective.part is None else parts[objective.part]
-    if objective.figure not in figures:
-        raise ObjectiveError(f"objective {objective}: there are {', '.join(figures)}")
-    value: float | None = figures[objective.figure]
+    statistics = run if objective.part is None else parts[objective.part]
+    if objective.statistic not in statistics:
+        raise ObjectiveError(f"objective {objective}: there are {', '.join(statistics)}")
+    value: float | None = statistics[objective.statistic]
     return value

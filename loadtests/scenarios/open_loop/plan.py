@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import orjson
 
 from open_loop.faults import Faults
-from open_loop.mix import Mix, parse_mix
+from open_loop.list_lengths import ListLengths, parse_list_lengths
 from open_loop.scenarios import Scenario
-from open_loop.texts import Lengths
+from open_loop.workload import DocumentLengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class TimedStage:
         name: of the stage.
         rate_per_s: requests a second.
         duration_s: seconds.
-        is_measured: whether it counts in the figures of the whole run.
+        is_measured: whether it counts in the statistics of the whole run.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Plan:
     Attributes:
         host: http://name:port.
         stages: in their order.
-        mix: of document counts.
+        list_lengths: how many documents the lists have.
         faults: of clients.
-        lengths: of documents.
-        seed: of arrivals and texts.
+        document_lengths: how many words the documents have.
+        seed: of arrivals and request bodies.
         client_timeout_s: longest wait for an answer; above the server's own deadline.
         sample_every_s: between two readings of the server's /metrics.
         max_lists: different lists of each document count; after these they come again.
@@ -46,9 +46,9 @@ class Plan:
 
     host: str
     stages: tuple[TimedStage, ...]
-    mix: Mix
+    list_lengths: ListLengths
     faults: Faults
-    lengths: Lengths
+    document_lengths: DocumentLengths
     seed: int
     client_timeout_s: float
     sample_every_s: float
@@ -69,7 +69,7 @@ class Plan:
 
     def to_json(self) -> bytes:
         """For from_json."""
-        return orjson.dumps(dataclasses.asdict(self) | {"mix": str(self.mix)})
+        return orjson.dumps(dataclasses.asdict(self) | {"list_lengths": str(self.list_lengths)})
 
 
 def from_json(raw: bytes) -> Plan:
@@ -79,9 +79,9 @@ def from_json(raw: bytes) -> Plan:
         **fields
         | {
             "stages": tuple(TimedStage(**stage) for stage in fields["stages"]),
-            "mix": parse_mix(fields["mix"]),
+            "list_lengths": parse_list_lengths(fields["list_lengths"]),
             "faults": Faults(**fields["faults"]),
-            "lengths": Lengths(**fields["lengths"]),
+            "document_lengths": DocumentLengths(**fields["document_lengths"]),
         }
     )
 

@@ -65,7 +65,7 @@ def _draw_rates(axes: Axes, run: Run, width_s: float) -> None:
 
 
 def _draw_latencies(axes: Axes, run: Run, width_s: float) -> None:
-    for count in run.plan.mix.counts:
+    for count in run.plan.list_lengths.counts:
         mine = [s for s in run.samples if s.num_documents == count and s.is_scored]
         bins = _bins(mine, width_s, run.plan.duration_s)
         filled = [place for place, samples in enumerate(bins) if samples]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from open_loop.faults import Fault
-from open_loop.figures import percentile
 from open_loop.samples import Sample
+from open_loop.statistics import percentile
 
 # So many arrivals in a row that are as before count as recovered.
 IN_A_ROW = 10

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from open_loop.arrivals import Arrival
-from open_loop.books import Books
-from open_loop.fifo import fifo_latencies_s
-from open_loop.figures import Figures, Terms, figures, lag_figures, percentile
-from open_loop.memory import cpu_figures, memory_figures
+from open_loop.fifo_baseline import fifo_latencies_s
+from open_loop.memory import cpu_statistics, memory_statistics
 from open_loop.objectives import Verdict, judge
 from open_loop.plan import Plan
+from open_loop.reconciliation import Reconciliation
 from open_loop.recovery import recovery_s
 from open_loop.samples import Reading, Sample
 from open_loop.scenarios import Scenario
+from open_loop.statistics import Statistics, Terms, lag_statistics, percentile, summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Run:
         arrivals: that were due.
         samples: of requests, in order of arrival.
         readings: of server and generator, in order of time.
-        books: of both sides.
+        reconciliation: of both sides' counts.
         capacity_per_s: that the rates are shares of.
         answer_within_s: a later answer is no goodput.
     """
@@ -39,14 +39,14 @@ class Run:
     arrivals: Sequence[Arrival]
     samples: Sequence[Sample]
     readings: Sequence[Reading]
-    books: Books
+    reconciliation: Reconciliation
     capacity_per_s: float
     answer_within_s: float
 
     @property
     def capacity_documents_per_s(self) -> float:
-        """Of the mix."""
-        return self.capacity_per_s * self.plan.mix.mean
+        """Documents scored a second at saturation."""
+        return self.capacity_per_s * self.plan.list_lengths.mean
 
     def stage(self, place: int) -> list[Sample]:
         """Samples of a stage."""
@@ -81,7 +81,7 @@ def make_report(run: Run, conditions: dict[str, Any]) -> Report:
     measured = {place for place, stage in enumerate(run.plan.stages) if stage.is_measured}
     counts = _by_count(run, measured)
     stages = {
-        stage.name: _figures(run, {place}) | _stage_facts(run, place)
+        stage.name: _statistics(run, {place}) | _stage_facts(run, place)
         for place, stage in enumerate(run.plan.stages)
     }
     total = _total(run, measured, counts)
@@ -97,64 +97,64 @@ def make_report(run: Run, conditions: dict[str, Any]) -> Report:
         "total": total,
         "documents": {str(count): row for count, row in counts.items()},
         "stages": stages,
-        "books": dataclasses.asdict(run.books)
-        | {"received": run.books.num_received, "sent": run.books.num_sent},
+        "reconciliation": dataclasses.asdict(run.reconciliation)
+        | {"received": run.reconciliation.num_received, "sent": run.reconciliation.num_sent},
         "readings": [dataclasses.asdict(reading) for reading in run.readings],
     }
     return Report(body, verdicts)
 
 
-def _total(run: Run, measured: set[int], counts: dict[int, Figures]) -> Figures:
+def _total(run: Run, measured: set[int], counts: dict[int, Statistics]) -> Statistics:
     """Of the measured stages; what must never happen is counted in the others too."""
-    whole = _figures(run, set(range(len(run.plan.stages))))
+    whole = _statistics(run, set(range(len(run.plan.stages))))
     never = ("unanswered", "client_failures", "wrong_answers")
     return {
-        **_figures(run, measured),
+        **_statistics(run, measured),
         **{name: whole[name] for name in never},
         "largest_p99_over_p50": counts[max(counts)]["p99_over_p50"],
         "worst_p99_over_fifo": _worst(counts.values(), "p99_over_fifo"),
-        "books_off": run.books.num_off,
+        "unreconciled": run.reconciliation.num_unreconciled,
         "recovery_s": _recovery_s(run),
-        **lag_figures(run.samples),
-        **memory_figures(run.readings),
-        **cpu_figures(run.readings, os.cpu_count() or 1),
+        **lag_statistics(run.samples),
+        **memory_statistics(run.readings),
+        **cpu_statistics(run.readings, os.cpu_count() or 1),
     }
 
 
-def _figures(run: Run, places: Iterable[int]) -> Figures:
+def _statistics(run: Run, places: Iterable[int]) -> Statistics:
     chosen = set(places)
     samples = [sample for sample in run.samples if sample.stage in chosen]
     due = [arrival.num_documents for arrival in run.arrivals if arrival.stage in chosen]
     duration_s = sum(run.plan.stages[place].duration_s for place in chosen)
     capacity = run.capacity_documents_per_s
     terms = Terms(duration_s, capacity, run.answer_within_s, len(due))
-    return figures(samples, terms) | {"offered_load": sum(due) / duration_s / capacity}
+    return summarize(samples, terms) | {"offered_load": sum(due) / duration_s / capacity}
 
 
-def _by_count(run: Run, places: set[int]) -> dict[int, Figures]:
-    """Figures by document count; goodput as a share of what was offered."""
+def _by_count(run: Run, places: set[int]) -> dict[int, Statistics]:
+    """Statistics by document count; goodput as a share of what was offered."""
     duration_s = sum(run.plan.stages[place].duration_s for place in places)
     capacity = run.capacity_documents_per_s
     fifo_s = fifo_latencies_s(run.arrivals, capacity)
     rows = {}
-    for count in run.plan.mix.counts:
+    for count in run.plan.list_lengths.counts:
         mine = [s for s in run.samples if s.stage in places and s.num_documents == count]
         due = [a.index for a in run.arrivals if a.stage in places and a.num_documents == count]
         terms = Terms(duration_s, math.inf, run.answer_within_s, len(due))
-        row = figures(mine, terms)
+        row = summarize(mine, terms)
         row["offered_load"] = row["offered_per_s"] * count / capacity
         rows[count] = row | _beside_fifo(row, percentile([fifo_s[index] for index in due], 0.99))
     return rows
 
 
-def _beside_fifo(row: Figures, fifo_p99_s: float | None) -> Figures:
+def _beside_fifo(row: Statistics, fifo_p99_s: float | None) -> Statistics:
     if fifo_p99_s is None:
         return {"fifo_p99_ms": None, "p99_over_fifo": None}
     ratio = None if row["p99_ms"] is None else row["p99_ms"] / (1e3 * fifo_p99_s)
     return {"fifo_p99_ms": 1e3 * fifo_p99_s, "p99_over_fifo": ratio}
 
 
-def _worst(rows: Iterable[Figures], name: str) -> float | None:
+def _worst(rows: Iterable[Statistics], name: str) -> float | None:
     return max((row[name] for row in rows if row[name] is not None), default=None)
 
 

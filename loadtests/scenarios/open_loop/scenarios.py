@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from open_loop.faults import NO_FAULTS, Faults
-from open_loop.mix import Mix, parse_mix
+from open_loop.list_lengths import ListLengths, parse_list_lengths
 from open_loop.objectives import Objective
 
-_TYPICAL = parse_mix("10:0.5,20:0.3,100:0.2")
+_TYPICAL = parse_list_lengths("10:0.5,20:0.3,100:0.2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Stage:
         name: in the report; no other stage of the scenario has it.
         load: arrival rate as a share of capacity.
         duration_s: seconds.
-        is_measured: whether it counts in the figures of the whole run; a warm-up does not.
+        is_measured: whether it counts in the statistics of the whole run; a warm-up does not.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Scenario:
         purpose: the question it answers.
         stages: in their order.
         objectives: each decides over the exit code.
-        mix: of document counts.
+        list_lengths: how many documents the lists have.
         faults: clients that are slow or go away.
         reference: stage whose latency counts as normal after an overload.
         overloads: stages after the last of which the time to recover is taken.
@@ -47,7 +47,7 @@ class Scenario:
     purpose: str
     stages: tuple[Stage, ...]
     objectives: tuple[Objective, ...]
-    mix: Mix = _TYPICAL
+    list_lengths: ListLengths = _TYPICAL
     faults: Faults = NO_FAULTS
     reference: str | None = None
     overloads: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ _NOTHING_LOST = (
     Objective("unanswered", "<=", 0),
     Objective("client_failures", "<=", 0),
     Objective("wrong_answers", "<=", 0),
-    Objective("books_off", "<=", 0),
+    Objective("unreconciled", "<=", 0),
 )
 # A generator later than this does not offer the load it states.
 _PUNCTUAL = Objective("lag_p99_ms", "<=", 100)
@@ -150,7 +150,7 @@ _ALL = (
         "do small lists suffer beside large ones and beside clients that misbehave",
         (Stage("warm-up", 0.5, 30, is_measured=False), Stage("mixed", 0.5, 300)),
         (*_NOTHING_LOST, _PUNCTUAL, _NO_ERRORS, Objective("goodput_share", ">=", 0.95)),
-        mix=parse_mix("5:0.3,10:0.3,20:0.2,50:0.1,100:0.1"),
+        list_lengths=parse_list_lengths("5:0.3,10:0.3,20:0.2,50:0.1,100:0.1"),
         faults=Faults(slow=0.05, leaving=0.05, leaving_mid_body=0.05),
     ),
 )

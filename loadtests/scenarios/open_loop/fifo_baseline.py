@@ -1,8 +1,8 @@
-"""Yardstick: the same arrivals at an ideal server that takes them one by one, in order.
+"""A baseline: the same arrivals at an ideal server that takes them one by one, in order.
 
-Its service time is proportional to the documents, and its capacity the measured one. How far p99
-lies above p50 depends on load and mix alone there (a short list behind a long one waits), so a
-measured latency is held against this one rather than against a fixed number.
+Its service time is proportional to the documents, and its capacity is the measured one. How far p99
+lies above p50 depends there on load and list lengths alone (a short list behind a long one waits),
+so a measured latency is held against this one rather than against a fixed number.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""A server for bench_overhead.py: ours with a model that does nothing, or one that sends back.
+"""A server for bench_http_overhead.py: ours with a model that does nothing, or one that sends back.
 
-python loadtests/overhead_server.py (ours | fastapi | bytes) PORT
+python loadtests/http_overhead_server.py (ours | fastapi | bytes) PORT
 """
 
 import sys
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Tokens of a SQuAD paragraph to the embedded default: what follows an encoding (the queue, the
-# series) sees prompts as long as real ones.
+# metrics) sees prompts as long as real ones.
 TOKENS_PER_DOCUMENT = 173
 
 

@@ -12,7 +12,7 @@ _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class ListLengths:
     """A distribution of document counts.
 
     Attributes:
@@ -37,7 +37,7 @@ class Mix:
         return int(rng.choices(counts, shares)[0])
 
     def in_proportion(self) -> Iterator[int]:
-        """Document counts without end, whose shares are those of the mix from early on."""
+        """Document counts without end, whose shares are those asked for from early on."""
         given = dict.fromkeys(self.counts, 0)
         for number in itertools.count(1):
             lacking = {count: share * number - given[count] for count, share in self.shares}
@@ -49,8 +49,8 @@ class Mix:
         return ",".join(f"{count}:{share:g}" for count, share in self.shares)
 
 
-def parse_mix(text: str) -> Mix:
-    """A Mix from `COUNT:SHARE,...`.
+def parse_list_lengths(text: str) -> ListLengths:
+    """Reads `COUNT:SHARE,...`.
 
     Raises:
         ValueError: not of that form; a count twice or out of range; shares that do not sum to 1.
@@ -64,7 +64,7 @@ def parse_mix(text: str) -> Mix:
     total = sum(shares.values())
     if abs(total - 1) > _TOLERANCE:
         raise ValueError(f"shares of {text!r} sum to {total:g}, not to 1")
-    return Mix(tuple(sorted(shares.items())))
+    return ListLengths(tuple(sorted(shares.items())))
 
 
 def _pair(part: str) -> tuple[int, float]:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from open_loop.arrivals import schedule
 from open_loop.faults import Fault
-from open_loop.fifo import fifo_latencies_s
-from open_loop.figures import Terms, figures, lag_figures, percentile
-from open_loop.memory import cpu_figures, memory_figures
+from open_loop.fifo_baseline import fifo_latencies_s
+from open_loop.memory import cpu_statistics, memory_statistics
 from open_loop.recovery import IN_A_ROW, recovery_s
 from open_loop.samples import LEFT, TIMEOUT, WRONG, Reading
+from open_loop.statistics import Terms, lag_statistics, percentile, summarize
 
 if TYPE_CHECKING:
     from tests.loadtests.conftest import MakePlan, MakeSample
@@ -60,7 +60,7 @@ def test_rates_and_errors_are_counted(make_sample: "MakeSample") -> None:
         make_sample(status=None, problem=LEFT, fault=Fault.LEAVING),
     ]
     terms = Terms(10.0, 15.0, 2.0, num_offered=20)
-    found = figures(samples, terms)
+    found = summarize(samples, terms)
     assert (found["offered"], found["offered_per_s"]) == (20, 2.0)
     assert (found["scored"], found["achieved_per_s"], found["goodput_per_s"]) == (11, 1.1, 1.0)
     assert found["goodput_share"] == pytest.approx(100 / 150)  # documents, of the capacity's
@@ -78,23 +78,23 @@ def test_goodput_is_a_share_of_what_was_offered_below_capacity(make_sample: "Mak
         make_sample(num_documents=30, status=429),
         make_sample(num_documents=50, status=None, problem=LEFT, fault=Fault.LEAVING),
     ]
-    assert figures(samples, TERMS)["goodput_share"] == pytest.approx(0.25)
+    assert summarize(samples, TERMS)["goodput_share"] == pytest.approx(0.25)
 
 
 def test_a_slow_clients_latency_is_not_the_servers(make_sample: "MakeSample") -> None:
     samples = [make_sample(), make_sample(latency_s=1.9, fault=Fault.SLOW)]
-    found = figures(samples, TERMS)
+    found = summarize(samples, TERMS)
     assert (found["p99_ms"], found["scored"], found["goodput_share"]) == (100, 2, 1)
 
 
 def test_a_ratio_of_percentiles_needs_samples(make_sample: "MakeSample") -> None:
     few = [make_sample()] * 19
-    assert figures(few, TERMS)["p99_over_p50"] is None
-    assert figures([*few, make_sample(latency_s=0.3)], TERMS)["p99_over_p50"] == pytest.approx(3)
+    assert summarize(few, TERMS)["p99_over_p50"] is None
+    assert summarize([*few, make_sample(latency_s=0.3)], TERMS)["p99_over_p50"] == pytest.approx(3)
 
 
 def test_nothing_offered_has_no_figures(make_sample: "MakeSample") -> None:
-    found = figures([], TERMS)
+    found = summarize([], TERMS)
     none = ("goodput_share", "error_share", "p50_ms", "p99_over_p50", "rejected_p99_ms")
     assert [found[name] for name in (*none, "queue_p50_ms")] == [None] * 6
     assert (found["offered"], found["unanswered"]) == (0, 0)
@@ -102,17 +102,17 @@ def test_nothing_offered_has_no_figures(make_sample: "MakeSample") -> None:
 
 def test_the_servers_time_is_split(make_sample: "MakeSample") -> None:
     timing = [{"tokenize": 1.0, "queue": 2.0 * n, "infer": 10.0, "total": 13.0} for n in (1, 2, 3)]
-    found = figures([make_sample(timing_ms=each) for each in timing], TERMS)
+    found = summarize([make_sample(timing_ms=each) for each in timing], TERMS)
     assert (found["tokenize_p50_ms"], found["queue_p50_ms"], found["queue_p99_ms"]) == (1, 4, 6)
 
 
 def test_lag_is_that_of_all_samples(make_sample: "MakeSample") -> None:
-    found = lag_figures([make_sample(lag_s=n / 1000) for n in range(1, 101)])
+    found = lag_statistics([make_sample(lag_s=n / 1000) for n in range(1, 101)])
     assert found == pytest.approx({"lag_p50_ms": 50, "lag_p99_ms": 99, "lag_max_ms": 100})
 
 
 def test_fifo_serves_one_by_one_in_order(make_plan: "MakePlan") -> None:
-    arrivals = schedule(make_plan((2.0, 50.0), mix="10:0.5,100:0.5"))
+    arrivals = schedule(make_plan((2.0, 50.0), list_lengths="10:0.5,100:0.5"))
     latencies = fifo_latencies_s(arrivals, documents_per_s=200.0)
     free_s = 0.0
     for arrival, latency_s in zip(arrivals, latencies, strict=True):
@@ -144,18 +144,18 @@ def reading(at_s: float, mib: float, *, server_s: float = 0.0, generator_s: floa
 
 def test_memory_growth_leaves_out_the_warm_up() -> None:
     sizes = [100] * 10 + [200] * 10 + [400] + [210] * 70 + [220] * 9
-    found = memory_figures([reading(n, mib) for n, mib in enumerate(sizes)])
+    found = memory_statistics([reading(n, mib) for n, mib in enumerate(sizes)])
     assert found["memory_start_mib"] == 100
     assert found["memory_peak_mib"] == 400
     assert found["memory_end_mib"] == 220
     assert found["memory_growth_share"] == pytest.approx(0.1)
-    assert memory_figures([reading(0, 1)] * 9)["memory_growth_share"] is None
-    assert memory_figures([])["memory_peak_mib"] is None
+    assert memory_statistics([reading(0, 1)] * 9)["memory_growth_share"] is None
+    assert memory_statistics([])["memory_peak_mib"] is None
 
 
 def test_processor_time_is_in_cores() -> None:
     first = reading(-1.0, 1, server_s=5.0, generator_s=1.0)
     last = reading(9.0, 1, server_s=20.0, generator_s=3.0)
-    found = cpu_figures([first, last], num_cores=4)
+    found = cpu_statistics([first, last], num_cores=4)
     assert found == {"generator_cpu": 0.2, "server_cpu": 1.5, "generator_cpu_of_machine": 0.05}
-    assert cpu_figures([first], num_cores=4)["generator_cpu"] is None
+    assert cpu_statistics([first], num_cores=4)["generator_cpu"] is None

@@ -1,6 +1,6 @@
 """What the batcher costs and what it saves: a saturated server, and short lists beside long ones.
 
-    .venv/bin/python loadtests/bench_batcher.py        (nothing else may run; about 4 minutes)
+    .venv/bin/python loadtests/bench_saturation.py        (nothing else may run; about 4 minutes)
 
 saturation: tokens/s of a server that four clients keep busy, against the engine alone on the same
 lists. beside: latency of 10-document lists while one client sends 100-document lists without a
@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from bench_http import server
+from bench_single_request import server
 from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
 from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.models.ranker import Ranker
@@ -141,7 +141,7 @@ def main() -> None:
         f"{LONG}; fp32, {os.cpu_count()} CPU cores, {date}"
     )
     content = json.dumps({"title": title, **figures}, indent=1)
-    (HERE / "results" / f"batcher_cpu_{date}.json").write_text(content + "\n")
+    (HERE / "results" / f"saturation_cpu_{date}.json").write_text(content + "\n")
     print(content)
 
 

@@ -16,12 +16,12 @@ _TOGETHER_S = 0.02
 _MIN_ENDS = 5
 
 
-class CalibrationError(Exception):
+class CapacityError(Exception):
     """Too few requests were scored to tell a rate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Capacity:
     """A measured capacity.
 
     Attributes:
@@ -37,30 +37,30 @@ class Calibration:
     duration_s: float
 
 
-def capacity_of(ends_s: Sequence[float]) -> float:
+def rate_per_s(ends_s: Sequence[float]) -> float:
     """Rate of requests that ended at these times: from the first end to the last.
 
     Raises:
-        CalibrationError: there are too few.
+        CapacityError: there are too few.
     """
     ordered = sorted(ends_s)
     later = [end for end in ordered if end > ordered[0] + _TOGETHER_S]
     if len(later) < _MIN_ENDS:
-        raise CalibrationError(
-            f"only {len(ordered)} requests were scored: calibrate for longer, send smaller lists, "
+        raise CapacityError(
+            f"only {len(ordered)} requests were scored: measure for longer, send smaller lists, "
             "or raise the server's request_timeout_ms"
         )
     return len(later) / (later[-1] - ordered[0])
 
 
-def calibrate(
+def measure_capacity(
     host: str,
     body: Callable[[int], bytes],
     *,
     num_clients: int,
     duration_s: float,
     timeout_s: float,
-) -> Calibration:
+) -> Capacity:
     """Keep a server saturated by clients that wait for their answers.
 
     Args:
@@ -71,7 +71,7 @@ def calibrate(
         timeout_s: longest wait for an answer.
 
     Raises:
-        CalibrationError: too few requests were scored.
+        CapacityError: too few requests were scored.
     """
     ends_s: list[float] = []
     numbers = count()
@@ -90,7 +90,7 @@ def calibrate(
         client.start()
     for client in clients:
         client.join()
-    return Calibration(capacity_of(ends_s), len(ends_s), num_clients, duration_s)
+    return Capacity(rate_per_s(ends_s), len(ends_s), num_clients, duration_s)
 
 
 def _poster(host: str, timeout_s: float) -> Callable[[bytes], int]:

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from blockrank_server.service.metrics import Metrics
-from open_loop.books import Scrape, balance, read_metrics
 from open_loop.faults import Fault
+from open_loop.reconciliation import Scrape, read_metrics, reconcile
 from open_loop.samples import LEFT, TIMEOUT
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def test_accepted_is_answered(metrics: Metrics, make_sample: "MakeSample") -> No
     metrics.rejected("overloaded")
     left = make_sample(status=None, problem=LEFT, fault=Fault.LEAVING)
     samples = [make_sample(), make_sample(status=429), left, left]
-    books = balance(before, scrape(metrics), samples)
-    assert books.server["rerank_requests_total"] == {"200": 2, "429": 1, "499": 1}
-    assert books.server["rerank_rejected_total"] == {"overloaded": 1}
-    assert (books.num_received, books.num_sent, books.num_off) == (4, 4, 0)
-    assert books.answered == {"200": 1, "429": 1}
+    found = reconcile(before, scrape(metrics), samples)
+    assert found.server["rerank_requests_total"] == {"200": 2, "429": 1, "499": 1}
+    assert found.server["rerank_rejected_total"] == {"overloaded": 1}
+    assert (found.num_received, found.num_sent, found.num_unreconciled) == (4, 4, 0)
+    assert found.answered == {"200": 1, "429": 1}
 
 
 def test_an_answer_the_server_does_not_know_of_is_off(
@@ -47,19 +47,19 @@ def test_an_answer_the_server_does_not_know_of_is_off(
 ) -> None:
     before = scrape(metrics)
     count(metrics, 504)
-    assert balance(before, scrape(metrics), [make_sample()]).num_off == 1
+    assert reconcile(before, scrape(metrics), [make_sample()]).num_unreconciled == 1
 
 
 def test_requests_lost_on_either_side_are_off(metrics: Metrics, make_sample: "MakeSample") -> None:
     before = scrape(metrics)
     count(metrics, 200)
     after = scrape(metrics)
-    assert balance(before, after, [make_sample(), make_sample()]).num_off == 2
-    assert balance(before, after, []).num_off == 1
+    assert reconcile(before, after, [make_sample(), make_sample()]).num_unreconciled == 2
+    assert reconcile(before, after, []).num_unreconciled == 1
     timeout = make_sample(status=None, problem=TIMEOUT)
-    assert balance(before, after, [make_sample(), timeout]).num_off == 1
+    assert reconcile(before, after, [make_sample(), timeout]).num_unreconciled == 1
     refused = make_sample(status=None, problem="ConnectionRefusedError")
-    assert balance(before, after, [make_sample(), refused]).num_off == 0
+    assert reconcile(before, after, [make_sample(), refused]).num_unreconciled == 0
 
 
 def test_requests_left_in_the_queue_are_off(metrics: Metrics) -> None:
@@ -69,7 +69,7 @@ def test_requests_left_in_the_queue_are_off(metrics: Metrics) -> None:
         num_tokens=lambda: 0.0,
         predicted_wait_s=lambda: 0.0,
     )
-    assert balance(scrape(metrics), scrape(metrics), []).num_off == 3
+    assert reconcile(scrape(metrics), scrape(metrics), []).num_unreconciled == 3
 
 
 def test_a_server_without_our_counts_is_refused() -> None:

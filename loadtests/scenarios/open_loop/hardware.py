@@ -15,8 +15,8 @@ _LEFT_OUT = ("card", "model_type", "docker_label", "sha")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def hardware_label(info: Mapping[str, Any], host: str, given: str | None) -> str:
-    """Short name of the server's hardware, for file names.
+def label(info: Mapping[str, Any], host: str, given: str | None) -> str:
+    """The short name of the server's hardware, for file names.
 
     Raises:
         ServerError: it cannot be known from here and was not given.

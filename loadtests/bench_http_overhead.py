@@ -6,7 +6,7 @@ Against plain FastAPI, which reads the same bodies and sends them back; both und
 a process of its own with one event loop, asked by the same client over kept connections. Rounds
 alternate, so that all meet the same machine. "bytes" sends bodies back without reading them: the
 ceiling. Ours does everything but tokenise and infer: its prompts are as long as real ones, made of
-one number; JSON, dialect, threads, queue, batches, series, log line and rendering are real.
+one number; JSON, dialect, threads, queue, batches, metrics, log line and rendering are real.
 One connection shows what one request costs, several what an event loop can do.
 """
 
@@ -47,7 +47,7 @@ def server(name: str) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    command = [sys.executable, str(HERE / "overhead_server.py"), name, str(port)]
+    command = [sys.executable, str(HERE / "http_overhead_server.py"), name, str(port)]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log) as process:
         try:
             wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready")
@@ -168,7 +168,7 @@ def main() -> None:
         f"ratios of single rounds in brackets. Out: tokenising and inference. "
         f"Load average before the run: {load:.2f}."
     )
-    stem = args.out / f"overhead_{date}"
+    stem = args.out / f"http_overhead_{date}"
     stem.with_suffix(".md").write_text(report(rows, title, about))
     found = {"title": title, "about": about, "rows": rows, "rounds": rates}
     stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")

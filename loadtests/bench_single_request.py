@@ -97,7 +97,7 @@ def main() -> None:
         f"POST /rerank, {info['model_id']} on {info['device']} in {info['model_dtype']}, "
         f"{os.cpu_count()} cores, one request at a time, {date}"
     )
-    stem = args.out / f"http_{info['device']}_{date}"
+    stem = args.out / f"single_request_{info['device']}_{date}"
     stem.with_suffix(".md").write_text(report(rows, title))
     stem.with_suffix(".json").write_text(
         json.dumps({"title": title, "rows": rows}, indent=1) + "\n"

@@ -14,7 +14,7 @@ SAMPLE = "squad-sample"
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class DocumentLengths:
     """Words of a document: log-normal, rounded and clipped.
 
     The defaults have a mean of 60 words, which is what MS MARCO's passages have; the form is ours.
@@ -52,13 +52,13 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query and its first-stage passages, by their place in Texts.passages."""
+    """A query and its first-stage passages, by their place in Corpus.passages."""
 
     query: str
     passages: tuple[int, ...]
 
 
-class Texts:
+class Corpus:
     """Questions and passages of a sample on disk.
 
     Args:
@@ -86,7 +86,7 @@ class Texts:
         return sorted({word for words in self.passages for word in words})
 
     def shortlist(
-        self, num_documents: int, lengths: Lengths, rng: random.Random
+        self, num_documents: int, lengths: DocumentLengths, rng: random.Random
     ) -> tuple[str, list[str]]:
         """A query and documents.
 
@@ -118,25 +118,27 @@ class Texts:
         return joined[:num_words]
 
 
-class Bodies:
-    """Bodies of requests in Cohere's dialect; their documents are made ahead of a run.
+class RequestBodies:
+    """Bodies in Cohere's dialect, whose documents are made ahead of a run.
 
     Two requests may have the same documents, but no two have the same query: a server that does the
     work of identical requests once would be measured too fast.
 
     Args:
         needed: document count and number of a list; every list that will be asked for.
-        lengths: of documents.
-        seed: of the texts.
+        lengths: of documents, in words.
+        seed: of the random choice of texts.
     """
 
-    def __init__(self, needed: Iterable[tuple[int, int]], lengths: Lengths, seed: int) -> None:
-        texts = Texts()
-        self._words = texts.words()
+    def __init__(
+        self, needed: Iterable[tuple[int, int]], lengths: DocumentLengths, seed: int
+    ) -> None:
+        corpus = Corpus()
+        self._words = corpus.words()
         self._lists: dict[tuple[int, int], tuple[str, bytes]] = {}
         for count, number in sorted(set(needed)):
             rng = random.Random(f"lists/{seed}/{count}/{number}")
-            query, documents = texts.shortlist(count, lengths, rng)
+            query, documents = corpus.shortlist(count, lengths, rng)
             self._lists[count, number] = query, orjson.dumps(documents)
 
     def body(self, num_documents: int, number: int, index: int) -> bytes:

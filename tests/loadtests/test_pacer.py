@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from open_loop.arrivals import Arrival, schedule
+from open_loop.pacer import send_when_due, take_sample
 from open_loop.samples import TIMEOUT
-from open_loop.sending import send_when_due, take_sample
 
 if TYPE_CHECKING:
     from tests.loadtests.conftest import MakePlan

@@ -1,4 +1,4 @@
-"""The server's own count of requests, from its /metrics, held against the generator's."""
+"""Whether the server's own count of requests, from its /metrics, agrees with the generator's."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -53,8 +53,8 @@ def read_metrics(text: str) -> Scrape:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
-    """Both sides' counts of one run.
+class Reconciliation:
+    """Server's and generator's counts of one run, side by side.
 
     Attributes:
         server: growth of each counter by its label, zeros left out.
@@ -81,15 +81,15 @@ class Books:
         return sum(self.answered.values()) + self.num_left + self.num_timeouts
 
     @property
-    def num_off(self) -> int:
-        """Requests on which the two sides differ: 0 if accepted = answered."""
+    def num_unreconciled(self) -> int:
+        """Requests on which the two sides differ; 0 means that every accepted one was answered."""
         counted = self.server[REQUESTS]
         unknown = sum(max(0, n - counted.get(status, 0)) for status, n in self.answered.items())
         return abs(self.num_received - self.num_sent) + unknown + self.waiting
 
 
-def balance(before: Scrape, after: Scrape, samples: Iterable[Sample]) -> Books:
-    """The books of a run that had the server to itself."""
+def reconcile(before: Scrape, after: Scrape, samples: Iterable[Sample]) -> Reconciliation:
+    """Compares both sides after a run, which must have had the server to itself."""
     server = {
         name: {
             label: round(value - before.counts[name].get(label, 0))
@@ -105,4 +105,6 @@ def balance(before: Scrape, after: Scrape, samples: Iterable[Sample]) -> Books:
             answered[str(sample.status)] += 1
         elif sample.problem is not None:
             problems[sample.problem] += 1
-    return Books(server, dict(answered), problems[LEFT], problems[TIMEOUT], round(after.waiting))
+    return Reconciliation(
+        server, dict(answered), problems[LEFT], problems[TIMEOUT], round(after.waiting)
+    )

@@ -1,6 +1,5 @@
 """The dashboard's queries as Grafana would send them, with every variable set to All."""
 
-import re
 from typing import Any, NamedTuple
 
 from rerank_dashboard.board import ALL
@@ -11,17 +10,11 @@ class Target(NamedTuple):
 
     Attributes:
         expr: PromQL without variables.
-        legend: with labels in double braces.
         is_instant: evaluated once instead of over time.
     """
 
     expr: str
-    legend: str
     is_instant: bool
-
-    def name(self, labels: dict[str, str]) -> str:
-        """What the legend calls a line."""
-        return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), self.legend).strip()
 
 
 def targets(panel: dict[str, Any], *, rate_interval_s: int) -> list[Target]:
@@ -34,7 +27,6 @@ def targets(panel: dict[str, Any], *, rate_interval_s: int) -> list[Target]:
     return [
         Target(
             expanded(target["expr"], rate_interval_s=rate_interval_s),
-            target["legendFormat"],
             target.get("instant", False),
         )
         for target in panel["targets"]

@@ -1,4 +1,4 @@
-"""Figures of a group of samples. Percentiles are exact: of all samples, none of them rounded."""
+"""Statistics of a group of samples. Percentiles are exact: of all samples, none of them rounded."""
 
 import math
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 from open_loop.faults import Fault
 from open_loop.samples import LEFT, TIMEOUT, WRONG, Sample
 
-Figures = dict[str, Any]
+Statistics = dict[str, Any]
 
 QUANTILES = (0.5, 0.95, 0.99)
 TIMINGS = ("tokenize", "queue", "infer")
@@ -32,7 +32,7 @@ def percentile(values: Sequence[float], q: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What figures are relative to.
+    """What the statistics are relative to.
 
     Attributes:
         duration_s: of the time in which the samples arrived.
@@ -47,7 +47,7 @@ class Terms:
     num_offered: int | None = None
 
 
-def figures(samples: Sequence[Sample], terms: Terms) -> Figures:
+def summarize(samples: Sequence[Sample], terms: Terms) -> Statistics:
     """Counts, rates, latencies and the server's split; times in milliseconds, None of no sample.
 
     goodput_share is by documents, so that a server gains nothing by refusing the long lists: those
@@ -82,7 +82,7 @@ def _share_of_errors(staying: Sequence[Sample]) -> float | None:
     return sum(not sample.is_scored for sample in staying) / len(staying)
 
 
-def _outcomes(samples: Sequence[Sample], offered: int) -> Figures:
+def _outcomes(samples: Sequence[Sample], offered: int) -> Statistics:
     statuses = Counter(sample.status for sample in samples if sample.status not in (None, 200))
     problems = Counter(sample.problem for sample in samples if sample.problem is not None)
     num_timeouts, num_wrong = problems[TIMEOUT], problems[WRONG]
@@ -98,11 +98,11 @@ def _outcomes(samples: Sequence[Sample], offered: int) -> Figures:
     }
 
 
-def _latencies(scored: Sequence[Sample], samples: Sequence[Sample]) -> Figures:
+def _latencies(scored: Sequence[Sample], samples: Sequence[Sample]) -> Statistics:
     # A slow client's latency is its own doing.
     latencies = [1e3 * sample.latency_s for sample in scored if sample.fault is Fault.NONE]
     rejected = [1e3 * sample.latency_s for sample in samples if sample.status == 429]
-    found: Figures = {f"p{q * 100:.0f}_ms": percentile(latencies, q) for q in QUANTILES}
+    found: Statistics = {f"p{q * 100:.0f}_ms": percentile(latencies, q) for q in QUANTILES}
     return found | {
         "max_ms": max(latencies, default=None),
         "p99_over_p50": (
@@ -113,8 +113,8 @@ def _latencies(scored: Sequence[Sample], samples: Sequence[Sample]) -> Figures:
     }
 
 
-def _timings(scored: Sequence[Sample]) -> Figures:
-    found: Figures = {}
+def _timings(scored: Sequence[Sample]) -> Statistics:
+    found: Statistics = {}
     for name in TIMINGS:
         values = [sample.timing_ms[name] for sample in scored if name in sample.timing_ms]
         found[f"{name}_p50_ms"] = percentile(values, 0.5)
@@ -122,7 +122,7 @@ def _timings(scored: Sequence[Sample]) -> Figures:
     return found
 
 
-def lag_figures(samples: Sequence[Sample]) -> Figures:
+def lag_statistics(samples: Sequence[Sample]) -> Statistics:
     """How late the generator sent."""
     lags = [1e3 * sample.lag_s for sample in samples]
     return {
