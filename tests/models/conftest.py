@@ -11,8 +11,6 @@ from torch.profiler import ProfilerActivity, profile
 from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-
 QUERY_FREE: dict[str, Any] = {
     "prompt": {
         "tokenise": "blocks",
@@ -37,12 +35,6 @@ QUERY_FREE: dict[str, Any] = {
 
 CardFields = dict[str, Any]
 OpenTiny = Callable[..., Ranker]
-
-
-@pytest.fixture(scope="session")
-def fixtures() -> Path:
-    """Folder of the tiny checkpoints."""
-    return FIXTURES
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +63,13 @@ def _fields(stem: str, read: list[dict[str, Any]]) -> CardFields:
 
 
 @pytest.fixture
-def open_tiny(tmp_path: Path) -> OpenTiny:
+def open_tiny(tmp_path: Path, fixtures: Path) -> OpenTiny:
     """Open a tiny checkpoint ("blockrank", "qrranker" or a folder) with a card given as fields."""
 
     def open_(checkpoint: str | Path, card: CardFields, **options: Any) -> Ranker:
         path = tmp_path / "card.json"
         path.write_text(json.dumps(card))
-        return Ranker.open(FIXTURES / checkpoint, card=path, **({"device": "cpu"} | options))
+        return Ranker.open(fixtures / checkpoint, card=path, **({"device": "cpu"} | options))
 
     return open_
 

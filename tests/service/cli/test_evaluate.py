@@ -11,7 +11,6 @@ from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.cli.main import main
 
-TINY = Path(__file__).parents[2] / "fixtures" / "blockrank"
 TOPICS = ("river", "bank", "money", "music", "garden", "engine", "doctor", "planet")
 
 
@@ -45,8 +44,8 @@ def card(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def model(card: Path) -> list[str]:
-    return ["--model", str(TINY), "--card", str(card), "--device", "cpu"]
+def model(fixtures: Path, card: Path) -> list[str]:
+    return ["--model", str(fixtures / "blockrank"), "--card", str(card), "--device", "cpu"]
 
 
 def faults(arguments: list[Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -164,6 +163,7 @@ def test_a_card_without_numbers_cannot_be_decoded(
 @pytest.mark.parametrize("how", [[], ["--greedy"], ["--whole-layers"]])
 def test_the_card_of_chosen_heads_opens(
     tmp_path: Path,
+    fixtures: Path,
     lists: Path,
     model: list[str],
     how: list[str],
@@ -180,7 +180,7 @@ def test_the_card_of_chosen_heads_opens(
     else:
         num_heads = sum(len(point.heads) for point in found.read)
         assert num_heads == 3 if not how else 1 <= num_heads <= 3
-    ranker = Ranker.open(TINY, card=out, device="cpu")
+    ranker = Ranker.open(fixtures / "blockrank", card=out, device="cpu")
     assert len(ranker.rank("what is river?", ["All about the river.", "Money."])) == 2
     printed = capsys.readouterr().out
     assert "| the card's own | held out |" in printed

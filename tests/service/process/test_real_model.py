@@ -18,7 +18,7 @@ from blockrank_server.models.checkpoint.card import BUILT_IN
 if TYPE_CHECKING:
     from tests.service.process.conftest import StartServer
 
-MODEL = Path(__file__).parents[2] / "fixtures" / "blockrank"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "blockrank"
 COMMAND = Path(sys.executable).with_name("blockrank-server")
 # Threads that wait for each other on a busy machine's cores make this model 100 times slower.
 ONE_THREAD = {"BLOCKRANK_NUM_TORCH_THREADS": "1"}
@@ -28,7 +28,7 @@ DOCUMENTS = ["Berlin is in Germany.", "Paris is the capital of France.", "A thir
 # Of the layout the built-in card describes. Blank documents are not scored by the service.
 CASES = [
     case
-    for case in map(json.loads, (MODEL / "cases.jsonl").read_text().splitlines())
+    for case in map(json.loads, (FIXTURE / "cases.jsonl").read_text().splitlines())
     if (case["layout"], case["read_layer"]) == ("released", 4)
     and all(document["text"].strip() for document in case["documents"])
 ]
@@ -45,8 +45,17 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(start_server: "StartServer", card: Path) -> Iterator[httpx.Client]:
-    flags = ("--model", str(MODEL), "--card", str(card), "--device", "cpu", "--port", "0")
+def client(start_server: "StartServer", fixtures: Path, card: Path) -> Iterator[httpx.Client]:
+    flags = (
+        "--model",
+        str(fixtures / "blockrank"),
+        "--card",
+        str(card),
+        "--device",
+        "cpu",
+        "--port",
+        "0",
+    )
     server = start_server(str(COMMAND), "serve", *flags, **ONE_THREAD)
     with server.client() as client:
         while client.get("/readyz").status_code != 200:
@@ -64,7 +73,9 @@ def scores_of(answer: httpx.Response) -> list[float]:
     return [shown[index] for index in range(len(items))]
 
 
-def test_the_numbers_of_the_released_code_come_over_the_wire(client: httpx.Client) -> None:
+def test_the_numbers_of_the_released_code_come_over_the_wire(
+    client: httpx.Client, fixtures: Path
+) -> None:
     """All at once, so that they meet in batches: mates change nothing."""
 
     def post(case: dict[str, Any]) -> httpx.Response:
@@ -79,14 +90,17 @@ def test_the_numbers_of_the_released_code_come_over_the_wire(client: httpx.Clien
         assert scores_of(answer) == pytest.approx(expected, rel=1e-5, abs=2e-6), case["name"]
         ranked = [item["index"] for item in answer.json()["results"]]
         assert ranked == sorted(ranked, key=lambda i: -scores_of(answer)[i])
-    info = client.get("/info").json()
-    assert (info["model_id"], info["device"], info["num_layers_kept"]) == (str(MODEL), "cpu", 5)
+    info, model = client.get("/info").json(), str(fixtures / "blockrank")
+    assert (info["model_id"], info["device"], info["num_layers_kept"]) == (model, "cpu", 5)
 
 
-def test_the_command_and_the_server_agree(client: httpx.Client, card: Path, tmp_path: Path) -> None:
+def test_the_command_and_the_server_agree(
+    client: httpx.Client, fixtures: Path, card: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "documents.txt"
     file.write_text("\n\n".join(DOCUMENTS))
-    flags = ("--model", str(MODEL), "--card", str(card), "--device", "cpu", "--json")
+    model = str(fixtures / "blockrank")
+    flags = ("--model", model, "--card", str(card), "--device", "cpu", "--json")
     done = subprocess.run(
         [COMMAND, "rerank", *flags, "--query", QUERY, str(file)],
         capture_output=True,
