@@ -123,7 +123,7 @@ def _attention(
 ) -> torch.Tensor:
     """Attend in one dtype: under autocast rotary tables keep fp32 where weights do, values do not.
 
-    It is at least fp32 on the CPU, where bf16 attention's backward pass takes twice as long (LOG.md).
+    It is at least fp32 on the CPU, where the backward pass of bf16 takes twice as long (LOG.md).
     """
     dtype = v_TKD.dtype
     if v_TKD.device.type == "cpu":
