@@ -63,7 +63,7 @@ def _permute_layer(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="to write, with a card")
+    parser.add_argument("folder", type=Path, help="where the weights and a card are written")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     card = load_card(BUILT_IN / "default.json")

@@ -188,7 +188,7 @@ class _Cache:
 
 
 class _ReadsNothing:
-    """In the place of a reader, for tokens that are not read."""
+    """Stands in for a reader, for tokens that are not read."""
 
     def reads(self, layer: int) -> bool:
         """No layer."""

@@ -1,4 +1,4 @@
-"""Evaluation sets: lists in first-stage order with judgements, in the form of training data."""
+"""Evaluation sets: lists in first-stage order with judgements, written as training data are."""
 
 import random
 from collections.abc import Sequence

@@ -121,9 +121,9 @@ def _tail_ends(batch: Batch) -> Sequence[int]:
 def _attention(
     q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, plan: Any, scale: float
 ) -> torch.Tensor:
-    """In one dtype: under autocast the rotary tables keep fp32 where the weights do, values do not.
+    """Attend in one dtype: under autocast rotary tables keep fp32 where weights do, values do not.
 
-    At least fp32 on the CPU, where bf16 attention's backward pass takes twice as long (LOG.md).
+    It is at least fp32 on the CPU, where the backward pass of bf16 takes twice as long (LOG.md).
     """
     dtype = v_TKD.dtype
     if v_TKD.device.type == "cpu":
@@ -138,7 +138,7 @@ def _attention(
 def _span_lse(
     q_RHD: torch.Tensor, k_TKD: torch.Tensor, kv_head_H: Sequence[int], plan: Any, scale: float
 ) -> list[torch.Tensor]:
-    """In fp32 as served: autocast would round the logits to bf16."""
+    """Compute in fp32 as served: autocast would round the logits to bf16."""
     with torch.autocast(k_TKD.device.type, enabled=False):
         return TORCH_BACKEND.span_lse(q_RHD, k_TKD, kv_head_H, plan, scale)
 

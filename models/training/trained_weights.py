@@ -104,7 +104,7 @@ class TrainedNetwork:
         return card.model_copy(update={"weights": None, "adapter": None})
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """By the names of transformers' causal language model."""
+        """Every weight by its name in transformers' causal language model."""
         return {
             name if name.startswith(_HEAD) else f"model.{name}": tensor
             for name, tensor in self._network.state_dict().items()

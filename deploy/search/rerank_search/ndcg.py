@@ -1,4 +1,7 @@
-"""nDCG, with gain = relevance, as ir_measures and trec_eval compute it."""
+"""nDCG, with gain = relevance, as ir_measures and trec_eval compute it.
+
+The image of this demo holds neither ir_measures nor the package of the server.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,8 +12,8 @@ def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], depth: int = 10) 
 
     Args:
         ranking: doc_ids, best first.
-        relevance: of each relevant document; all others are 0.
-        depth: how many documents count.
+        relevance: the gain of each relevant document; all others gain 0.
+        depth: only so many documents count.
 
     Returns:
         0 to 1; 0 if nothing is relevant.
