@@ -76,7 +76,7 @@ class Ranker:
 
         Args:
             path_or_name: local folder, hub name (owner/repository), or "default".
-            card: file to use instead of the checkpoint's own card.
+            card: file, or name of a built-in card, to use instead of the checkpoint's own card.
             adapter: folder of a LoRA adapter to merge instead of the card's own.
             device: cpu, cuda, cuda:1, ...; auto takes CUDA where there is one.
             dtype: float32 or bfloat16; auto is bfloat16 on CUDA and float32 on the CPU.
@@ -95,7 +95,7 @@ class Ranker:
         placement = Placement.choose(device, dtype, quantization)
         found = find_checkpoint(
             str(path_or_name),
-            card=_path(card),
+            card=card,
             revision=revision,
             offline=offline,
             cache_dir=_path(cache_dir),
