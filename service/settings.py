@@ -228,6 +228,8 @@ def variable_name(field: str) -> str:
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "blockrank-server serve --help lists them"
+    # Without the prefix, by which all of them are alike.
+    parts = [each.removeprefix(_PREFIX) for each in sorted(known)]
+    near = difflib.get_close_matches(name.removeprefix(_PREFIX), parts, n=1)
+    hint = f"did you mean {_PREFIX}{near[0]}?" if near else "serve --help lists the settings"
     return f"unknown {name}; {hint}"

@@ -151,58 +151,32 @@ def _scorer(
 def _add_flags(parser: CommandParser) -> None:
     add_data_flags(parser)
     add = parser.add_argument
-    add(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("evaluation"),
-        help="Takes the results. Default: evaluation.",
-    )
-    add(
-        "--documents",
-        metavar="N",
-        type=positive,
-        nargs="+",
-        help="Documents of a list; each number is a row of the report. Default: all.",
-    )
+    text = "Documents of a list; each number is a row of the report. Default: all."
+    add("--documents", metavar="N", type=positive, nargs="+", help=text)
     add("--limit", metavar="N", type=positive, help="Queries of each set. Default: all.")
-    add(
-        "--by",
-        choices=("attention", "decoding"),
-        default="attention",
-        help="What ranks: the attention that is read, or ids that are decoded. Default: attention.",
-    )
+    text = "What ranks: the attention that is read, or ids that are decoded. Default: attention."
+    add("--by", choices=("attention", "decoding"), default="attention", help=text)
     add("--shuffle", metavar="SEED", type=int, help="Rank shuffled lists too, and compare.")
     add("--run", metavar="PATH", type=Path, help="Judge this TREC run, or folder of NAME.run.")
     add("--compare", metavar="PATH", type=Path, help="Compare with this run, or folder of them.")
-    add("--write-run", metavar="FOLDER", type=Path, help="Takes our TREC runs. Default: OUT/runs.")
-    add(
-        "--measures",
-        metavar="M",
-        nargs="+",
-        help="Measures of ir_measures. Default: nDCG@10 RR@10 P@1 R@10.",
-    )
-    add(
-        "--min-relevance",
-        metavar="N",
-        type=positive,
-        default=1,
-        help="A document judged at least this is relevant. Default: 1.",
-    )
-    add("--plots", action="store_true", help="Write pictures into OUT.")
-    add(
-        "--time",
-        metavar="N",
-        type=positive,
-        help="Time this many single requests for each number of documents.",
-    )
-    add(
-        "--batch-tokens",
-        metavar="N",
-        type=positive,
-        help="Tokens of one forward pass. Default: 100000, or what fits the device.",
-    )
+    text = "Tokens of one forward pass. Default: 100000, or what fits the device."
+    add("--batch-tokens", metavar="N", type=positive, help=text)
+    _add_report_flags(parser)
     add_settings(parser, MODEL_SETTINGS)
+
+
+def _add_report_flags(parser: CommandParser) -> None:
+    add = parser.add_argument
+    text = "Takes the results. Default: evaluation."
+    add("--out", metavar="FOLDER", type=Path, default=Path("evaluation"), help=text)
+    add("--write-run", metavar="FOLDER", type=Path, help="Takes our TREC runs. Default: OUT/runs.")
+    text = "Measures of ir_measures. Default: nDCG@10 RR@10 P@1 R@10."
+    add("--measures", metavar="M", nargs="+", help=text)
+    text = "A document judged at least this is relevant. Default: 1."
+    add("--min-relevance", metavar="N", type=positive, default=1, help=text)
+    add("--plots", action="store_true", help="Write pictures into OUT.")
+    text = "Time this many single requests for each number of documents."
+    add("--time", metavar="N", type=positive, help=text)
 
 
 def _run(options: argparse.Namespace) -> int:
