@@ -39,7 +39,7 @@ def server() -> Iterator[httpx.Client]:
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if found := re.search(r"running on http://([\d.]+:\d+)", line):
+            if found := re.search(r'"url":"http://([\d.]+:\d+)"', line):
                 break
         else:
             raise SystemExit("the server did not start")

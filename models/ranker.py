@@ -76,7 +76,7 @@ class Ranker:
 
         Args:
             path_or_name: names a local folder, a hub repository (owner/repository), or "default".
-            card: is a file to use instead of the checkpoint's own card.
+            card: is a file or the name of a built-in card, used instead of the checkpoint's own.
             adapter: is the folder of a LoRA adapter to merge instead of the card's own.
             device: cpu, cuda, cuda:1, ...; auto takes CUDA where there is one.
             dtype: float32 or bfloat16; auto is bfloat16 on CUDA and float32 on the CPU.
@@ -95,7 +95,7 @@ class Ranker:
         placement = Placement.choose(device, dtype, quantization)
         found = find_checkpoint(
             str(path_or_name),
-            card=_path(card),
+            card=card,
             revision=revision,
             offline=offline,
             cache_dir=_path(cache_dir),

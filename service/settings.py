@@ -1,13 +1,26 @@
-"""Everything an operator can set. The only reader of the environment."""
+"""Everything an operator can set. Nothing else in this program reads its environment.
 
+One variable of another program is set: OMP_WAIT_POLICY, in service/open_ranker.py and for training.
+OTEL_* and HF_* are read by the libraries they belong to.
+"""
+
+import difflib
 import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from blockrank_server.models.engine.cuda_driver import DEVICE_NAME
 from blockrank_server.models.quantization.names import Quantization
 
 _PREFIX = "BLOCKRANK_"
@@ -17,6 +30,12 @@ _NEVER_EMPTY = ("api_keys", "api_keys_file")
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _check_device_name(name: str) -> str:
+    if DEVICE_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
+    return name
 
 
 # What a browser sends as Origin, so no path and no closing slash.
@@ -39,86 +58,148 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(
-        "default", min_length=1, description="Local folder, hub name (owner/name) or default."
+        "default",
+        min_length=1,
+        description="The model is a local folder, a hub name (owner/name) or default.",
     )
-    card: Path | None = Field(None, description="Card to use instead of the checkpoint's own.")
-    adapter: Path | None = Field(None, description="LoRA adapter to merge instead of the card's.")
-    revision: str | None = Field(None, description="Branch, tag or commit of a hub repository.")
-    offline: bool = Field(False, description="Fetch nothing; use what the hub's cache holds.")
-    device: str = Field("auto", description="cpu, cuda, cuda:1; auto takes CUDA if there is one.")
-    dtype: str = Field(
-        "auto", description="float32 or bfloat16; auto is bfloat16 on CUDA, float32 on the CPU."
+    card: str | None = Field(
+        None,
+        description="This file, or the built-in card of this name, replaces the model's own card.",
+    )
+    adapter: Path | None = Field(
+        None, description="The LoRA adapter in this folder is merged instead of the card's."
+    )
+    revision: str | None = Field(
+        None, description="The branch, tag or commit of a hub repository that is opened."
+    )
+    offline: bool = Field(
+        False, description="Nothing is fetched: the hub's cache must hold what is needed."
+    )
+    device: Annotated[str, AfterValidator(_check_device_name)] = Field(
+        "auto",
+        description="The model runs on cpu, cuda or cuda:N; auto takes CUDA if there is a device.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Weights and activations have this type; auto takes bfloat16 on CUDA and "
+        "float32 on the CPU.",
     )
     quantization: Quantization = Field(
         "none",
-        description="Most weights in fp8 (CUDA of compute capability 8.9, bfloat16), int8 or int4.",
+        description="Most weights are kept in fp8 (needs bfloat16 and CUDA of compute capability "
+        "8.9), int8 or int4.",
     )
-    cache_dir: Path | None = Field(None, description="Hub files and converted weights.")
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    cache_dir: Path | None = Field(
+        None,
+        description="Hub files and converted weights are kept in this folder instead of the "
+        "user's cache.",
+    )
+    host: str = Field("127.0.0.1", description="The server listens on this address.")
+    port: int = Field(
+        8000, ge=0, le=65_535, description="The server listens on this port; 0 picks a free one."
+    )
     max_batch_tokens: int = Field(
-        16_384, gt=0, description="Tokens in one forward pass; a larger request runs alone."
+        16_384,
+        gt=0,
+        description="A forward pass takes at most this many tokens; a larger request runs alone.",
     )
     max_batch_ms: float = Field(
-        500, gt=0, description="Predicted time of one forward pass; a longer request runs alone."
+        500,
+        gt=0,
+        description="A forward pass is predicted to take at most this long; a longer request runs "
+        "alone.",
     )
-    max_queue_requests: int = Field(256, gt=0, description="Requests waiting; one more gets 429.")
+    max_queue_requests: int = Field(
+        256, gt=0, description="At most this many requests wait; one more gets 429."
+    )
     max_queue_tokens: int = Field(
-        1_000_000, gt=0, description="Tokens waiting; more get 429, a larger request 422."
+        1_000_000,
+        gt=0,
+        description="The requests that wait have at most this many tokens; one more gets 429, and "
+        "a request larger than this 422.",
     )
     max_wait_share_of_deadline: float = Field(
-        0.5, gt=0, le=1, description="Share of its deadline a request may wait; more gets 429."
+        0.5,
+        gt=0,
+        le=1,
+        description="A request waits for at most this share of its deadline; a longer wait gets 429.",
     )
     max_wait_ms: float = Field(
-        2.0, ge=0, le=1_000, description="Longest wait for batch mates behind a running batch."
+        2.0,
+        ge=0,
+        le=1_000,
+        description="While a batch runs, a request waits at most this long for others to join it.",
     )
     request_timeout_ms: int = Field(
-        8_000, gt=0, description="A request's deadline; X-Request-Timeout-Ms can lower it."
+        8_000,
+        gt=0,
+        description="A request must be answered within this time; its header X-Request-Timeout-Ms "
+        "can lower it.",
     )
     drain_timeout_s: int = Field(
-        30, gt=0, description="After SIGTERM: longest wait for requests already accepted."
+        30,
+        gt=0,
+        description="After SIGTERM, requests already accepted have this long to be answered.",
     )
-    max_body_bytes: int = Field(16_000_000, gt=0, description="Larger request bodies get 413.")
+    max_body_bytes: int = Field(
+        16_000_000,
+        gt=0,
+        description="A larger request body gets 413, a compressed one by what it inflates to.",
+    )
     connection_timeout_s: int = Field(
         60,
         gt=0,
         description="A connection that for so long neither asks nor takes its answer is closed.",
     )
     api_keys: SecretStr | None = Field(
-        None, description="API keys, comma-separated. With any key set, only GET needs none."
+        None,
+        description="These API keys, separated by commas, are valid. With any key set, requests "
+        "other than GET need one.",
     )
     api_keys_file: Path | None = Field(
-        None, description="API keys, key or name:key a line; read again when it changes."
+        None,
+        description="API keys are read from this file, key or name:key a line, and read again "
+        "when it changes.",
     )
-    metrics_need_key: bool = Field(False, description="Ask for a key on /metrics too.")
+    metrics_need_key: bool = Field(False, description="/metrics needs a key, too.")
     max_concurrent_requests_per_key: int | None = Field(
-        None, gt=0, description="One more with the same key gets 429; unset is no limit."
+        None,
+        gt=0,
+        description="A key has at most this many requests at the same time; one more gets 429.",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (), description="Origins whose pages may call, comma-separated; * is all, unset is none."
+        (),
+        description="Pages of these origins, separated by commas, may call the server; * allows "
+        "all.",
     )
-    docs: bool = Field(True, description="Serve /docs and /openapi.json.")
-    num_tokenize_threads: int = Field(2, gt=0, le=256, description="Threads that tokenise.")
+    docs: bool = Field(True, description="/docs and /openapi.json are served.")
+    num_tokenize_threads: int = Field(
+        2, gt=0, le=256, description="This many threads turn text into tokens."
+    )
     num_torch_threads: int | None = Field(
-        None, gt=0, description="Threads of a forward pass on the CPU; unset leaves it to torch."
+        None,
+        gt=0,
+        description="A forward pass on the CPU uses this many threads; unset leaves it to torch.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line written; probes are logged at debug."
+        "info", description="The least severe level that is logged; probes are logged at debug."
     )
     tracing: bool = Field(
-        False, description="Export OpenTelemetry traces, as OTEL_* say; needs the extra tracing."
+        False,
+        description="OpenTelemetry traces are exported, as the OTEL_* variables say. This needs "
+        "the extra tracing.",
     )
     strict_model: bool = Field(
-        False, description="Answer 404 to a request that names another model than the one served."
+        False,
+        description="A request that names another model than the one served gets 404.",
     )
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> Self:
-        fields = {f"{_PREFIX}{name.upper()}" for name in type(self).model_fields}
+        fields = set(map(variable_name, type(self).model_fields))
         found = {name.upper() for name in os.environ if name.upper().startswith(_PREFIX)}
-        if unknown := found - fields:
-            known = ", ".join(sorted(fields))
-            raise ValueError(f"unknown {', '.join(sorted(unknown))}; there are {known}")
+        if unknown := sorted(found - fields):
+            raise ValueError("; ".join(_unknown(name, fields) for name in unknown))
         return self
 
     @model_validator(mode="after")
@@ -130,7 +211,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_half_a_lock(self) -> Self:
         found = {name.upper(): value for name, value in os.environ.items()}
-        for name in (f"{_PREFIX}{each.upper()}" for each in _NEVER_EMPTY):
+        for name in map(variable_name, _NEVER_EMPTY):
             if name in found and not found[name].strip():
                 raise ValueError(f"{name} is empty; unset it to serve without keys")
         if self.api_keys is None and self.api_keys_file is None:
@@ -142,3 +223,16 @@ class Settings(BaseSettings):
     def effective(self) -> dict[str, object]:
         """Every setting with the value in force, fit for JSON."""
         return self.model_dump(mode="json")
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a field of Settings."""
+    return f"{_PREFIX}{field.upper()}"
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    # Without the prefix, by which all of them are alike.
+    parts = [each.removeprefix(_PREFIX) for each in sorted(known)]
+    near = difflib.get_close_matches(name.removeprefix(_PREFIX), parts, n=1)
+    hint = f"did you mean {_PREFIX}{near[0]}?" if near else "serve --help lists the settings"
+    return f"unknown {name}; {hint}"

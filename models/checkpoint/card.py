@@ -219,3 +219,18 @@ def check_heads(card: Card, num_heads: int) -> None:
 def built_in_cards() -> dict[str, Path]:
     """Map each name that can be opened without a card beside the weights to its built-in card."""
     return {path.stem.replace("--", "/"): path for path in sorted(BUILT_IN.glob("*.json"))}
+
+
+def find_card(name_or_file: str | Path) -> Path:
+    """The file of a card, or the built-in card of that name if there is no such file.
+
+    Raises:
+        CardError: there is neither; the built-in names are listed.
+    """
+    file = Path(name_or_file).expanduser()
+    if file.exists():
+        return file
+    built_in = built_in_cards()
+    if (name := str(name_or_file)) not in built_in:
+        raise CardError(f"card {name!r} is neither a file nor one of {', '.join(built_in)}")
+    return built_in[name]

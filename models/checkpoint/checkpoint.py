@@ -8,9 +8,10 @@ from typing import Self
 import platformdirs
 
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
-from blockrank_server.models.checkpoint.card import CARD_FILE, Card, built_in_cards, load_card
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.gguf import converted_folder
-from blockrank_server.models.checkpoint.hub import HubRepository, is_hub_name
+from blockrank_server.models.checkpoint.hub import HubRepository
+from blockrank_server.models.checkpoint.location import Location, locate
 from blockrank_server.models.errors import CheckpointError
 
 
@@ -53,82 +54,57 @@ class Checkpoint:
 def find_checkpoint(
     path_or_name: str,
     *,
-    card: Path | None = None,
+    card: str | Path | None = None,
     revision: str | None = None,
     offline: bool = False,
     cache_dir: Path | None = None,
 ) -> Checkpoint:
     """Find a checkpoint's files, fetching or converting what is not there yet.
 
-    The card is the one given, else the file beside the weights, else the built-in one of that name.
+    The card is the one given (a file or a built-in name), else the file beside the weights, else
+    the built-in one of that name.
 
     Raises:
         CheckpointError: nothing of that name, or a file of it is missing.
-        CardError: its card is not valid.
+        CardError: its card cannot be found or is not valid.
     """
-    folder = Path(path_or_name).expanduser()
-    if folder.is_dir():
-        _refuse_revision(revision, path_or_name)
-        return _local(folder, card)
-    built_in = built_in_cards().get(path_or_name)
-    if built_in is not None and (found := load_card(card or built_in)).weights is not None:
-        _refuse_revision(revision, path_or_name)
-        return _embedded(found, card or built_in, cache_dir)
-    if not is_hub_name(path_or_name):
-        raise CheckpointError(
-            f"model {path_or_name!r} is no folder, no hub name (owner/name) and none of "
-            f"{', '.join(built_in_cards())}"
+    found = locate(path_or_name, card=card, revision=revision)
+    if found.kind == "hub":
+        repository = HubRepository(
+            path_or_name,
+            revision,
+            offline=offline,
+            cache_dir=cache_dir / "hub" if cache_dir else None,
         )
-    return _hub(path_or_name, card or built_in, revision, offline, cache_dir, given=card)
-
-
-def _local(folder: Path, card: Path | None) -> Checkpoint:
-    path = card or folder / CARD_FILE
-    if not path.exists():
-        raise CheckpointError(
-            f"{path} is missing: put a card beside the weights, or name one (models/README.md)"
-        )
-    found = load_card(path)
-    return Checkpoint(found, folder, None, _adapter(found, path))
-
-
-def _embedded(card: Card, path: Path, cache_dir: Path | None) -> Checkpoint:
-    assert card.weights is not None
+        return _hub(path_or_name, repository, found, is_card_given=bool(card))
+    assert found.card is not None
+    assert found.card_file is not None
+    adapter = _adapter(found.card, found.card_file)
+    if found.kind == "folder":
+        return Checkpoint(found.card, Path(path_or_name).expanduser(), None, adapter)
+    assert found.card.weights is not None
     cache = cache_dir or platformdirs.user_cache_path("blockrank-server")
-    folder = converted_folder(card.weights, card.last_layer, cache)
-    return Checkpoint(card, folder, card.weights.sha256[:16], _adapter(card, path))
+    folder = converted_folder(found.card.weights, found.card.last_layer, cache)
+    return Checkpoint(found.card, folder, found.card.weights.sha256[:16], adapter)
 
 
 def _hub(
-    name: str,
-    fallback: Path | None,
-    revision: str | None,
-    offline: bool,
-    cache_dir: Path | None,
-    *,
-    given: Path | None,
+    name: str, repository: HubRepository, found: Location, *, is_card_given: bool
 ) -> Checkpoint:
-    cache = cache_dir / "hub" if cache_dir else None
-    repository = HubRepository(name, revision, offline=offline, cache_dir=cache)
-    card = load_card(given) if given else repository.card()
-    if card is None and fallback is not None:
-        card = load_card(fallback)
+    own = None if is_card_given else repository.card()
+    card = own or found.card
     if card is None:
         raise CheckpointError(
             f"{name} has no {CARD_FILE} and no built-in card: name one (models/README.md)"
         )
-    if card.adapter is not None and given is None:
+    if card.adapter is not None and not is_card_given:
         raise CheckpointError(
             f"{name}: the adapter of a card on the hub is not fetched; pass adapter="
         )
     folder = repository.fetch_weights(card.last_layer)
-    return Checkpoint(card, folder, repository.commit, _adapter(card, given) if given else None)
+    adapter = _adapter(card, found.card_file) if is_card_given and found.card_file else None
+    return Checkpoint(card, folder, repository.commit, adapter)
 
 
-def _adapter(card: Card, path: Path) -> Path | None:
-    return path.parent / card.adapter if card.adapter is not None else None
-
-
-def _refuse_revision(revision: str | None, name: str) -> None:
-    if revision is not None:
-        raise CheckpointError(f"revision {revision!r} applies to hub names, not to {name!r}")
+def _adapter(card: Card, file: Path) -> Path | None:
+    return file.parent / card.adapter if card.adapter is not None else None

@@ -1,6 +1,5 @@
 """Fetches the files of a Hugging Face hub repository that scores need, all of one commit."""
 
-import re
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -14,13 +13,6 @@ from blockrank_server.models.checkpoint.weights import (
     tensor_files,
 )
 from blockrank_server.models.errors import CheckpointError
-
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def is_hub_name(name: str) -> bool:
-    """Tell whether a name has the form owner/repository."""
-    return _NAME.fullmatch(name) is not None
 
 
 class HubRepository:

@@ -4,18 +4,19 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from types import FrameType
 
+import structlog
 import uvicorn
 from prometheus_client import disable_created_metrics
 
 from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.service.api.app import create_app
 from blockrank_server.service.api.connection import connection_with
-from blockrank_server.service.cli.options import USAGE
-from blockrank_server.service.middleware.api_keys import ApiKeysError
+from blockrank_server.service.api.sockets import ListenError, open_sockets, url_of
 from blockrank_server.service.middleware.logs import configure_logs
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.scheduler.model_worker import ModelWorker
@@ -39,6 +40,12 @@ class Server(uvicorn.Server):
         """Refuse new requests from this moment on; uvicorn then waits for the others."""
         self._worker.drain()
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, and say where; uvicorn says nothing of sockets it was handed."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            structlog.get_logger(__name__).info("listening", url=url_of(each))
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; uvicorn asks every 0.1 s."""
@@ -73,20 +80,21 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
     """Run the server until a signal.
 
     Returns:
-        Exit code: 0 after a signal; 1 if the model could not be loaded, the port not be bound, or
-        an accepted request not be answered in time; 2 if the API keys cannot be used.
+        Exit code: 0 after a signal; 1 if the port cannot be bound, the model not be loaded, or an
+        accepted request not be answered in time.
+
+    Raises:
+        ApiKeysError: the API keys cannot be used.
     """
     prepare_process(settings)
-    try:
-        app = create_app(settings, open_ranker)
-    except ApiKeysError as wrong:
-        print(f"error: {wrong}", file=sys.stderr)
-        return USAGE
+    app = create_app(settings, open_ranker)
     worker: ModelWorker = app.state.worker
+    try:
+        sockets = open_sockets(settings.host, settings.port)
+    except ListenError as taken:
+        return _leave(worker, 1, str(taken))
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -95,9 +103,12 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     try:
-        Server(config, worker).run()
+        Server(config, worker).run(sockets)
     except SystemExit:  # uvicorn has logged the reason, on standard output
-        return _leave(worker, 1, f"cannot listen on {settings.host}:{settings.port}")
+        return _leave(worker, 1, "the application cannot start; the log says why")
+    finally:
+        for each in sockets:
+            each.close()
     if (error := worker.load_error) is not None:
         reason = " ".join(str(error).split()) or type(error).__name__
         return _leave(worker, 1, f"cannot load model {settings.model}: {reason}")

@@ -1,28 +1,43 @@
 """The command evaluate: from lists with judgements to a report."""
 
 import argparse
-import json
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blockrank_server.service.cli.options import OK, UsageError
+from blockrank_server.service.cli.exit_codes import OK, UsageError
+from blockrank_server.service.cli.extras import check_installed
+from blockrank_server.service.cli.options import (
+    MODEL_SETTINGS,
+    add_data_flags,
+    add_settings,
+    check_model,
+    positive,
+    read_settings,
+)
+from blockrank_server.service.cli.parser import Command, CommandParser
 from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
-    from blockrank_server.models.evaluation.evaluation import Task
     from blockrank_server.models.evaluation.latency import Latency
-    from blockrank_server.models.evaluation.results import SetResult
     from blockrank_server.models.evaluation.sets import EvaluationSet
     from blockrank_server.models.ranker import Ranker
 
-# Distributions of the extra "evaluate", by the module each brings.
-_NEEDED = {"ir_measures": "ir-measures", "matplotlib": "matplotlib", "scipy": "scipy"}
 _BATCH_TOKENS = 100_000
+
+_EXAMPLES = """examples:
+  blockrank-server evaluate data/eval --documents 20
+  blockrank-server evaluate data/eval --card runs/mine/rerank_card.json --documents 20 100
+  blockrank-server evaluate my.jsonl --compare other.run
+  blockrank-server evaluate data/eval --run runs-of-bm25
+  blockrank-server evaluate my.jsonl --model ./checkpoint --by decoding --limit 50
+
+DATA is a folder of sets, FOLDER/NAME of one (NAME.lists.jsonl.gz, NAME.passages.jsonl.gz,
+NAME.qrels.tsv), or a file of BlockRank's form (.jsonl, .jsonl.gz; its qrels as NAME.qrels.tsv).
+OUT takes results.md, results.json and the TREC runs; started again, it goes on where it stopped.
+models/EVALUATION.md tells what is measured. Needs pip install 'blockrank-server[evaluate]'.
+exit codes: 0 ok, 1 model failure, 2 wrong usage or data"""
 
 
 def run_evaluation(
@@ -34,9 +49,10 @@ def run_evaluation(
         UsageError: options or data are at fault, or the extra "evaluate" is not installed.
         RankerError: the model cannot be opened, or does not take the lists.
     """
-    if missing := [name for module, name in _NEEDED.items() if find_spec(module) is None]:
-        raise UsageError(f"{', '.join(missing)} missing: pip install 'blockrank-server[evaluate]'")
+    check_installed("evaluate")
     _check(options)
+    if not options.run:
+        check_model(settings)
     # Here and not on top: help is shown without waiting for them.
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.engine.host_memory import keep_freed_memory  # noqa: PLC0415
@@ -88,6 +104,7 @@ def _evaluate(
     )
     from blockrank_server.models.evaluation.results import Judging  # noqa: PLC0415
     from blockrank_server.models.evaluation.run_store import RunStore  # noqa: PLC0415
+    from blockrank_server.service.cli.evaluation_files import write_results  # noqa: PLC0415
 
     measures = parse_measures(options.measures or DEFAULT_MEASURES, options.min_relevance)
     ranking: Path | RunStore
@@ -107,7 +124,7 @@ def _evaluate(
     if ranker and options.time:
         lists = [x for one in sets for x in one.lists]
         latency = time_requests(ranker, lists, options.documents, options.time)
-    _write(options, made_by, task, results, latency)
+    write_results(options.out, made_by, task.judging, results, latency, has_plots=options.plots)
 
 
 def _scorer(
@@ -131,35 +148,41 @@ def _scorer(
     return AttentionScorer(ranker, tokens), made_by, ranker
 
 
-def _write(
-    options: argparse.Namespace,
-    made_by: dict[str, Any],
-    task: "Task",
-    results: "list[SetResult]",
-    latency: "list[Latency]",
-) -> None:
-    from blockrank_server.models.evaluation.evaluation import as_json  # noqa: PLC0415
-    from blockrank_server.models.evaluation.plots import plot  # noqa: PLC0415
-    from blockrank_server.models.evaluation.report import as_markdown  # noqa: PLC0415
-
-    title = _title(made_by)
-    options.out.mkdir(parents=True, exist_ok=True)
-    report = as_markdown(title, results, task.judging, latency)
-    (options.out / "results.md").write_text(report, encoding="utf-8")
-    content = as_json(title, made_by, results, task.judging, latency)
-    text = json.dumps(content, indent=1) + "\n"
-    (options.out / "results.json").write_text(text, encoding="utf-8")
-    print(report)
-    if options.plots:
-        rows = [r.row for r in results]
-        for path in plot(options.out, title, task.judging.main, rows, latency):
-            print(path, file=sys.stderr)
+def _add_flags(parser: CommandParser) -> None:
+    add_data_flags(parser)
+    add = parser.add_argument
+    text = "Documents of a list; each number is a row of the report. Default: all."
+    add("--documents", metavar="N", type=positive, nargs="+", help=text)
+    add("--limit", metavar="N", type=positive, help="Queries of each set. Default: all.")
+    text = "What ranks: the attention that is read, or ids that are decoded. Default: attention."
+    add("--by", choices=("attention", "decoding"), default="attention", help=text)
+    add("--shuffle", metavar="SEED", type=int, help="Rank shuffled lists too, and compare.")
+    add("--run", metavar="PATH", type=Path, help="Judge this TREC run, or folder of NAME.run.")
+    add("--compare", metavar="PATH", type=Path, help="Compare with this run, or folder of them.")
+    text = "Tokens of one forward pass. Default: 100000, or what fits the device."
+    add("--batch-tokens", metavar="N", type=positive, help=text)
+    _add_report_flags(parser)
+    add_settings(parser, MODEL_SETTINGS)
 
 
-def _title(made_by: dict[str, Any]) -> str:
-    made_on = f"torch {version('torch')}, {datetime.now(UTC).date().isoformat()}"
-    if "run" in made_by:
-        return f"The run {made_by['run']}, {made_on}"
-    bits = [made_by["dtype"], made_by["quantization"]]
-    numbers = " ".join(b for b in bits if b != "none")
-    return f"{made_by['name']} by {made_by['by']}, {numbers} on {made_by['device']}, {made_on}"
+def _add_report_flags(parser: CommandParser) -> None:
+    add = parser.add_argument
+    text = "Takes the results. Default: evaluation."
+    add("--out", metavar="FOLDER", type=Path, default=Path("evaluation"), help=text)
+    add("--write-run", metavar="FOLDER", type=Path, help="Takes our TREC runs. Default: OUT/runs.")
+    text = "Measures of ir_measures. Default: nDCG@10 RR@10 P@1 R@10."
+    add("--measures", metavar="M", nargs="+", help=text)
+    text = "A document judged at least this is relevant. Default: 1."
+    add("--min-relevance", metavar="N", type=positive, default=1, help=text)
+    add("--plots", action="store_true", help="Write pictures into OUT.")
+    text = "Time this many single requests for each number of documents."
+    add("--time", metavar="N", type=positive, help=text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return run_evaluation(options, read_settings(options))
+
+
+COMMAND = Command(
+    "evaluate", "Measure how well lists with judgements are ranked.", _EXAMPLES, _add_flags, _run
+)

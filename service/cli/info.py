@@ -1,15 +1,29 @@
 """The command info: settings in force, card, and how the model runs, as JSON."""
 
+import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import orjson
 
-from blockrank_server.models.checkpoint.card import CARD_FILE, Card, built_in_cards, load_card
-from blockrank_server.service.cli.options import OK
+from blockrank_server.models.checkpoint.location import locate
+from blockrank_server.service.cli.exit_codes import OK
+from blockrank_server.service.cli.options import (
+    MODEL_SETTINGS,
+    add_settings,
+    check_model,
+    read_settings,
+)
+from blockrank_server.service.cli.parser import Command, CommandParser
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
+
+_EXAMPLES = """examples:
+  blockrank-server info
+  blockrank-server info --model ./checkpoint --load
+
+Reads the settings and, where it is at hand, the card; --load opens the model too.
+exit codes: 0 ok, 1 model failure, 2 wrong flag, setting or card"""
 
 
 def print_info(
@@ -18,7 +32,7 @@ def print_info(
     """Print one JSON object: settings, card, model.
 
     Args:
-        settings: in force.
+        settings: shown as they are in force.
         is_loading: open the model; without it, card is null where the hub would have to be asked,
             and model is null.
         open_ranker: gives the ranker.
@@ -27,7 +41,8 @@ def print_info(
         RankerError: the card is not valid, or the model cannot be opened.
     """
     ranker = open_ranker(settings) if is_loading else None
-    card = ranker.card if ranker else _card_at_hand(settings)
+    at_hand = locate(settings.model, card=settings.card, revision=settings.revision).card
+    card = ranker.card if ranker else at_hand
     body = {
         "settings": settings.effective(),
         "card": card.model_dump(mode="json") if card else None,
@@ -37,8 +52,15 @@ def print_info(
     return OK
 
 
-def _card_at_hand(settings: Settings) -> Card | None:
-    """The card, if it can be had without the weights and without the network."""
-    beside = Path(settings.model).expanduser() / CARD_FILE
-    path = settings.card or (beside if beside.exists() else built_in_cards().get(settings.model))
-    return load_card(path) if path else None
+def _add_flags(parser: CommandParser) -> None:
+    add_settings(parser, MODEL_SETTINGS)
+    parser.add_argument("--load", action="store_true", help="Open the model, to tell how it runs.")
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = read_settings(options)
+    check_model(settings)
+    return print_info(settings, is_loading=options.load)
+
+
+COMMAND = Command("info", "Print settings, card and model as JSON.", _EXAMPLES, _add_flags, _run)

@@ -1,25 +1,64 @@
-"""What the commands share: exit codes, settings from flags, flags of the model."""
+"""What the commands share: every setting as a flag, settings from flags, checks before a start."""
 
 import argparse
-from typing import get_args
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
-from blockrank_server.models.quantization.names import Quantization
-from blockrank_server.service.settings import Settings
+from blockrank_server.models.checkpoint.location import locate
+from blockrank_server.models.engine.cuda_driver import check_device
+from blockrank_server.models.errors import RankerError
+from blockrank_server.service.cli.exit_codes import UsageError
+from blockrank_server.service.cli.parser import CommandParser
+from blockrank_server.service.settings import Settings, variable_name
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+MODEL_SETTINGS = (
+    *("model", "card", "adapter", "revision", "offline", "device", "dtype", "quantization"),
+    *("cache_dir", "num_torch_threads"),
+)
+"""Settings of commands that open a model and do not serve it."""
+
+_METAVARS: Mapping[type, str] = {int: "N", float: "N", Path: "PATH"}
 
 
-class UsageError(Exception):
-    """A wrong flag, setting or input; shown in one line."""
+def add_settings(parser: CommandParser, names: Iterable[str]) -> None:
+    """Add a flag for each of these fields of Settings, which validates the values.
+
+    Made with argparse and not by pydantic-settings: there a secret is a flag like any other, a
+    command has no flags beside its settings, and an error takes many lines.
+    """
+    for name in names:
+        if flag := flag_name(name):
+            parser.add_argument(flag, dest=name, default=None, **_argument(name))
+        else:
+            parser.refuse(
+                f"--{name.replace('_', '-')}",
+                f"{name} is no flag, for other users of the machine could read it: set "
+                f"{variable_name(name)} or give a file ({flag_name(f'{name}_file')})",
+            )
+
+
+def flag_name(name: str) -> str | None:
+    """The flag of a field of Settings; None for a secret, which has none."""
+    return None if _kind(name) is SecretStr else f"--{name.replace('_', '-')}"
+
+
+def shown_default(name: str) -> str:
+    """The default of a field of Settings, as it would be typed."""
+    default = Settings.model_fields[name].default
+    if default is None or default == ():
+        return "unset"
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
     """Settings from the environment, and from flags, which win.
 
     Raises:
-        UsageError: naming every setting at fault.
+        UsageError: naming every setting at fault as it was given.
     """
     flags = {
         name: value
@@ -29,26 +68,26 @@ def read_settings(options: argparse.Namespace) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" if e["loc"] else e["msg"]
-            for e in error.errors()
-        ]
-        raise UsageError("; ".join(faults)) from error
+        raise UsageError("; ".join(_fault(each, flags) for each in error.errors())) from error
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """What is opened, and how it runs; each is a field of Settings."""
-    parser.add_argument("--model", help="folder, hub name or default (default)")
-    parser.add_argument("--card", metavar="FILE", help="instead of the checkpoint's own card")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (auto)")
-    parser.add_argument("--dtype", help="float32 or bfloat16 (auto)")
-    parser.add_argument(
-        "--quantization", choices=get_args(Quantization), help="most weights in fewer bits (none)"
-    )
-    parser.add_argument("--revision", help="branch, tag or commit of a hub repository")
-    parser.add_argument(
-        "--offline", action="store_true", default=None, help="fetch nothing from the hub"
-    )
+def check_model(settings: Settings) -> None:
+    """Refuse a model, card or device that cannot be opened, before anything slow begins.
+
+    Raises:
+        UsageError: saying why, and what is possible.
+    """
+    try:
+        locate(settings.model, card=settings.card, revision=settings.revision)
+        check_device(settings.device)
+    except RankerError as error:
+        raise UsageError(str(error)) from error
+
+
+def add_data_flags(parser: CommandParser) -> None:
+    """Add the sets of lists with judgements that a command reads."""
+    parser.add_argument("data", metavar="DATA", type=Path, nargs="+", help="Sets of lists.")
+    parser.add_argument("--sets", metavar="NAME", nargs="+", help="Some of the sets. Default: all.")
 
 
 def positive(text: str) -> int:
@@ -60,3 +99,30 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _argument(name: str) -> dict[str, Any]:
+    """What argparse is told of a setting."""
+    text = f"{Settings.model_fields[name].description} Default: {shown_default(name)}."
+    told: dict[str, Any] = {"help": text.replace("%", "%%")}
+    kind = _kind(name)
+    if kind is bool:
+        return told | {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is Literal:
+        return told | {"choices": get_args(kind)}
+    return told | {"metavar": _METAVARS.get(kind, name.rpartition("_")[2].upper())}
+
+
+def _kind(name: str) -> Any:
+    """The type of a field of Settings, which may be None too."""
+    kind = Settings.model_fields[name].annotation
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    return parts[0] if type(None) in get_args(kind) else kind
+
+
+def _fault(error: ErrorDetails, flags: Mapping[str, object]) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    return f"{flag_name(name) if name in flags else variable_name(name)}: {message}"

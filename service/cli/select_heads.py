@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
-from blockrank_server.service.cli.options import OK, UsageError
+from blockrank_server.service.cli.exit_codes import OK, UsageError
+from blockrank_server.service.cli.options import (
+    MODEL_SETTINGS,
+    add_data_flags,
+    add_settings,
+    check_model,
+    positive,
+    read_settings,
+)
+from blockrank_server.service.cli.parser import Command, CommandParser
 from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
 from blockrank_server.service.settings import Settings
 
@@ -18,6 +27,16 @@ if TYPE_CHECKING:
     from blockrank_server.models.checkpoint.checkpoint import Checkpoint
     from blockrank_server.models.evaluation.head_choice import Head, HeadChoice, Masses
     from blockrank_server.models.evaluation.head_masses import JudgedList
+
+_EXAMPLES = """examples:
+  blockrank-server select-heads data/train --out rerank_card.json
+  blockrank-server select-heads data/train --model ./checkpoint --layers 8-20 --out my.json
+  blockrank-server select-heads data/train --whole-layers --out card.json
+  blockrank-server select-heads data/train --greedy --lists 100 --out card.json
+
+Measures every head on lists with known answers, half to choose on and half to report on, and writes
+the card with the best in place of its own. Never give it lists you evaluate on.
+exit codes: 0 ok, 1 model failure, 2 wrong usage or data"""
 
 
 def select_heads(
@@ -31,6 +50,7 @@ def select_heads(
     """
     if options.temperature <= 0:
         raise UsageError(f"--temperature is {options.temperature}, above 0 is needed")
+    check_model(settings)
     # Here and not on top: help is shown without waiting for them.
     from blockrank_server.models.checkpoint.model_config import load_model_config  # noqa: PLC0415
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
@@ -83,7 +103,7 @@ def _measure(
         card = Path(folder) / "card.json"
         card.write_text(all_heads_card(found.card, last_layer).model_dump_json())
         adapter = found.with_adapter(settings.adapter).adapter
-        ranker = open_ranker(settings.model_copy(update={"card": card, "adapter": adapter}))
+        ranker = open_ranker(settings.model_copy(update={"card": str(card), "adapter": adapter}))
     with tqdm(total=sum(map(len, drawn.values())), unit="list", disable=None) as bar:
         return {name: measure_heads(ranker, lists, bar.update) for name, lists in drawn.items()}
 
@@ -150,3 +170,52 @@ def _report(choice: "HeadChoice", heads: "list[Head]", before: "list[Head]") -> 
                 f"| {by_set} |"
             )
     return "\n".join(lines)
+
+
+def _add_flags(parser: CommandParser) -> None:
+    add_data_flags(parser)
+    add = parser.add_argument
+    add("--out", metavar="FILE", type=Path, required=True, help="The card that is written.")
+    add("--name", help="The new card's name. Default: the old one's.")
+    add("--lists", metavar="N", type=positive, default=64, help="Lists of each set. Default: 64.")
+    add(
+        "--documents",
+        metavar="N",
+        type=positive,
+        default=16,
+        help="Documents of each list. Default: 16.",
+    )
+    add("--heads", metavar="N", type=positive, default=8, help="Heads at most. Default: 8.")
+    add(
+        "--layers",
+        metavar="FIRST-LAST",
+        type=_layers,
+        help="Layers to choose from, counted from 0. Default: all.",
+    )
+    add(
+        "--temperature",
+        type=float,
+        default=0.1,
+        help="Divides the masses in the contrastive score. Default: 0.1.",
+    )
+    add("--seed", type=int, default=7, help="Decides which lists are drawn. Default: 7.")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--greedy", action="store_true", help="Add heads while the sum of them gains.")
+    how.add_argument("--whole-layers", action="store_true", help="Take one layer with all heads.")
+    add_settings(parser, MODEL_SETTINGS)
+
+
+def _layers(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST-LAST, such as 8-20")
+    return int(first), int(last)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return select_heads(options, read_settings(options))
+
+
+COMMAND = Command(
+    "select-heads", "Choose the attention heads that a card reads.", _EXAMPLES, _add_flags, _run
+)

@@ -1,14 +1,21 @@
-"""The commands group-lists, and train: from a config to a folder that serve and rerank open."""
+"""The command train: from a config to a folder that serve and rerank open."""
 
 import argparse
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
-from blockrank_server.service.cli.options import OK, UsageError
+from blockrank_server.service.cli.exit_codes import OK, UsageError
+from blockrank_server.service.cli.extras import check_installed
+from blockrank_server.service.cli.parser import Command, CommandParser
 
-# Distributions of the extra "train", by the module each brings.
-_NEEDED = {"datasets": "datasets", "peft": "peft", "ruamel": "ruamel.yaml"}
+_EXAMPLES = """examples:
+  blockrank-server train my.yaml
+  blockrank-server train my.yaml --set output=runs/2 --set loss.temperature=0.1
+  blockrank-server train my.yaml --resume
+  accelerate launch --multi_gpu -m blockrank_server.service train my.yaml
+
+models/TRAINING.md lists the keys of the config. Needs pip install 'blockrank-server[train]'.
+exit codes: 0 ok, 1 model or training failure, 2 wrong usage, config or data"""
 
 
 def run_training(options: argparse.Namespace) -> int:
@@ -18,7 +25,7 @@ def run_training(options: argparse.Namespace) -> int:
         UsageError: the config or the data are at fault, or the extra "train" is not installed.
         RankerError: the checkpoint cannot be opened, or training failed.
     """
-    _check_installed()
+    check_installed("train")
     # OpenMP reads it when torch is loaded: threads that spin at barriers slow down whatever runs
     # beside a training, and so the training.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -42,37 +49,25 @@ def run_training(options: argparse.Namespace) -> int:
     return OK
 
 
-def group_lists(options: argparse.Namespace) -> int:
-    """Write sets of training lists again as groups that share documents.
-
-    Raises:
-        UsageError: the data are at fault, or the extra "train" is not installed.
-    """
-    _check_installed()
-    from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
-    from blockrank_server.models.training.group_lists import (  # noqa: PLC0415
-        Grouping,
-        write_groups,
+def _add_flags(parser: CommandParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="A YAML file.")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="assignments",
+        action="append",
+        default=[],
+        help="Sets a key of the config, such as loss.temperature=0.1; may be repeated.",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="CHECKPOINT",
+        nargs="?",
+        const="",
+        help="Go on from a checkpoint of this run; from the latest if none is named.",
     )
 
-    grouping = Grouping(
-        lists_per_group=options.lists,
-        max_documents=options.documents,
-        max_words=options.words,
-        max_document_words=options.document_words,
-        max_groups=options.groups,
-        held_out_lists=options.held_out,
-        seed=options.seed,
-    )
-    for path in options.data:
-        try:
-            counts = write_groups(path, options.out, grouping)
-        except DataError as error:
-            raise UsageError(str(error)) from error
-        print(f"{path}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-    return OK
 
-
-def _check_installed() -> None:
-    if missing := [name for module, name in _NEEDED.items() if find_spec(module) is None]:
-        raise UsageError(f"{', '.join(missing)} missing: pip install 'blockrank-server[train]'")
+COMMAND = Command(
+    "train", "Train a ranker on lists with known answers.", _EXAMPLES, _add_flags, run_training
+)

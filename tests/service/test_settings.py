@@ -1,11 +1,13 @@
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from blockrank_server.service.settings import Settings
+from blockrank_server.service.cli.options import flag_name, shown_default
+from blockrank_server.service.settings import Settings, variable_name
+
+PAGE = Path(__file__).parents[2] / "deploy" / "settings.md"
 
 
 def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +27,11 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_unknown_variable_is_refused_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLOCKRANK_MAX_BATCH_TOKEN", "77")
-    with pytest.raises(ValidationError, match="unknown BLOCKRANK_MAX_BATCH_TOKEN;"):
+    nearest = r"unknown BLOCKRANK_MAX_BATCH_TOKEN; did you mean BLOCKRANK_MAX_BATCH_TOKENS\?"
+    with pytest.raises(ValidationError, match=nearest):
+        Settings()
+    monkeypatch.setenv("BLOCKRANK_XYZZY", "1")
+    with pytest.raises(ValidationError, match=f"{nearest}; unknown BLOCKRANK_XYZZY; .* --help"):
         Settings()
 
 
@@ -46,6 +52,12 @@ def test_an_unknown_argument_is_refused() -> None:
         ("num_tokenize_threads", 0),
         ("log_level", "loud"),
         ("model", ""),
+        ("dtype", "float16"),
+        ("device", "tpu"),
+        ("device", "cuda:"),
+        ("device", "cuda:-1"),
+        ("device", "cuda0"),
+        ("device", ""),
         ("max_concurrent_requests_per_key", 0),
         ("connection_timeout_s", 0),
         ("cors_origins", "https://a.example/"),
@@ -64,8 +76,9 @@ def test_settings_cannot_be_changed() -> None:
         Settings().port = 1  # type: ignore[misc]
 
 
-def test_every_field_is_described() -> None:
-    assert [n for n, field in Settings.model_fields.items() if not field.description] == []
+def test_every_field_is_described_in_sentences() -> None:
+    for name, field in Settings.model_fields.items():
+        assert (field.description or "").endswith("."), name
 
 
 def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,17 +117,27 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(caught.value)
 
 
-def shown(value: object) -> str:
-    if value is None or value == ():
-        return "unset"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+def table() -> str:
+    """The settings as the page shows them; python tests/service/test_settings.py prints it."""
+    lines = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        flag, default = flag_name(name), shown_default(name)
+        if field.annotation is bool and flag:
+            flag = f"{flag}`, `--no-{flag.removeprefix('--')}"
+        cells = (
+            f"`{variable_name(name)}`",
+            f"`{flag}`" if flag else "none: a secret",
+            default if default == "unset" else f"`{default}`",
+            field.description,
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    expected = [
-        f"| `BLOCKRANK_{name.upper()}` | {shown(field.default)} | {field.description} |"
-        for name, field in Settings.model_fields.items()
-    ]
-    found = [line for line in readme.splitlines() if re.match(r"\| `BLOCKRANK_[A-Z]", line)]
-    assert found == expected
+def test_the_page_lists_every_setting_with_its_default() -> None:
+    found = [row for row in PAGE.read_text(encoding="utf-8").splitlines() if row.startswith("|")]
+    assert "\n".join(found) == table()
+
+
+if __name__ == "__main__":
+    print(table())

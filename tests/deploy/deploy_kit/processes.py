@@ -37,7 +37,7 @@ def fake_server() -> Iterator[Running]:
     """The service on a model that takes time and fails (fake_server.py)."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("BLOCKRANK_")}
     command = [sys.executable, "-W", "error", str(FAKE_SERVER)]
-    with _process(command, r"Uvicorn running on http://127\.0\.0\.1:(\d+)", clean | SETTINGS) as it:
+    with _process(command, r'"url":"http://127\.0\.0\.1:(\d+)"', clean | SETTINGS) as it:
         yield it
 
 

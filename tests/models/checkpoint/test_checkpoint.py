@@ -171,13 +171,43 @@ def test_a_card_beside_the_weights_is_found(hub_folder: Path) -> None:
     assert Ranker.open(hub_folder).card.name == "org/tiny"
 
 
+def test_a_built_in_card_is_found_by_name(
+    hub_folder: Path, fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("default", "MindscapeRAG/QRRanker"):
+        assert find_checkpoint(str(hub_folder), card=name).card.name == name
+    with pytest.raises(CheckpointError, match="the card reads layer 20, the checkpoint has 6"):
+        Ranker.open(fixtures / "blockrank", card="quicktensor/blockrank-msmarco-mistral-7b")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").write_bytes((hub_folder / CARD_FILE).read_bytes())
+    assert find_checkpoint(str(hub_folder), card="default").card.name == "org/tiny"
+
+
+def test_no_card_of_that_name(hub_folder: Path) -> None:
+    with pytest.raises(
+        CardError, match=r"'absent' is neither a file nor one of Minds.*, default, "
+    ):
+        Ranker.open(hub_folder, card="absent")
+    with pytest.raises(CardError, match=f"cannot read card {hub_folder}: Is a directory"):
+        Ranker.open(hub_folder, card=hub_folder)
+
+
+def test_an_empty_card_is_none(hub_folder: Path) -> None:
+    assert Ranker.open(hub_folder, card="").card.name == "org/tiny"
+
+
+def test_a_folder_is_not_a_file(hub_folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a file; name the folder it is in"):
+        Ranker.open(hub_folder / "config.json")
+
+
 def test_a_broken_card_beside_the_weights(hub_folder: Path) -> None:
     (hub_folder / CARD_FILE).write_text('{"card_version": 1, "maks": "block"}')
     with pytest.raises(CardError, match="maks: Extra inputs are not permitted"):
         Ranker.open(hub_folder)
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "nothing", "", "a/b/c", "../..//x"])
+@pytest.mark.parametrize("name", ["/no/such/folder", "nothing", "", "a/b/c", "../..//x", "./x"])
 def test_unknown_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError):

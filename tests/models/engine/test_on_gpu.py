@@ -15,6 +15,7 @@ from blockrank_server.kernels import (
     block_attention_triton,
     span_lse_triton,
 )
+from blockrank_server.models.engine.cuda_driver import count_devices
 from blockrank_server.models.engine.quantize import scratch_bytes
 from blockrank_server.models.quantization.fp8 import Fp8Linear
 from blockrank_server.models.quantization.weight_only import (
@@ -162,3 +163,7 @@ def test_weight_only_scores_are_those_of_the_cpu(how: str, open_on: Callable[...
         on_cuda.rank_batch(lists()), on_cpu.rank_batch(lists()), strict=True
     ):
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-3)
+
+
+def test_the_driver_finds_the_devices_torch_finds() -> None:
+    assert count_devices() == torch.cuda.device_count()

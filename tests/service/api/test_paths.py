@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from blockrank_server.service.dialects.registry import ROUTES
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "deploy/dialects.md").read_text(encoding="utf-8")
 COHERE = {"query": "q", "documents": ["x"]}
 TEI = {"query": "q", "texts": ["x"]}
 
@@ -56,4 +56,4 @@ def test_the_path_chooses_on_pinned_paths(client: TestClient, path: str) -> None
 def test_the_readme_names_every_path() -> None:
     for route in ROUTES:
         for path in (route.path, *route.aliases):
-            assert f"`{path.replace(':path', '')}`" in README
+            assert f"`{path.replace(':path', '')}`" in PAGE

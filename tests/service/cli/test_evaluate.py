@@ -129,12 +129,14 @@ def test_wrong_options_are_one_line_and_2(
 
 
 def test_a_wrong_line_is_named_before_a_model_is_opened(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, card: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"query": "q", "documents": []}\n')
+    (tmp_path / "config.json").write_text("{}")  # no model could be opened by it
+    model = ["--model", tmp_path, "--card", card]
     for command in (["evaluate", path], ["select-heads", path, "--out", tmp_path / "card.json"]):
-        code, error = faults([*command, "--model", tmp_path / "no-model"], capsys)
+        code, error = faults([*command, *model], capsys)
         assert (code, error) == (2, f"error: {path}:1: documents is empty\n")
 
 
@@ -143,7 +145,7 @@ def test_without_the_extra_the_command_tells_what_to_install(
 ) -> None:
     find = util.find_spec
     monkeypatch.setattr(
-        "blockrank_server.service.cli.evaluate.find_spec",
+        "blockrank_server.service.cli.extras.find_spec",
         lambda name: None if name == "ir_measures" else find(name),
     )
     code, error = faults(["evaluate", lists], capsys)

@@ -28,6 +28,7 @@ def info(capsys: pytest.CaptureFixture[str], fake_ranker: "type[FakeRanker]") ->
 
 @pytest.fixture
 def card_file(tmp_path: Path, fake_ranker: "type[FakeRanker]") -> Path:
+    (tmp_path / "config.json").write_text("{}")
     path = tmp_path / CARD_FILE
     path.write_text(fake_ranker().card.model_dump_json())
     return path
@@ -46,7 +47,7 @@ def test_the_card_beside_the_weights(info: Any, card_file: Path) -> None:
 
 
 def test_a_card_that_is_named(info: Any, card_file: Path) -> None:
-    assert info(model="a/b", card=card_file)["card"]["name"] == "fake"
+    assert info(model="a/b", card=str(card_file))["card"]["name"] == "fake"
 
 
 def test_a_built_in_card(info: Any) -> None:

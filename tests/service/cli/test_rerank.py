@@ -1,4 +1,5 @@
 import argparse
+import gzip
 import io
 import json
 from pathlib import Path
@@ -6,8 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from blockrank_server.service.cli.options import UsageError
-from blockrank_server.service.cli.rerank import harmless, read_lines, rerank_file
+from blockrank_server.models.errors import InputTooLongError
+from blockrank_server.service.cli.document_lines import read_lines
+from blockrank_server.service.cli.exit_codes import UsageError
+from blockrank_server.service.cli.main import main
+from blockrank_server.service.cli.rank_file import harmless, rank_file
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,11 +35,11 @@ def write(folder: Path, name: str, text: str | bytes) -> str:
 def run(
     fake_ranker: "type[FakeRanker]", settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> Any:
-    def run(file: str, **options: Any) -> tuple[str, str]:
+    def run(file: str, max_documents: int = 1000, **options: Any) -> tuple[str, str]:
         given = {"query": "capital of France", "top_n": None, "format": None, "json": False}
         namespace = argparse.Namespace(file=file, **(given | options))
-        ranker = cast("Ranker", fake_ranker())
-        assert rerank_file(namespace, settings, open_ranker=lambda _: ranker) == 0
+        ranker = cast("Ranker", fake_ranker(max_documents=max_documents))
+        assert rank_file(namespace, settings, open_ranker=lambda _: ranker) == 0
         read = capsys.readouterr()
         return read.out, read.err
 
@@ -62,11 +66,23 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "kind"), [("a.jsonl", None), ("a.txt", "jsonl")])
 def test_jsonl(tmp_path: Path, name: str, kind: str | None) -> None:
     text = '"one"\n\n{"text": "two", "title": "t", "id": 4}\n{"text": "three"}\n{"text": " "}\n'
-    assert documents(read_lines(write(tmp_path, name, text), kind)) == [
-        (1, "one"),
-        (3, {"title": "t", "text": "two"}),
-        (4, {"text": "three"}),
+    expected = [(1, "one"), (3, {"title": "t", "text": "two"}), (4, {"text": "three"})]
+    assert documents(read_lines(write(tmp_path, name, text), kind)) == expected
+    packed = gzip.compress(text.encode())
+    assert documents(read_lines(write(tmp_path, f"{name}.gz", packed), kind)) == expected
+
+
+def test_an_object_keeps_its_id(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": "a"},
+        {"_id": 7},
+        {"doc_id": "c", "other": "d"},
+        {"id": None, "_id": 1},
+        {},
     ]
+    text = "".join(json.dumps(row | {"text": "t"}) + "\n" for row in rows)
+    read = read_lines(write(tmp_path, "a.jsonl", text), None)
+    assert [line.id for line in read] == ["a", 7, "c", None, None]
 
 
 def test_a_jsonl_file_can_be_read_as_lines(tmp_path: Path) -> None:
@@ -74,8 +90,9 @@ def test_a_jsonl_file_can_be_read_as_lines(tmp_path: Path) -> None:
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb")))
-    assert documents(read_lines("-", None)) == [(1, "a"), (2, "b")]
+    for raw in (b"a\nb", gzip.compress(b"a\nb")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        assert documents(read_lines("-", None)) == [(1, "a"), (2, "b")]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +104,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.jsonl", b'"a"\n{"text":', ":2 is not JSON"),
         ("a.jsonl", b'"a"\n3', ":2 is neither a string nor an object"),
         ("a.jsonl", b'{"text": 3}', ":1.text is not a string"),
+        ("a.gz", gzip.compress(b"many words")[:-9], "is gzip, and broken"),
+        ("a.gz", b"\x1f\x8b and more", "is gzip, and broken"),
+        ("a.gz", gzip.compress(b" "), "holds no documents"),
     ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
@@ -130,6 +150,54 @@ def test_json_is_for_machines(tmp_path: Path, run: Any) -> None:
         (2, 5, "of course"),
     ]
     assert all(isinstance(r["score"], float) for r in read["results"])
+    assert {(r["id"], r["title"]) for r in read["results"]} == {(None, None)}
+
+
+def test_json_tells_id_and_title(tmp_path: Path, run: Any) -> None:
+    rows: list[dict[str, Any]] = [{"_id": "d1", "title": "Bread"}, {"id": 2, "title": "France"}, {}]
+    text = "".join(json.dumps(row | {"text": "capital"}) + "\n" for row in rows)
+    out, _ = run(write(tmp_path, "a.jsonl.gz", gzip.compress(text.encode())), json=True)
+    found = [(r["id"], r["title"], r["text"]) for r in json.loads(out)["results"]]
+    assert found == [(2, "France", "capital"), ("d1", "Bread", "capital"), (None, None, "capital")]
+
+
+@pytest.mark.parametrize("max_documents", [2, 3, 5, 6, 7])
+def test_a_long_file_is_ranked_in_parts_and_then_the_best_of_each(
+    max_documents: int, tmp_path: Path, run: Any
+) -> None:
+    """The best line is found wherever it stands, and what is printed is one list."""
+    query = "a b c d"
+    words = ["x", "a", "a b", "x", "a b c", "x", "a", "a b", "x", "x", "a b c d"]
+    for turn in range(len(words)):
+        lines = words[turn:] + words[:turn]
+        file = write(tmp_path, "a.txt", "\n".join(lines))
+        out, err = run(file, max_documents=max_documents, json=True, query=query)
+        results = json.loads(out)["results"]
+        assert results[0]["text"] == "a b c d"
+        assert all(lines[r["line"] - 1] == r["text"] for r in results)
+        assert len({r["line"] for r in results}) == len(results) <= max_documents
+        assert sum(r["score"] for r in results) == pytest.approx(1)
+        assert err.startswith(f"note: 11 documents, and the card allows {max_documents} in a list")
+
+
+def test_parts_take_turns_with_the_lines(tmp_path: Path, run: Any) -> None:
+    """As in a file that a search has ordered: the first lines are the best."""
+    lines = ["a b c d", "a b c", "a b", "a", "x", "x", "x", "x"]
+    file = write(tmp_path, "a.txt", "\n".join(lines))
+    out, err = run(file, max_documents=4, json=True, query="a b c d")
+    assert [r["line"] for r in json.loads(out)["results"]] == [1, 2, 3, 4]
+    assert err.endswith("ranking 2 parts, then the best 2 of each in one list\n")
+
+
+def test_cut_lines_are_counted_once(tmp_path: Path, run: Any) -> None:
+    file = write(tmp_path, "a.txt", "\n".join(["a " * 60] * 3))
+    _, err = run(file, max_documents=2)
+    assert err.endswith("note: 3 documents were cut to 50 tokens\n")
+
+
+def test_a_card_of_one_document_has_no_list_to_rank(tmp_path: Path, run: Any) -> None:
+    with pytest.raises(InputTooLongError):
+        run(write(tmp_path, "a.txt", "a\nb"), max_documents=1)
 
 
 def test_what_was_cut_is_told(tmp_path: Path, run: Any) -> None:
@@ -137,12 +205,11 @@ def test_what_was_cut_is_told(tmp_path: Path, run: Any) -> None:
     assert err == "note: 1 documents were cut to 50 tokens\n"
 
 
-def test_an_empty_query_is_refused_before_the_model_is_opened(
-    tmp_path: Path, settings: Settings
+def test_an_empty_query_is_refused_before_the_model_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = argparse.Namespace(file=write(tmp_path, "a", "b"), query=" ", format=None)
-    with pytest.raises(UsageError, match="--query is empty"):
-        rerank_file(options, settings, open_ranker=lambda _: pytest.fail("opened"))
+    assert main(["rerank", "--query", " ", write(tmp_path, "a", "b"), "--model", "/no/where"]) == 2
+    assert capsys.readouterr().err == "error: --query is empty\n"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_missing_extra_is_named(
 ) -> None:
     find_spec = util.find_spec
     monkeypatch.setattr(
-        "blockrank_server.service.cli.train.find_spec",
+        "blockrank_server.service.cli.extras.find_spec",
         lambda name: None if name == "peft" else find_spec(name),
     )
     assert main(["train", str(config)]) == 2

@@ -56,7 +56,7 @@ class Process:
         self.process.stdin.flush()
 
     def client(self) -> httpx.Client:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.read_until("Uvicorn running on"))
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.read_until('"listening"'))
         assert found
         self.port = int(found[1])
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)

@@ -12,6 +12,7 @@ from typing import Any
 
 from blockrank_server.models.errors import CheckpointError, DeviceMemoryError
 from blockrank_server.service.api.server import serve
+from blockrank_server.service.cli.main import exit_code
 from blockrank_server.service.settings import Settings
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
@@ -53,4 +54,4 @@ def open_fake(settings: Settings) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(Settings(), open_ranker=open_fake))
+    sys.exit(exit_code(lambda: serve(Settings(), open_ranker=open_fake)))

@@ -102,11 +102,35 @@ def test_a_model_that_cannot_be_loaded_ends_the_process(start_server: "StartServ
     assert err == "error: cannot load model broken: a tensor is missing\n"
 
 
-def test_a_port_in_use_ends_the_process(start_server: "StartServer") -> None:
+def test_a_port_in_use_ends_the_process_before_the_model_loads(
+    start_server: "StartServer",
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        server = start_server(BLOCKRANK_PORT=port)
-        assert server.end() == (1, f"error: cannot listen on 127.0.0.1:{port}\n")
+        # A model that is waited for at standard input, had it been begun.
+        server = start_server(BLOCKRANK_PORT=port, BLOCKRANK_MODEL="slow")
+        code, err = server.end()
+    reason = "Address already in use; port 0 picks a free one"
+    assert (code, err) == (1, f"error: cannot listen on 127.0.0.1:{port}: {reason}\n")
+    assert server.lines == []
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_here_ends_the_process(start_server: "StartServer", host: str) -> None:
+    server = start_server(BLOCKRANK_HOST=host)
+    code, err = server.end()
+    assert code == 1
+    assert err.startswith(f"error: cannot listen on {host}:0: ")
+    assert err.count("\n") == 1
+    assert server.lines == []
+
+
+def test_a_name_is_listened_to_on_its_addresses(start_server: "StartServer") -> None:
+    server = start_server(BLOCKRANK_HOST="localhost")
+    with server.client() as client:
+        wait_for(client, "/readyz", '"ready"')
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end() == (0, "")
 
 
 def test_logs_are_json_lines_with_the_settings_first(server: "Process") -> None:
@@ -123,11 +147,24 @@ def test_logs_are_json_lines_with_the_settings_first(server: "Process") -> None:
     assert (line["route"], line["status"], line["num_documents"]) == ("/rerank", 200, 2)
 
 
-def test_serve_on_a_folder_that_is_not_there(start_server: "StartServer") -> None:
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--model", "/nowhere/at/all"], "model '/nowhere/at/all' is no folder"),
+        (["--card", "/nowhere/card.json"], "card '/nowhere/card.json' is neither a file nor one"),
+        (["--device", "cuda:4095"], "device 'cuda:4095': "),
+        (["--dtype", "float16"], "'auto', 'float32', 'bfloat16'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_served_ends_the_process_before_anything_is_logged(
+    start_server: "StartServer", flags: list[str], reason: str
+) -> None:
     command = Path(sys.executable).with_name("blockrank-server")
-    server = start_server(str(command), "serve", "--model", "/nowhere/at/all")
+    server = start_server(str(command), "serve", *flags)
     code, err = server.end()
-    assert code == 1
-    assert err.startswith("error: cannot load model /nowhere/at/all: ")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert reason in err
     assert err.count("\n") == 1
-    assert "Traceback" not in err
+    assert server.lines == []

@@ -1,0 +1,79 @@
+"""A file that holds a document a line: text or JSON, as it is or in gzip."""
+
+import gzip
+import sys
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from blockrank_server.models.prompt.request import Document
+from blockrank_server.service.cli.exit_codes import UsageError
+from blockrank_server.service.dialects.documents import as_document
+from blockrank_server.service.dialects.request import is_blank
+from blockrank_server.service.errors import InvalidFieldError
+
+_GZIP = b"\x1f\x8b"  # no UTF-8 text starts with it
+_ID_FIELDS = ("id", "_id", "doc_id")
+
+
+class DocumentLine(NamedTuple):
+    """A document, the line it stands on, counted from 1, and the id its object has, if any."""
+
+    number: int
+    document: Document
+    id: object = None
+
+
+def read_lines(file: str, kind: str | None) -> list[DocumentLine]:
+    """The documents of a file, blank lines and blank documents left out.
+
+    Args:
+        file: path, or - for standard input.
+        kind: lines or jsonl; None decides by the file's name.
+
+    Raises:
+        UsageError: it cannot be read, a line is not a document, or there is none.
+    """
+    name = "standard input" if file == "-" else file
+    # Not splitlines: it also splits at form feeds and the like, which no editor counts as lines.
+    lines = _text(file, name).replace("\r\n", "\n").split("\n")
+    is_json = kind == "jsonl" or (kind is None and file.removesuffix(".gz").endswith(".jsonl"))
+    documents = [
+        _from_json(number, text, name) if is_json else DocumentLine(number, text)
+        for number, text in enumerate(lines, start=1)
+        if text.strip()
+    ]
+    found = [line for line in documents if not is_blank(line.document)]
+    if not found:
+        raise UsageError(f"{name} holds no documents")
+    return found
+
+
+def _text(file: str, name: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from error
+    if raw.startswith(_GZIP):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UsageError(f"{name} is gzip, and broken: {error}") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not UTF-8 at byte {error.start}") from error
+
+
+def _from_json(number: int, text: str, name: str) -> DocumentLine:
+    try:
+        value = orjson.loads(text)
+        document = as_document(value, f"{name}:{number}")
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{name}:{number} is not JSON: {error}") from error
+    except InvalidFieldError as error:
+        raise UsageError(str(error)) from error
+    ids = [value[field] for field in _ID_FIELDS if field in value] if type(value) is dict else []
+    return DocumentLine(number, document, ids[0] if ids else None)

@@ -1,0 +1,243 @@
+"""Every setting is a flag, but secrets; what cannot be opened is refused before anything begins."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
+from blockrank_server.models.engine import cuda_driver
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.service.cli.exit_codes import UsageError
+from blockrank_server.service.cli.main import main, parse
+from blockrank_server.service.cli.options import MODEL_SETTINGS, check_model, read_settings
+from blockrank_server.service.settings import Settings
+
+# A value other than the default for each setting, as it is typed.
+TYPED = {
+    "model": "a/b",
+    "card": "c.json",
+    "adapter": "folder",
+    "revision": "v1",
+    "device": "cuda:1",
+    "dtype": "bfloat16",
+    "quantization": "int8",
+    "cache_dir": "cache",
+    "host": "::1",
+    "port": "1",
+    "api_keys_file": "keys",
+    "cors_origins": "https://a.example,https://b.example",
+    "log_level": "debug",
+}
+
+
+def typed(name: str) -> list[str]:
+    """A flag with a value that is not the default."""
+    field, flag = Settings.model_fields[name], name.replace("_", "-")
+    if field.annotation is bool:
+        return [f"--no-{flag}" if field.default else f"--{flag}"]
+    # One number that is in the range of all of them.
+    return [f"--{flag}", TYPED.get(name, "1")]
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"api_keys"}))
+def test_every_setting_is_a_flag_of_serve(name: str) -> None:
+    needed = typed("api_keys_file") if "key" in name and name != "api_keys_file" else []
+    settings = read_settings(parse(["serve", *typed(name), *needed]))
+    assert getattr(settings, name) != Settings.model_fields[name].default
+    assert settings.model_fields_set == {name, *(["api_keys_file"] if needed else [])}
+
+
+@pytest.mark.parametrize("command", [["rerank", "--query", "q"], ["info"], ["evaluate", "data"]])
+def test_commands_that_open_a_model_take_its_flags(command: list[str]) -> None:
+    flags = [word for name in MODEL_SETTINGS for word in typed(name)]
+    assert read_settings(parse([*command, *flags])).model_fields_set == set(MODEL_SETTINGS)
+
+
+def test_help_tells_what_a_flag_does_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for name, field in Settings.model_fields.items():
+        assert (f"{field.description} Default: " in out) == (name != "api_keys"), name
+    assert "picks a free one. Default: 8000." in out
+
+
+@pytest.mark.parametrize("flag", [["--api-keys", "hidden"], ["--api-keys=hidden"]])
+def test_a_secret_is_no_flag_and_is_not_shown(
+    flag: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", *flag])
+    err = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert "set BLOCKRANK_API_KEYS or give a file (--api-keys-file)" in err
+    assert "hidden" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--port", "x"], "--port: Input should be a valid integer"),
+        (["--port", "70000"], "--port: Input should be less than or equal to 65535"),
+        (["--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
+        (["--metrics-need-key"], "metrics_need_key needs api_keys or api_keys_file"),
+    ],
+)
+def test_a_wrong_value_names_its_flag(flags: list[str], reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_settings(parse(["serve", *flags]))
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with config.json and a card, and no weights: what is checked, and no more."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / CARD_FILE).write_bytes((BUILT_IN / "MindscapeRAG--QRRanker.json").read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("model", ["default", "owner/name", "MindscapeRAG/QRRanker"])
+@pytest.mark.parametrize("card", [None, "default"])
+def test_names_that_may_be_opened(model: str, card: str | None) -> None:
+    check_model(Settings(model=model, card=card, device="cpu"))
+
+
+def test_a_folder_that_may_be_opened(folder: Path, tmp_path: Path) -> None:
+    check_model(Settings(model=str(folder)))
+    (folder / CARD_FILE).rename(tmp_path / "card.json")
+    check_model(Settings(model=str(folder), card=str(tmp_path / "card.json")))
+    check_model(Settings(model=str(folder), card="MindscapeRAG/QRRanker"))
+
+
+def remove(file: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / file).unlink()
+
+
+def write_card(text: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / CARD_FILE).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "reason"),
+    [
+        (remove("config.json"), r"is a folder without config\.json"),
+        (remove(CARD_FILE), r"rerank_card\.json is missing: .* one of MindscapeRAG/QRRanker, def"),
+        (write_card("{"), r"rerank_card\.json: card: Invalid JSON"),
+        (write_card(json.dumps({"card_version": 1})), r"rerank_card\.json: name: Field required"),
+    ],
+)
+def test_a_folder_that_cannot_be_opened(
+    breaks: Callable[[Path], Any], reason: str, folder: Path
+) -> None:
+    breaks(folder)
+    with pytest.raises(UsageError, match=reason):
+        check_model(Settings(model=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--model", "/no/where"], "model '/no/where' is no folder, no hub name"),
+        (["--model", "./nowhere"], "model './nowhere' is no folder, no hub name"),
+        (["--model", "defualt"], "none of MindscapeRAG/QRRanker, default, quicktensor/"),
+        (["--model", __file__], "is a file; name the folder it is in"),
+        (["--card", "nope"], "card 'nope' is neither a file nor one of MindscapeRAG/QRRanker, def"),
+        (["--card", __file__], "test_options.py: card: Invalid JSON"),
+        (["--card", "MindscapeRAG/QRRanker"], "names no weights, and model 'default' has none"),
+        (["--revision", "v1"], "revision 'v1' applies to hub names, not to 'default'"),
+    ],
+)
+@pytest.mark.parametrize("command", [["rerank", "--query", "q"], ["info"], ["serve"]])
+def test_every_command_refuses_what_cannot_be_opened(
+    command: list[str],
+    flags: list[str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, *flags]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def test_evaluate_and_select_heads_refuse_before_they_read(tmp_path: Path) -> None:
+    flags = ["no-such-data", "--model", "/no/where"]
+    for command in (["evaluate"], ["select-heads", "--out", str(tmp_path / "card.json")]):
+        options = parse([*command, *flags])
+        with pytest.raises(UsageError, match="model '/no/where' is no folder"):
+            options.command(options)
+
+
+def test_a_torch_without_cuda_has_no_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "version", lambda _: "9.9+cpu")
+    with pytest.raises(UsageError, match="device 'cuda': the torch installed here has no CUDA"):
+        check_model(Settings(device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("device", "num_devices", "reason"),
+    [
+        ("cuda", 0, "the CUDA driver finds 0 devices; use cpu"),
+        ("cuda:2", 2, "the CUDA driver finds 2 devices, cuda:0 to cuda:1"),
+        ("cuda:1", 2, None),
+        ("cuda", 1, None),
+        ("auto", 0, None),
+        ("cpu", 0, None),
+    ],
+)
+def test_the_driver_knows_how_many_devices_there_are(
+    device: str, num_devices: int, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_driver, "version", lambda _: "9.9+cu130")
+    monkeypatch.setattr(cuda_driver, "count_devices", lambda: num_devices)
+    settings = Settings(device=device)
+    if reason is None:
+        check_model(settings)
+    else:
+        with pytest.raises(UsageError, match=reason):
+            check_model(settings)
+
+
+def test_without_a_driver_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_DRIVER", "libabsent.so.1")
+    with pytest.raises(CheckpointError, match=r"no CUDA driver \(libabsent\.so\.1\)"):
+        cuda_driver.count_devices()
+
+
+def test_torch_for_amd_does_without_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "version", lambda _: "9.9+rocm7.0")
+    monkeypatch.setattr(cuda_driver, "_DRIVER", "libabsent.so.1")
+    check_model(Settings(device="cuda"))
+
+
+class FakeDriver:
+    """What libcuda.so.1 answers."""
+
+    def __init__(self, init_status: int, count_status: int) -> None:
+        self.init_status, self.count_status = init_status, count_status
+
+    def cuInit(self, flags: int) -> int:
+        return self.init_status
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = 3
+        return self.count_status
+
+
+def test_the_driver_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([(0, 0), (100, 1), (999, 0), (0, 3)])
+    monkeypatch.setattr("ctypes.CDLL", lambda _: FakeDriver(*next(answers)))
+    assert cuda_driver.count_devices() == 3
+    assert cuda_driver.count_devices() == 0
+    for status in (999, 3):
+        with pytest.raises(CheckpointError, match=rf"error {status} \(CUresult\)"):
+            cuda_driver.count_devices()
