@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         0.5,
         gt=0,
         le=1,
-        description="A request waits for at most this share of its deadline; a longer wait gets 429.",
+        description="A request waits at most this share of its deadline; a longer wait gets 429.",
     )
     max_wait_ms: float = Field(
         2.0,

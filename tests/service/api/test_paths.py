@@ -53,7 +53,7 @@ def test_the_path_chooses_on_pinned_paths(client: TestClient, path: str) -> None
     assert [line_of(client, path, body)["dialect"] for body in (COHERE, TEI)] == [PINNED[path]] * 2
 
 
-def test_the_readme_names_every_path() -> None:
+def test_the_page_on_dialects_names_every_path() -> None:
     for route in ROUTES:
         for path in (route.path, *route.aliases):
             assert f"`{path.replace(':path', '')}`" in PAGE
