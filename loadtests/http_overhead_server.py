@@ -91,7 +91,7 @@ def serve_fastapi(send_back: Callable[[FastAPI], None], port: int) -> None:
     uvicorn.run(app, port=port, access_log=False)
 
 
-class Shortlist(BaseModel):
+class ShortlistBody(BaseModel):
     """A body, read and written by FastAPI."""
 
     query: str
@@ -102,7 +102,7 @@ def with_model(app: FastAPI) -> None:
     """As FastAPI's tutorial does it."""
 
     @app.post("/rerank")
-    async def send_back(body: Shortlist) -> Shortlist:
+    async def send_back(body: ShortlistBody) -> ShortlistBody:
         return body
 
 

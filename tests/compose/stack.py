@@ -18,7 +18,7 @@ class Stack:
     """Services of the profile cpu under a project name of their own.
 
     Args:
-        services: to start.
+        services: those to start.
     """
 
     def __init__(self, services: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ class LiveServer:
     """A server process.
 
     Args:
-        settings: of the server, as strings.
+        settings: those of the server, as strings.
 
     Attributes:
         url: without a slash at its end.

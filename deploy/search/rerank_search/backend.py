@@ -12,8 +12,9 @@ class Hit:
     """A document found.
 
     Attributes:
-        document: with title and text.
-        score: of the stage that ordered the hits, higher is better; compare inside one answer only.
+        document: has a title and a text.
+        score: is given by the stage that ordered the hits; it compares hits of one answer only,
+            and higher is better.
     """
 
     document: Document
@@ -24,7 +25,7 @@ class SearchError(Exception):
     """The search engine or the reranker gave no answer; its text is shown to the caller.
 
     Args:
-        message: without any document's text.
+        message: holds no text of a document.
         retry_after_s: whole seconds until another try makes sense, if known.
     """
 

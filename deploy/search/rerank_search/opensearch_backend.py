@@ -37,11 +37,7 @@ class NotThereError(SearchError):
 
 
 class OpenSearchBackend:
-    """An index of a cluster.
-
-    Args:
-        client: whose base URL is that of the cluster.
-    """
+    """An index of a cluster, whose base URL the client has."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client

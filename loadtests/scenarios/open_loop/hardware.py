@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what is installed where the generator runs."""
+    """The versions of what is installed where the generator runs."""
     return {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
