@@ -11,10 +11,10 @@ class RankerInfo:
     """What was opened, and how it runs.
 
     Attributes:
-        name: as in the card.
+        name: the name that the card gives.
         revision: commit or checksum of the weights, and of an adapter merged into them; None for a
             local folder.
-        device: as torch spells it.
+        device: the name that torch gives it.
         dtype: that of weights and activations.
         attention: the implementation that runs.
         num_layers_kept: counts the layers in memory, the last of them in part.

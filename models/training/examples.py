@@ -1,4 +1,4 @@
-"""From lists to batches: documents chosen, tokenised by the card's prompt, packed as served."""
+"""Makes batches of lists: chooses documents, encodes them by the card, packs them as served."""
 
 import random
 from collections.abc import Sequence

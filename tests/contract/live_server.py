@@ -25,7 +25,7 @@ class LiveServer:
         settings: those of the server, as strings.
 
     Attributes:
-        url: without a slash at its end.
+        url: has no slash at its end.
     """
 
     def __init__(self, **settings: str) -> None:

@@ -50,12 +50,12 @@ class SearchBackend(Protocol):
         A query is plain text: no character in it is an operator.
 
         Raises:
-            SearchError: as above.
+            SearchError: the engine refused or cannot be reached.
         """
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:
         """The best num_hits by the reranker out of the first stage's best num_candidates.
 
         Raises:
-            SearchError: as above, or the reranker gave no answer in time.
+            SearchError: the engine refused or cannot be reached, or the reranker gave no answer.
         """

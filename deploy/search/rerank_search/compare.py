@@ -32,7 +32,7 @@ class Outcome:
     after: tuple[float, ...]
 
     def line(self) -> str:
-        """For the table."""
+        """A row of the table."""
         pairs = list(zip(self.before, self.after, strict=True))
         won = sum(after > before for before, after in pairs)
         lost = sum(after < before for before, after in pairs)

@@ -64,7 +64,7 @@ class OpenSearchBackend:
             raise SearchError("OpenSearch refused some documents")
 
     def search(self, query: str, num_hits: int) -> list[Hit]:
-        """By BM25 over title and text, with English stems."""
+        """Search by BM25 over title and text, with English stems."""
         return self._hits(_query(query, num_hits), {})
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:

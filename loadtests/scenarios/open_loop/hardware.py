@@ -1,4 +1,4 @@
-"""On what a run was made: hardware, versions, the server's settings."""
+"""What a run was made on: hardware, versions, the server's settings."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""From a ready server to the report on disk."""
+"""Runs a scenario against a ready server, and writes the report."""
 
 import dataclasses
 import os
