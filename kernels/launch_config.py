@@ -24,7 +24,7 @@ class BlockAttentionConfig:
     Attributes:
         block_m: rows of a tile; a row is one query token of one of the heads sharing a KV head.
         block_n: keys per step.
-        num_warps: of 32 threads each.
+        num_warps: counts the warps, of 32 threads each.
         num_stages: key and value blocks that are being loaded at a time.
         split_keys: fewest keys worth a program of their own when a segment's keys are split. A
             split writes and reads back block_m fp32 rows, so its keys should outweigh that.
@@ -44,7 +44,7 @@ class SpanLseConfig:
     Attributes:
         block_m: rows of a tile; a row is one signal token of one of the heads sharing a KV head.
         block_n: keys per step.
-        num_warps: of 32 threads each.
+        num_warps: counts the warps, of 32 threads each.
         num_stages: key blocks that are being loaded at a time.
     """
 

@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 NUM_CLIENTS, NUM_DOCUMENTS, NUM_BODIES = 8, 10, 40
 
 
-class Row(NamedTuple):
+class ServerRow(NamedTuple):
     """What is measured: replicas (0: the plain server) and torch threads of each."""
 
     name: str
@@ -42,15 +42,15 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("Ray, 1 replica x 1 thread", 1, 1),
-    Row("Ray, 2 replicas x 1 thread", 2, 1),
-    Row("Ray, 1 replica x 2 threads", 1, 2),
-    Row("plain server, 2 threads", 0, 2),
+    ServerRow("Ray, 1 replica x 1 thread", 1, 1),
+    ServerRow("Ray, 2 replicas x 1 thread", 2, 1),
+    ServerRow("Ray, 1 replica x 2 threads", 1, 2),
+    ServerRow("plain server, 2 threads", 0, 2),
 )
 
 
-class Measured(NamedTuple):
-    """Of one row in one round; latencies of answers with scores."""
+class ServedLoad(NamedTuple):
+    """What one row gave in one round; latencies are those of answers with scores."""
 
     documents_per_s: float
     p50_s: float
@@ -59,7 +59,7 @@ class Measured(NamedTuple):
 
 
 @contextmanager
-def serving(row: Row) -> Iterator[httpx.Client]:
+def serving(row: ServerRow) -> Iterator[httpx.Client]:
     """A client of the row's server, once it is ready."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -96,7 +96,7 @@ def _is_ready(client: httpx.Client) -> bool:
         return False
 
 
-def measure(client: httpx.Client, given: list[Body], seconds: float) -> Measured:
+def measure(client: httpx.Client, given: list[Body], seconds: float) -> ServedLoad:
     """Answers within seconds, of clients that all wait."""
     numbers = count()
     taken: list[tuple[int, float, float]] = []  # status, when sent, when answered
@@ -117,7 +117,7 @@ def measure(client: httpx.Client, given: list[Body], seconds: float) -> Measured
     # Those under way at the end count with the time they took, so nothing is cut off.
     lasted_s = max(answered_s for _, _, answered_s in taken) - start_s
     latencies = sorted(ended - sent for status, sent, ended in taken if status == 200)
-    return Measured(
+    return ServedLoad(
         len(latencies) * NUM_DOCUMENTS / lasted_s,
         median(latencies),
         latencies[int(0.99 * len(latencies))],
@@ -125,7 +125,7 @@ def measure(client: httpx.Client, given: list[Body], seconds: float) -> Measured
     )
 
 
-def report(rounds: list[dict[str, Measured]], seconds: float) -> str:
+def report(rounds: list[dict[str, ServedLoad]], seconds: float) -> str:
     """Markdown."""
     date = datetime.now(UTC).date().isoformat()
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "transformers"))
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
     given = bodies(read_shortlists(HERE / "data", "squad-sample"), NUM_DOCUMENTS, NUM_BODIES)
-    rounds: list[dict[str, Measured]] = []
+    rounds: list[dict[str, ServedLoad]] = []
     for _ in range(args.rounds):
         rounds.append({})
         for row in ROWS:

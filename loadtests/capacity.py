@@ -18,14 +18,14 @@ Mix = Sequence[tuple[float, float]]  # service time, weight
 
 
 def latencies(services: Mix, rate: float, num_replicas: int, count: int, seed: int) -> list[float]:
-    """From arrival to answer, of each request after the first tenth, which fills the queues.
+    """Simulate how long each request takes, but for the first tenth, which fills the queues.
 
     Args:
         services: service times and how often each comes.
-        rate: arrivals in the service times' unit of time, of all replicas together.
-        num_replicas: behind the front.
-        count: of requests.
-        seed: of the arrivals.
+        rate: arrivals at all replicas together, in the service times' unit of time.
+        num_replicas: the number of replicas behind the front.
+        count: the number of requests.
+        seed: decides when they arrive.
     """
     rng = random.Random(seed)
     times, weights = zip(*services, strict=True)
@@ -51,7 +51,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def mean_service(services: Mix) -> float:
-    """Of a request."""
+    """The mean service time of a request."""
     return sum(time * weight for time, weight in services) / sum(weight for _, weight in services)
 
 

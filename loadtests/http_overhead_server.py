@@ -60,7 +60,7 @@ class Noop:
         return 0, 1
 
     def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
-        """As many tokens as real documents have, whatever these say."""
+        """Make as many tokens as real documents have, whatever these say."""
         size = len(documents)
         if size not in self._spans:
             starts = np.arange(size, dtype=np.int32) * TOKENS_PER_DOCUMENT
@@ -91,7 +91,7 @@ def serve_fastapi(send_back: Callable[[FastAPI], None], port: int) -> None:
     uvicorn.run(app, port=port, access_log=False)
 
 
-class Shortlist(BaseModel):
+class ShortlistBody(BaseModel):
     """A body, read and written by FastAPI."""
 
     query: str
@@ -99,15 +99,15 @@ class Shortlist(BaseModel):
 
 
 def with_model(app: FastAPI) -> None:
-    """As FastAPI's tutorial does it."""
+    """Do as FastAPI's tutorial does."""
 
     @app.post("/rerank")
-    async def send_back(body: Shortlist) -> Shortlist:
+    async def send_back(body: ShortlistBody) -> ShortlistBody:
         return body
 
 
 def with_bytes(app: FastAPI) -> None:
-    """Without reading them."""
+    """Send bodies back without reading them."""
 
     @app.post("/rerank")
     async def send_back(request: Request) -> Response:

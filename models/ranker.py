@@ -180,7 +180,7 @@ class Ranker:
         the work is done here.
 
         Args:
-            batch: at least one request.
+            batch: holds at least one request.
             between_steps: called on this thread after every step, a few in each layer; may start
                 other batches, so that a short one does not wait for the end of a long one.
 

@@ -187,7 +187,7 @@ class OverloadedError(ServiceError):
 
 
 class KeyLimitError(ServiceError):
-    """The API key has max_concurrent_requests_per_key requests in flight."""
+    """The API key has max_concurrent_requests_per_key concurrent requests."""
 
     status, error_type, openai_type, reason = 429, "Overloaded", "rate_limit_error", "key_limit"
 

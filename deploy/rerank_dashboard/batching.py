@@ -13,9 +13,9 @@ from rerank_dashboard.panels import (
     YELLOW,
     Panel,
     Panels,
+    PanelText,
     Query,
     Row,
-    Text,
     lines,
 )
 from rerank_dashboard.queries import mean, of, per_second, quantile, whole_quantile
@@ -29,7 +29,7 @@ def row() -> Row:
 def _model() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Model busy",
                 "Share of the time each server's model is in a forward pass.",
                 "Near 100 % for long: the server is full; add one before the queue grows.",
@@ -39,7 +39,7 @@ def _model() -> Panels:
             red_above=0.95,
         ),
         lines(
-            Text(
+            PanelText(
                 "Batches",
                 "Forward passes a second.",
                 "Many and small under load: the token budget is too small, or lists are long.",
@@ -48,7 +48,7 @@ def _model() -> Panels:
             Query(per_second(of("rerank_batch_duration_seconds_count")), "batches"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Batch duration",
                 "One forward pass, whatever is in it.",
                 "p99 far above p50 at an even fill: something else uses the device.",
@@ -62,7 +62,7 @@ def _model() -> Panels:
 def _sizes() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Requests per batch",
                 "How many requests share a forward pass.",
                 "1 under load: requests are as large as the budget (max_batch_tokens), or "
@@ -73,7 +73,7 @@ def _sizes() -> Panels:
             Query(mean("rerank_batch_requests"), "mean"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Tokens per batch",
                 "Tokens in a forward pass.",
                 "Far below max_batch_tokens while the queue is long: report it, batches should be "
@@ -84,7 +84,7 @@ def _sizes() -> Panels:
             Query(mean("rerank_batch_tokens"), "mean"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Batch fill",
                 "Tokens of a batch over the token budget. In the percentiles, more than it counts "
                 "as 100 %.",
@@ -100,7 +100,7 @@ def _sizes() -> Panels:
 def _queue() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Queue, requests",
                 "Requests waiting on each server.",
                 "Growing: more comes than goes. Add servers before the limit is reached.",
@@ -110,7 +110,7 @@ def _queue() -> Panels:
             span=6,
         ),
         lines(
-            Text(
+            PanelText(
                 "Queue, tokens",
                 "Tokens of the requests waiting on each server.",
                 "Many with few requests: somebody sends very long lists.",
@@ -120,7 +120,7 @@ def _queue() -> Panels:
             span=6,
         ),
         lines(
-            Text(
+            PanelText(
                 "Predicted wait",
                 "How long a request accepted now would wait on each server.",
                 "Near callers' deadlines: requests will be late. Add servers, or refuse earlier by "
@@ -141,7 +141,7 @@ def _queue_of_limits() -> Panel:
         ("rerank_predicted_wait_seconds", "rerank:deadline:seconds", "wait"),
     )
     return lines(
-        Text(
+        PanelText(
             "Queue, share of its limits",
             "Requests and tokens waiting over what may wait, and the predicted wait over the "
             "deadline, on the fullest server. The limits stand in objectives.yml.",
@@ -158,7 +158,7 @@ def _queue_of_limits() -> Panel:
 def _accidents() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Batches with an incident",
                 "failed: the forward pass raised. split: it ran out of memory and was done in "
                 "halves. preempting: it ran between the steps of a longer one.",
@@ -171,7 +171,7 @@ def _accidents() -> Panels:
             span=12,
         ),
         lines(
-            Text(
+            PanelText(
                 "Accepted but not run",
                 "client_gone: the caller left while its request waited. deadline: it would have "
                 "been too late.",

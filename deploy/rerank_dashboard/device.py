@@ -7,9 +7,9 @@ from rerank_dashboard.panels import (
     SECONDS,
     SHARE,
     Panels,
+    PanelText,
     Query,
     Row,
-    Text,
     lines,
 )
 from rerank_dashboard.queries import of
@@ -25,7 +25,7 @@ def _memory() -> Panels:
     total = of("rerank_device_memory_bytes", 'kind="total"')
     return [
         lines(
-            Text(
+            PanelText(
                 "Device memory",
                 "On CUDA: of the whole device, whoever uses it. On a CPU: of this process and of "
                 "the machine.",
@@ -37,7 +37,7 @@ def _memory() -> Panels:
             colors=LIMIT,
         ),
         lines(
-            Text(
+            PanelText(
                 "Device memory, share",
                 "Memory used over all there is. It stays at its highest: the allocator keeps what "
                 "it once had.",
@@ -49,7 +49,7 @@ def _memory() -> Panels:
             red_above=0.9,
         ),
         lines(
-            Text(
+            PanelText(
                 "Ready",
                 "1 while a server takes requests; 0 while it loads, drains, or has lost its model.",
                 "0 for longer than a load takes: RerankNotReady, RerankModelDead.",
@@ -63,7 +63,7 @@ def _memory() -> Panels:
 def _process() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Process CPU",
                 "Cores in use by each server. On a GPU: HTTP, tokenising and kernel launches.",
                 "On a GPU near the number of cores: the CPU holds the GPU back; give it more.",
@@ -72,7 +72,7 @@ def _process() -> Panels:
             Query(f"rate({of('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Process memory",
                 "Resident memory of each server.",
                 "Growing without end at even load: report it; restart the server meanwhile.",
@@ -81,7 +81,7 @@ def _process() -> Panels:
             Query(of("process_resident_memory_bytes"), "{{instance}}"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Uptime",
                 "Time since each server's process began.",
                 "A saw: it crashes or is killed; see RerankRestarting.",

@@ -8,9 +8,9 @@ from rerank_dashboard.panels import (
     SHARE,
     Panel,
     Panels,
+    PanelText,
     Query,
     Row,
-    Text,
     lines,
 )
 from rerank_dashboard.queries import of, per_second, share
@@ -32,7 +32,7 @@ def row() -> Row:
 def _errors() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Errors by reason",
                 "Requests answered by an error, a second. The caller's: invalid, too_large, "
                 "not_found, unauthorized, key_limit. The server's state: loading, draining, "
@@ -44,7 +44,7 @@ def _errors() -> Panels:
             Query(per_second(of("rerank_rejected_total"), "reason"), "{{reason}}"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Server errors by status",
                 "500 and 424: the model failed (424 in the dialect tei). 503: loading, draining or "
                 "lost. 504: too late.",
@@ -62,7 +62,7 @@ def _errors() -> Panels:
 
 def _bad_share() -> Panel:
     return lines(
-        Text(
+        PanelText(
             "Share of valid requests that fail",
             "424, 5xx and 429 for overload, over what a correct client sent: what the "
             "availability objective counts; and 504 alone.",
@@ -78,7 +78,7 @@ def _bad_share() -> Panel:
 def _clients() -> Panels:
     return [
         lines(
-            Text(
+            PanelText(
                 "Documents cut",
                 "Share of the documents scored that were longer than the card's limit, and cut.",
                 "More than a few %: shorten or split documents, or raise max_document_tokens in "
@@ -88,7 +88,7 @@ def _clients() -> Panels:
             Query(share(of("rerank_truncated_documents_total"), _DOCUMENTS), "cut"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Fields ignored",
                 "Fields a second that other servers know and this one does not.",
                 "A caller relies on 'instruction' or the like: tell it that nothing happens.",
@@ -97,7 +97,7 @@ def _clients() -> Panels:
             Query(f"{per_second(of('rerank_ignored_fields_total'), 'field')} > 0", "{{field}}"),
         ),
         lines(
-            Text(
+            PanelText(
                 "Clients gone",
                 "Requests a second whose client closed the connection before the answer (499).",
                 "With long latencies: callers' time-outs are shorter than what is promised.",

@@ -6,9 +6,9 @@ from rerank_dashboard.panels import (
     BY_BUCKET,
     SECONDS,
     Panel,
+    PanelText,
     Query,
     Row,
-    Text,
     cells,
     lines,
 )
@@ -62,7 +62,7 @@ def row() -> Row:
 def _quantile(stage: _Stage, q: float, name: str) -> Panel:
     means = f"{stage.means} {name} of each bucket of documents: '10' is 6 to 10 documents."
     return lines(
-        Text(f"{stage.title}, {name}", means, stage.do),
+        PanelText(f"{stage.title}, {name}", means, stage.do),
         SECONDS,
         Query(quantile_by_bucket(q, stage.histogram), "{{documents}}"),
         colors=BY_BUCKET,
@@ -74,7 +74,9 @@ def _cells(stage: _Stage) -> Panel:
     means = f"{stage.means} How many requests took how long; choose buckets of documents above."
     buckets = of_bucket(f"{stage.histogram}_bucket")
     return cells(
-        Text(f"{stage.title}, all times", means, f"Two bands are two kinds of load. {stage.do}"),
+        PanelText(
+            f"{stage.title}, all times", means, f"Two bands are two kinds of load. {stage.do}"
+        ),
         SECONDS,
         per_second(buckets, "le"),
     )

@@ -11,9 +11,9 @@ from rerank_dashboard.panels import (
     SHARE,
     Panel,
     Panels,
+    PanelText,
     Query,
     Row,
-    Text,
     lines,
     number,
 )
@@ -40,7 +40,7 @@ def row() -> Row:
 def _now() -> Panels:
     return [
         number(
-            Text(
+            PanelText(
                 "Servers ready",
                 "Servers that take requests.",
                 "Fewer than you run: see 'Ready' in the last row, and RerankDown, RerankNotReady.",
@@ -50,7 +50,7 @@ def _now() -> Panels:
             steps=((None, RED), (1, GREEN)),
         ),
         number(
-            Text(
+            PanelText(
                 "Goodput",
                 "Requests answered within the threshold of their bucket, a second, over 5 minutes.",
                 "Much below the requests in 'Traffic': requests fail, are refused or are slow.",
@@ -59,7 +59,7 @@ def _now() -> Panels:
             Query(f"sum({recorded('job:rerank_goodput:rate5m')})", "goodput"),
         ),
         number(
-            Text(
+            PanelText(
                 "Model",
                 "What is served: model, revision, dtype, device, attention, quantization.",
                 "More than one name after a roll-out: a server still runs the old one.",
@@ -79,7 +79,7 @@ def _now() -> Panels:
 def _budgets() -> Panels:
     return [
         number(
-            Text(
+            PanelText(
                 "Availability, 30 days",
                 "Share of valid requests answered by 200, not by 424, 5xx or 429 for overload.",
                 "Below the objective: no risky changes until the budget is back.",
@@ -88,7 +88,7 @@ def _budgets() -> Panels:
             Query(f"1 - {_BAD} / {_VALID}", "availability"),
         ),
         number(
-            Text(
+            PanelText(
                 "Availability budget left, 30 days",
                 "What is left of the requests that may fail: 100 % is all, below 0 % is overspent.",
                 "Below 25 %: find what spends it in 'Errors by reason', mend that first.",
@@ -98,7 +98,7 @@ def _budgets() -> Panels:
             steps=_LEFT,
         ),
         number(
-            Text(
+            PanelText(
                 "Latency budget left, worst bucket",
                 "What is left, of 30 days, of the answers that may be slower than their threshold, "
                 "in the bucket of documents that has the least left.",
@@ -115,7 +115,7 @@ def _burns() -> Panels:
     windows = ("5m", "30m", "1h", "6h")
     return [
         lines(
-            Text(
+            PanelText(
                 "Availability budget, speed of use",
                 "How fast the budget goes, by window. 1 spends just all of it in 30 days.",
                 "Over 14.4 in 1h and 5m somebody is called (RerankAvailabilityBurnFast), over 6 in "
@@ -129,7 +129,7 @@ def _burns() -> Panels:
             red_above=14.4,
         ),
         lines(
-            Text(
+            PanelText(
                 "Latency budget, speed of use over 1 h",
                 "How fast each bucket of documents spends the answers that may be slow.",
                 "Over 14.4 somebody is called (RerankLatencyBurnFast). 'Latency' says which stage.",
@@ -150,7 +150,7 @@ def _p99_of_threshold() -> Panel:
         "job_documents:rerank_request_duration_seconds:quantile_rate5m", 'quantile="0.99"'
     )
     return lines(
-        Text(
+        PanelText(
             "p99 as a share of its threshold",
             "99th percentile of 5 minutes over the threshold of its bucket of documents: buckets "
             "of all lengths on one scale.",

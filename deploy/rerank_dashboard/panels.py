@@ -52,7 +52,7 @@ class Row(NamedTuple):
     panels: Panels
 
 
-class Text(NamedTuple):
+class PanelText(NamedTuple):
     """Title and description of a panel.
 
     Attributes:
@@ -84,7 +84,7 @@ class Query(NamedTuple):
 
 
 def lines(
-    text: Text,
+    text: PanelText,
     unit: str,
     *queries: Query,
     colors: Mapping[str, str] | None = None,
@@ -97,13 +97,13 @@ def lines(
 
     Args:
         text: title and description.
-        unit: of Grafana.
-        queries: at least one.
-        colors: of lines, by a regular expression over their whole names.
+        unit: is a unit of Grafana.
+        queries: hold at least one.
+        colors: gives lines a colour, by a regular expression over their whole names.
         is_stacked: whether the lines add up to something.
         red_above: draws a line there, and red above it.
         is_log: whether the axis is logarithmic.
-        span: of the dashboard's 24 columns.
+        span: is counted in the dashboard's 24 columns.
     """
     panel = timeseries.Panel().title(text.title).description(text.description).unit(unit)
     panel.datasource(DATASOURCE).height(8).span(span).line_width(1).fill_opacity(8)
@@ -129,7 +129,7 @@ def lines(
 
 
 def number(
-    text: Text,
+    text: PanelText,
     unit: str,
     query: Query,
     *,
@@ -140,9 +140,9 @@ def number(
 
     Args:
         text: title and description.
-        unit: of Grafana.
-        query: evaluated once, at the end of the time range.
-        steps: (from, color), the first from None.
+        unit: is a unit of Grafana.
+        query: is evaluated once, at the end of the time range.
+        steps: are pairs (from, color), the first from None.
         is_name: whether the name of the series is shown instead of its value.
     """
     panel = stat.Panel().title(text.title).description(text.description).unit(unit)
@@ -157,12 +157,12 @@ def number(
     return panel.with_target(target.instant())
 
 
-def cells(text: Text, unit: str, histogram: str) -> build_heatmap.Panel:
+def cells(text: PanelText, unit: str, histogram: str) -> build_heatmap.Panel:
     """How many observations fell into each bucket of a histogram, over time.
 
     Args:
         text: title and description.
-        unit: of the bucket's edges.
+        unit: is that of the buckets' edges.
         histogram: PromQL that leaves the label le.
     """
     panel = build_heatmap.Panel().title(text.title).description(text.description).unit(unit)

@@ -31,7 +31,7 @@ def per_second(series: str, by: str = "") -> str:
     """Rate of counters, added up over the servers.
 
     Args:
-        series: from of or of_bucket.
+        series: what of, of_bucket or recorded gave.
         by: labels to keep.
     """
     kept = f" by ({by})" if by else ""

@@ -10,9 +10,9 @@ from rerank_dashboard.panels import (
     REQUESTS,
     SHARE,
     Panel,
+    PanelText,
     Query,
     Row,
-    Text,
     lines,
 )
 from rerank_dashboard.queries import mean, of, of_bucket, per_second, share, whole_quantile
@@ -29,7 +29,7 @@ def row() -> Row:
 
 def _statuses() -> Panel:
     return lines(
-        Text(
+        PanelText(
             "Requests by status",
             "Rerank requests a second, by HTTP status. 499: the client went before the answer.",
             "Orange (429) or red (424, 5xx): go on to 'Errors'. A fall to nothing: ask the caller.",
@@ -43,7 +43,7 @@ def _statuses() -> Panel:
 
 def _dialects() -> Panel:
     return lines(
-        Text(
+        PanelText(
             "Requests by dialect",
             "Rerank requests a second, by dialect of the body; none was refused before its "
             "dialect was known. The page /docs tells whose clients speak which.",
@@ -57,7 +57,7 @@ def _dialects() -> Panel:
 
 def _refused() -> Panel:
     return lines(
-        Text(
+        PanelText(
             "Share refused",
             "Share of all rerank requests answered by an error, and by 429 for overload.",
             "Overload over 5 %: RerankOverloaded; add servers, lower the load. Others: 'Errors'.",
@@ -71,7 +71,7 @@ def _refused() -> Panel:
 
 def _documents() -> Panel:
     return lines(
-        Text(
+        PanelText(
             "Documents scored",
             "Documents a second, by the bucket of documents of their request.",
             "The figure to plan capacity with, together with tokens.",
@@ -85,7 +85,7 @@ def _documents() -> Panel:
 
 def _tokens() -> Panel:
     return lines(
-        Text(
+        PanelText(
             "Tokens scored",
             "Tokens a second of the requests scored, by bucket of documents. The model's time goes "
             "with tokens.",
@@ -101,7 +101,7 @@ def _tokens() -> Panel:
 def _lengths() -> Panel:
     name = "rerank_documents_per_request"
     return lines(
-        Text(
+        PanelText(
             "Documents per request",
             "How long shortlists are: median, 95th percentile and mean.",
             "A jump changes latency and capacity: ask the caller whether it is meant.",

@@ -15,7 +15,7 @@ from ray import serve
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 from rerank_ray.application import build_with
-from rerank_ray.options import Options
+from rerank_ray.options import ReplicaOptions
 
 _USAGE = 2
 _NAME = "blockrank"
@@ -25,14 +25,14 @@ def main(arguments: list[str], open_ranker: OpenRanker = open_ranker) -> int:
     """Run it.
 
     Args:
-        arguments: option=value; Options names them.
+        arguments: option=value; ReplicaOptions names them.
         open_ranker: gives the ranker; called in each replica.
 
     Returns:
         Exit code: 0 after a signal, 2 for a wrong option or setting.
     """
     try:
-        options = Options.model_validate(dict(each.split("=", 1) for each in arguments))
+        options = ReplicaOptions.model_validate(dict(each.split("=", 1) for each in arguments))
         settings = Settings()
     except ValueError as error:
         text = str(error) if isinstance(error, ValidationError) else "use option=value"

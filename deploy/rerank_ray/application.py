@@ -8,7 +8,7 @@ from ray import serve
 
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
-from rerank_ray.options import Options
+from rerank_ray.options import ReplicaOptions
 from rerank_ray.replica import Replica
 
 # More than a replica can hold, queued and in batches, so that it is the server who refuses: by 429
@@ -18,7 +18,7 @@ _MAX_ONGOING = 10_000
 _STOP_MARGIN_S = 15
 
 
-def build(options: Options) -> serve.Application:
+def build(options: ReplicaOptions) -> serve.Application:
     """The application; its settings are the BLOCKRANK_ variables of the process that builds it.
 
     Raises:
@@ -28,14 +28,14 @@ def build(options: Options) -> serve.Application:
 
 
 def build_with(
-    options: Options, settings: Settings, open_ranker: OpenRanker = open_ranker
+    options: ReplicaOptions, settings: Settings, open_ranker: OpenRanker = open_ranker
 ) -> serve.Application:
-    """As build, with these settings.
+    """Do as build does, with these settings.
 
     Args:
-        options: of the replicas.
-        settings: of the server in each.
-        open_ranker: gives the ranker; called in each replica.
+        options: describe the replicas.
+        settings: are those of the server in each.
+        open_ranker: gives the ranker; it is called in each replica.
     """
     deployment = serve.deployment(
         serve.ingress()(Replica),

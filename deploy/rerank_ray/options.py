@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class Options(BaseModel):
+class ReplicaOptions(BaseModel):
     """Everything about replicas; the server inside them has its BLOCKRANK_ settings.
 
     Raises:

@@ -14,8 +14,8 @@ class ProbesPort:
     """Listens on a free port of this machine, from now on.
 
     Args:
-        app: of the server; it asks for a key on /metrics if it was told to.
-        host: address to listen on.
+        app: is the server's; it asks for a key on /metrics if it was told to.
+        host: is the address to listen on.
 
     Attributes:
         address: host:port.

@@ -23,8 +23,8 @@ class Replica:
     """What Ray Serve starts, asks and stops.
 
     Args:
-        settings: of the server.
-        open_ranker: gives the ranker; called on the thread that will own it.
+        settings: are those of the server.
+        open_ranker: gives the ranker; it is called on the thread that will own it.
     """
 
     def __init__(self, settings: Settings, open_ranker: OpenRanker) -> None:

@@ -22,7 +22,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import LocustBadStatusCode
 
 from open_loop.arrivals import Arrival, schedule
-from open_loop.faults import Answer, Fault, FaultClient
+from open_loop.faults import Fault, FaultClient, RawAnswer
 from open_loop.pacer import send_when_due, take_sample
 from open_loop.plan import Plan, from_json
 from open_loop.samples import LEFT, TIMEOUT, WRONG, Reading, Recorder
@@ -49,11 +49,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 class OpenLoop(FastHttpUser):
-    """The arrivals of a plan.
-
-    Args:
-        environment: of locust.
-    """
+    """A locust user that sends the arrivals of a plan."""
 
     concurrency = MAX_IN_FLIGHT
 
@@ -127,7 +123,7 @@ class OpenLoop(FastHttpUser):
             if error is not None and not isinstance(error, LocustBadStatusCode):
                 return {"problem": _problem(error)}
             found = _answered(
-                Answer(response.status_code, response.headers, response.content or b""),
+                RawAnswer(response.status_code, response.headers, response.content or b""),
                 arrival.num_documents,
             )
             if problem := found.get("problem"):
@@ -159,7 +155,7 @@ def _problem(error: BaseException) -> str:
     return TIMEOUT if isinstance(error, TimeoutError) else type(error).__name__
 
 
-def _answered(answer: Answer, num_documents: int) -> dict[str, Any]:
+def _answered(answer: RawAnswer, num_documents: int) -> dict[str, Any]:
     if answer.status != 200:
         return {"status": answer.status}
     timing = next((v for k, v in answer.headers.items() if k.lower() == "server-timing"), "")

@@ -46,7 +46,7 @@ class Adapter:
     """A LoRA adapter: knows what to add to which weights.
 
     Args:
-        folder: as PEFT writes it.
+        folder: holds what PEFT writes.
         last_layer: 0-based; tensors of the layers above are skipped, as they are never loaded.
 
     Raises:

@@ -69,7 +69,7 @@ class Engine:
         device's memory is split once, into halves.
 
         Args:
-            requests: at least one.
+            requests: holds at least one.
             between_steps: called on this thread after every step, a few in each layer; may start
                 other batches, which then preempt this one.
 

@@ -31,9 +31,9 @@ class MemoryNeed:
     """Bytes that a checkpoint needs on the device.
 
     Attributes:
-        weights: for the layers kept, as quantized.
-        per_token: for the activations of one token of a batch, at the worst moment of a layer.
-        scratch: to make the largest quantized weight whole; once in a batch.
+        weights: hold the layers kept, as quantized.
+        per_token: hold the activations of one token of a batch, at the worst moment of a layer.
+        scratch: make the largest quantized weight whole, once in a batch.
     """
 
     weights: int

@@ -134,7 +134,7 @@ class Network(nn.Module):
         Args:
             token_ids_T: [T] int32 or int64.
             position_ids_T: [T] rotary positions.
-            attention: of the whole layers.
+            attention: computes the attention of the whole layers.
             reader: collects what the read points see.
             between_steps: called after every step: attention, MLP slice, layer; may run other
                 batches, which then preempt this one.

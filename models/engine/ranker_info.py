@@ -11,15 +11,15 @@ class RankerInfo:
     """What was opened, and how it runs.
 
     Attributes:
-        name: as in the card.
+        name: the name that the card gives.
         revision: commit or checksum of the weights, and of an adapter merged into them; None for a
             local folder.
-        device: as torch spells it.
+        device: the name that torch gives it.
         dtype: that of weights and activations.
         attention: the implementation that runs.
         num_layers_kept: counts the layers in memory, the last of them in part.
         num_layers: counts the layers of the checkpoint.
-        load_seconds: from the call of open to a ranker that can score.
+        load_seconds: the time from the call of open to a ranker that can score.
         weight_bytes: taken by the layers kept, on the device, as quantized.
         max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
             None on the CPU, which is not checked. A larger request may fail.

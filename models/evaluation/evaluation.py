@@ -1,4 +1,4 @@
-"""From sets and a scorer to results, set by set; a stopped evaluation goes on where it was."""
+"""Evaluates a scorer on sets, set by set; a stopped evaluation goes on where it was."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -17,8 +17,8 @@ def parse_measures(names: Sequence[str], min_relevance: int = 1) -> dict[str, An
     """ir_measures' measures by the names given.
 
     Args:
-        names: in its spelling, such as nDCG@10 or RR(rel=2)@10.
-        min_relevance: from which judgement on a document is relevant, for measures that ask that
+        names: stand in its spelling, such as nDCG@10 or RR(rel=2)@10.
+        min_relevance: a document is relevant from this judgement on, for measures that ask for it
             and do not say it themselves.
 
     Raises:

@@ -61,8 +61,8 @@ class Shuffled:
     Attributes:
         ours: the mean of the main measure.
         against_given_order: compares the shuffled lists with the lists as given.
-        by_position: of the first relevant document in the shuffled list; first_stage is the
-            shuffled order's own value.
+        by_position: the main measure by position of the first relevant document in the shuffled
+            list; first_stage is the shuffled order's own value.
         effect: what shuffling did to scores and ranking; None where no query was answered in
             both orders.
     """

@@ -17,7 +17,7 @@ TokenIds = NDArray[np.int32]
 # a longer cut: the number changes its speed, not its result.
 _CHARACTERS_PER_TOKEN = 16
 # Tokens near a cut may differ from those of the uncut text; this many are thrown away.
-_UNSETTLED_TOKENS = 32
+_PROVISIONAL_TOKENS = 32
 
 
 class Token(NamedTuple):
@@ -86,7 +86,7 @@ class TextTokenizer:
         """
         size = max_tokens * _CHARACTERS_PER_TOKEN
         while size < len(text):
-            if len(self.encode(text[:size]).ids) > max_tokens + _UNSETTLED_TOKENS:
+            if len(self.encode(text[:size]).ids) > max_tokens + _PROVISIONAL_TOKENS:
                 return text[:size]
             size *= 2
         return text

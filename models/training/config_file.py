@@ -1,4 +1,4 @@
-"""From a YAML file and assignments to a validated config; faults are told by file, line and key."""
+"""Reads a YAML file and assignments into a valid config; faults are told by file, line and key."""
 
 import difflib
 from collections.abc import Sequence

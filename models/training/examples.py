@@ -1,4 +1,4 @@
-"""From lists to batches: documents chosen, tokenised by the card's prompt, packed as served."""
+"""Makes batches of lists: chooses documents, encodes them by the card, packs them as served."""
 
 import random
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Example:
         source: the name of the source, which metrics are reported by.
         doc_ids: stand in the order shown.
         relevance: one number for each document.
-        positive: for each document, whether it counts as relevant.
+        positive: says of each document whether it counts as relevant.
         teacher: one score for each document, or None.
         request: what is packed; the tokens of an answer end its tail.
         num_answer_tokens: 0 without an answer.
@@ -129,7 +129,7 @@ class TrainingExamples(Dataset[Example]):
 
     Args:
         tables: one for each source.
-        rows: for each table, the lists to train on.
+        rows: names the lists of each table to train on.
         order: says which list stands at which position of the run.
         seed: decides with the position what is drawn of a list.
         num_examples: counts those of the whole run.
@@ -167,7 +167,7 @@ class HeldOutExamples(Dataset[Example]):
 
     Args:
         tables: one for each source.
-        rows: for each table, the lists that are held out.
+        rows: names the lists of each table that are held out.
         seed: decides with the position what is drawn of a list.
     """
 

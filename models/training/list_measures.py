@@ -14,7 +14,7 @@ def list_measures(
     Args:
         scores: one for each document.
         relevance: what each document gains; its exponential is not taken.
-        positive: for each document, whether precision and rank count it as relevant.
+        positive: says of each document whether precision and rank count it as relevant.
     """
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], relevance[i]))
     first = next((rank for rank, i in enumerate(order, 1) if positive[i]), None)

@@ -45,7 +45,7 @@ def train(
         CardError, CheckpointError: the checkpoint cannot be opened.
         TrainingError: there is nothing to resume; the loss or gradient is no number.
     """
-    config = _settled(config)
+    config = _resolved(config)
     folder = RunFolder(config)
     resume_from = None
     if is_resuming:
@@ -79,7 +79,7 @@ def train(
     return folder.path
 
 
-def _settled(config: TrainConfig) -> TrainConfig:
+def _resolved(config: TrainConfig) -> TrainConfig:
     """The config without auto, refused where the machine cannot run it."""
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:

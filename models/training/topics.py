@@ -41,9 +41,9 @@ def group_by_topic(
     """Groups in random order, each list in one at most; lists left over are dropped.
 
     Args:
-        answers: for each list, the documents that are relevant.
-        doc_ids: for each list, all of its documents.
-        words: for each document, the number of words that are trained on.
+        answers: holds the relevant documents of each list.
+        doc_ids: holds all documents of each list.
+        words: counts for each document the words that are trained on.
         lists_per_group: every group has so many lists.
         max_documents: limits a group, unless the answers alone are more.
         max_words: limits a group's documents together, unless the answers alone have more.

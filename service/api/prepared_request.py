@@ -47,7 +47,7 @@ class PreparedRequest:
         Args:
             scores: the raw scores of the documents kept.
             ranker: the one that gave them.
-            request_id: the HTTP request's, which some dialects send back.
+            request_id: the id of the HTTP request, which some dialects send back.
         """
         request, encoded = self.request, self.encoded
         all_scores = [0.0] * len(request.documents)

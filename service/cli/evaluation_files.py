@@ -31,7 +31,7 @@ def write_results(
         made_by: what decides the scores, as models/evaluation/fingerprint.py tells it.
         judging: the measures.
         results: one for each row of the report.
-        latency: of single requests; empty if none were timed.
+        latency: the times of single requests; empty if none were timed.
         has_plots: write pictures too, and print their paths to standard error.
     """
     title = _title(made_by)

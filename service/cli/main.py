@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: do not hold the program's name; None takes those of the process.
 
     Returns:
         Exit code: 0 ok, 1 model or runtime failure, 2 wrong usage or input.

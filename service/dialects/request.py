@@ -63,7 +63,7 @@ class RerankResult:
 
     Attributes:
         request: what was asked for.
-        request_id: the HTTP request's, which some dialects send back.
+        request_id: the id of the HTTP request, which some dialects send back.
         ranking: best first, cut to top_n.
         model: the name of the card.
         num_tokens: tokens of the whole prompt.

@@ -27,7 +27,7 @@ class Authentication:
         self._app, self._keys = app, keys
         self._covers_metrics = settings.metrics_need_key
         self._limit = settings.max_concurrent_requests_per_key
-        self._in_flight: Counter[bytes] = Counter()
+        self._num_concurrent: Counter[bytes] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app inside, or refuse."""
@@ -45,9 +45,9 @@ class Authentication:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._in_flight[key.digest] -= 1
-            if not self._in_flight[key.digest]:
-                del self._in_flight[key.digest]
+            self._num_concurrent[key.digest] -= 1
+            if not self._num_concurrent[key.digest]:
+                del self._num_concurrent[key.digest]
 
     def _needs_key(self, scope: Scope) -> bool:
         is_open = scope["method"] in _OPEN_METHODS
@@ -68,13 +68,13 @@ class Authentication:
                 else "API key is missing: send Authorization: Bearer <key>"
             )
         record.key = key.name
-        if self._limit is not None and self._in_flight[key.digest] >= self._limit:
+        if self._limit is not None and self._num_concurrent[key.digest] >= self._limit:
             raise KeyLimitError(
-                f"API key has {self._limit} requests in flight, the limit "
+                f"API key has {self._limit} concurrent requests, the limit "
                 "(max_concurrent_requests_per_key)",
                 retry_after_s=1,
             )
-        self._in_flight[key.digest] += 1
+        self._num_concurrent[key.digest] += 1
         return key
 
 

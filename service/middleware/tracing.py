@@ -8,7 +8,7 @@ import time
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -21,8 +21,14 @@ _NS = 1_000_000_000
 
 
 def exporting_provider() -> TracerProvider:
-    """A provider that sends spans where the OTEL_EXPORTER_OTLP_* variables say."""
-    provider = TracerProvider(resource=Resource.create({"service.name": "blockrank-server"}))
+    """A provider that sends spans where the OTEL_EXPORTER_OTLP_* variables say.
+
+    OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over our own name.
+    """
+    # Resource.create would let the attributes it is given win over the variables.
+    ours = Resource({"service.name": "blockrank-server"})
+    resource = Resource.create(ours.merge(OTELResourceDetector().detect()).attributes)
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 

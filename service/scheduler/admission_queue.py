@@ -16,7 +16,7 @@ class AdmissionQueue:
     """Holds the jobs waiting; one can leave at any place. The batcher's lock guards it.
 
     Args:
-        limits: those of the queue count here, and the duration of a batch.
+        limits: says how much may wait, and how long a batch may take.
         duration_model: predicts how long jobs take.
 
     Attributes:
@@ -47,8 +47,8 @@ class AdmissionQueue:
 
         Args:
             job: has not been in the queue before.
-            now_s: on the clock of Job.deadline_s.
-            ahead_s: until the batches that run now are done; None if none does.
+            now_s: the time, on the clock of Job.deadline_s.
+            ahead_s: the time until the batches that run now are done; None if none runs.
 
         Raises:
             InputTooLongError: the job alone is larger than the whole queue may be.

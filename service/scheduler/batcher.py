@@ -110,7 +110,7 @@ class Batcher:
 
         Args:
             request: what the model takes.
-            deadline_s: on the batcher's clock; after it nobody waits for the answer.
+            deadline_s: after this moment of the batcher's clock nobody waits for the answer.
             future: becomes the job's; by default it gets one of its own.
 
         Raises:

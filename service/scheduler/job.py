@@ -28,8 +28,8 @@ class Scored:
 
     Attributes:
         scores: raw scores in input order, one a document, all finite.
-        queue_s: from accepted to the start of the forward pass.
-        infer_s: the forward pass of the job's batch.
+        queue_s: the time from acceptance to the start of the forward pass.
+        infer_s: the time of the forward pass of the job's batch.
     """
 
     scores: list[float]
@@ -43,8 +43,8 @@ class Job:
 
     Attributes:
         request: what the model takes.
-        accepted_s: on the batcher's clock.
-        deadline_s: on the same clock; after it nobody waits for the answer.
+        accepted_s: when it was accepted, on the batcher's clock.
+        deadline_s: after this moment of the same clock nobody waits for the answer.
         due_s: jobs run in this order; at or before the deadline.
         future: gets exactly one result or error; cancelled by a caller who has gone.
     """

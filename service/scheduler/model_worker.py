@@ -166,7 +166,7 @@ class ModelWorker:
         Args:
             prepare: run on a tokenising thread, which then puts what it gives into the queue: the
                 event loop is woken once. None has nothing to score, and gets no scores.
-            deadline_s: on the clock of time.monotonic; after it nobody waits for the answer.
+            deadline_s: after this moment of time.monotonic nobody waits for the answer.
 
         Raises:
             Whatever prepare raises.

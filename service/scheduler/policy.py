@@ -68,22 +68,22 @@ class BatchingPolicy:
         """Choose the next batch.
 
         Args:
-            waiting: at least one job.
-            now_s: on the clock of Job.accepted_s.
+            waiting: holds at least one job.
+            now_s: the time, on the clock of Job.accepted_s.
             room: tokens of a batch; a larger job runs alone.
             is_idle: nothing runs on the device, so that waiting for mates would waste it.
         """
-        jobs, is_full = fill(waiting, room)
+        jobs, is_full = take_batch(waiting, room)
         wait_s = min(job.accepted_s for job in jobs) + self._max_wait_s - now_s
         return Pick(jobs) if is_full or is_idle or wait_s <= 0 else Pick((), wait_s)
 
 
-def fill(waiting: Iterable[Job], room: float) -> tuple[list[Job], bool]:
+def take_batch(waiting: Iterable[Job], room: float) -> tuple[list[Job], bool]:
     """The job due first with its mates of one bucket, within the room; and whether it is used up.
 
     Args:
-        waiting: at least one job.
-        room: tokens of a batch; a larger job runs alone.
+        waiting: holds at least one job.
+        room: counts the tokens of a batch; a larger job runs alone.
     """
     by_due = sorted(waiting, key=lambda job: job.due_s)
     bucket = by_due[0].bucket

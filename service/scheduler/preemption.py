@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from blockrank_server.service.scheduler.admission_queue import AdmissionQueue
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Job
-from blockrank_server.service.scheduler.policy import BatchLimits, fill
+from blockrank_server.service.scheduler.policy import BatchLimits, take_batch
 from blockrank_server.service.scheduler.running_batch import RunningBatch, RunningBatches
 
 # A job may preempt others of at least this many times its tokens.
@@ -34,7 +34,7 @@ def pick_preempting(
     largest = min(limit, min(job.num_tokens for job in running) / _MIN_RATIO)
     due_s = min(job.due_s for job in running)
     short = [job for job in waiting if job.num_tokens <= largest and job.due_s < due_s]
-    return fill(short, min(room, limit))[0] if short else ()
+    return take_batch(short, min(room, limit))[0] if short else ()
 
 
 class Preemption:

@@ -54,7 +54,7 @@ class RunningBatch:
 
     Attributes:
         jobs: one row of scores each.
-        started_s: on the batcher's clock.
+        started_s: when it was launched, on the batcher's clock.
         is_preempting: whether it runs between the steps of another.
         scores: those to come; None until it is launched.
         preempted_s: time that others took between its steps.

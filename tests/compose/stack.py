@@ -18,7 +18,7 @@ class Stack:
     """Services of the profile cpu under a project name of their own.
 
     Args:
-        services: to start.
+        services: those to start.
     """
 
     def __init__(self, services: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ class Stack:
         return dict(found)
 
     def is_healthy(self, service: str) -> bool:
-        """By the container's own health check."""
+        """Tell what the container's own health check says."""
         state = self.container(service)["State"]
         return bool(state["Running"] and state["Health"]["Status"] == "healthy")
 

@@ -36,7 +36,7 @@ socket.socket.connect_ex = _refuse_outside(socket.socket.connect_ex)  # type: ig
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LiveServer]:
-    """With a key, and a queue that is full with one request."""
+    """A server with a key, and with a queue that is full with one request."""
     settings = {"MAX_QUEUE_REQUESTS": "1", "REQUEST_TIMEOUT_MS": "60000"}
     found = LiveServer(API_KEYS=KEY, **settings)
     yield found
@@ -45,7 +45,7 @@ def server() -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="session")
 def open_server() -> Iterator[LiveServer]:
-    """Without keys."""
+    """A server without keys."""
     found = LiveServer()
     yield found
     found.close()

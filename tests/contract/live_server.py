@@ -22,10 +22,10 @@ class LiveServer:
     """A server process.
 
     Args:
-        settings: of the server, as strings.
+        settings: those of the server, as strings.
 
     Attributes:
-        url: without a slash at its end.
+        url: has no slash at its end.
     """
 
     def __init__(self, **settings: str) -> None:

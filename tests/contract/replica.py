@@ -48,7 +48,7 @@ class JavaDouble(NamedTuple):
     text: str
 
     def value(self) -> float:
-        """As Java's cast to Double, which fails for an Integer and a BigDecimal."""
+        """Do as Java's cast to Double, which fails for an Integer and a BigDecimal."""
         assert "." in self.text, f"{self.text} is an Integer to json-smart"
         assert len(self.text) <= 18, f"{self.text} is a BigDecimal to json-smart"
         assert "e" not in self.text.lower()

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from blockrank_server.service.settings import Settings
 from rerank_ray.front import Front
-from rerank_ray.options import Options
+from rerank_ray.options import ReplicaOptions
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "rerank_ray"
 
@@ -30,7 +30,7 @@ async def two_targets() -> list[str]:
 
 
 def test_options_are_read_from_text() -> None:
-    options = Options.model_validate({"num_gpus": "0.5", "max_replicas": "4"})
+    options = ReplicaOptions.model_validate({"num_gpus": "0.5", "max_replicas": "4"})
     assert (options.num_gpus, options.max_replicas, options.min_replicas) == (0.5, 4, 1)
 
 
@@ -39,12 +39,12 @@ def test_options_are_read_from_text() -> None:
 )
 def test_a_wrong_option_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Options.model_validate(wrong)
+        ReplicaOptions.model_validate(wrong)
 
 
 def test_the_clusters_file_names_options_and_settings_that_exist() -> None:
     [application] = yaml.safe_load((FOLDER / "serve.yaml").read_text())["applications"]
-    Options.model_validate(application["args"])
+    ReplicaOptions.model_validate(application["args"])
     named = {
         name.removeprefix("BLOCKRANK_").lower() for name in application["runtime_env"]["env_vars"]
     }
@@ -53,7 +53,7 @@ def test_the_clusters_file_names_options_and_settings_that_exist() -> None:
 
 def test_the_page_tells_every_option() -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert [name for name in Options.model_fields if f"`{name}`" not in page] == []
+    assert [name for name in ReplicaOptions.model_fields if f"`{name}`" not in page] == []
 
 
 def test_requests_reach_the_app_and_its_request_id_is_left_to_the_proxy() -> None:

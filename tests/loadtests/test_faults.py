@@ -1,4 +1,4 @@
-"""What clients at fault do on the wire, to a server that is a socket."""
+"""What clients at fault do on their connection, to a server that is a socket."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from open_loop.faults import Answer, Fault, FaultClient, Faults
+from open_loop.faults import Fault, FaultClient, Faults, RawAnswer
 
 BODY = b'{"query":"a","documents":["b"]}' * 10
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer-Timing: queue;dur=1\r\n\r\nhi"
@@ -76,7 +76,7 @@ def test_a_slow_client_sends_all_in_pieces_and_takes_its_answer(
     monkeypatch.setattr("open_loop.faults.time.sleep", pauses_s.append)
     peer = make_peer(ANSWER)
     answer = client(peer).send(BODY, Fault.SLOW, QUICK)
-    assert answer == Answer(200, {"Content-Length": "2", "Server-Timing": "queue;dur=1"}, b"hi")
+    assert answer == RawAnswer(200, {"Content-Length": "2", "Server-Timing": "queue;dur=1"}, b"hi")
     head, _, body = peer.received.partition(b"\r\n\r\n")
     assert body == BODY
     assert head.startswith(b"POST /rerank HTTP/1.1\r\nHost: 127.0.0.1:")

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from blockrank_server.kernels.backend import TORCH_BACKEND
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.packing import pack
-from gpu_bench import rivals, tables
+from gpu_bench import baselines, tables
 from gpu_bench.clock import percentiles
 from gpu_bench.engine_rows import kind_of
 from gpu_bench.kernel_rows import relative_difference
@@ -47,7 +47,7 @@ def test_a_request_is_laid_out_as_blockrank_lays_it_out() -> None:
 
 def test_attention_is_counted_by_its_visible_pairs() -> None:
     one = request(3, vocab_size=7, seed=1)
-    owner_T = rivals.owners(one, CPU)
+    owner_T = baselines.owners(one, CPU)
     seen = 0
     for query, mine in enumerate(owner_T.tolist()):
         before = owner_T[: query + 1]
@@ -129,7 +129,7 @@ def test_a_table_leaves_out_what_no_row_has() -> None:
 
 def test_a_report_is_written_after_every_note_as_markdown_and_json(tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    report = tables.Report("gpu_A.1", "t", {"model": "m"}, folder)
+    report = tables.BenchReport("gpu_A.1", "t", {"model": "m"}, folder)
     report.note("left out")
     assert json.loads((folder / "gpu_A.1.json").read_text())["notes"] == ["left out"]
     assert (folder / "gpu_A.1.md").read_text().startswith("# t\n\n- model: m\n")
@@ -159,7 +159,7 @@ def dry_run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_dry_run_writes_every_table_and_the_rivals_agree(tmp_path: Path) -> None:
+def test_a_dry_run_writes_every_table_and_the_baselines_agree(tmp_path: Path) -> None:
     done = dry_run(tmp_path, "--documents", "2", "3", "--variants", "plain")
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = tmp_path.glob("gpu_dry-run_*.json")

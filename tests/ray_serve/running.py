@@ -21,7 +21,7 @@ class Running:
 
     Args:
         folder: an empty one; the models' FIFOs lie there.
-        settings: of the server, without BLOCKRANK_.
+        settings: those of the server, without BLOCKRANK_.
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:

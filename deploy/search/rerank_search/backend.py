@@ -12,8 +12,9 @@ class Hit:
     """A document found.
 
     Attributes:
-        document: with title and text.
-        score: of the stage that ordered the hits, higher is better; compare inside one answer only.
+        document: has a title and a text.
+        score: is given by the stage that ordered the hits; it compares hits of one answer only,
+            and higher is better.
     """
 
     document: Document
@@ -24,7 +25,7 @@ class SearchError(Exception):
     """The search engine or the reranker gave no answer; its text is shown to the caller.
 
     Args:
-        message: without any document's text.
+        message: holds no text of a document.
         retry_after_s: whole seconds until another try makes sense, if known.
     """
 
@@ -49,12 +50,12 @@ class SearchBackend(Protocol):
         A query is plain text: no character in it is an operator.
 
         Raises:
-            SearchError: as above.
+            SearchError: the engine refused or cannot be reached.
         """
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:
         """The best num_hits by the reranker out of the first stage's best num_candidates.
 
         Raises:
-            SearchError: as above, or the reranker gave no answer in time.
+            SearchError: the engine refused or cannot be reached, or the reranker gave no answer.
         """

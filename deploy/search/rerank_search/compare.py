@@ -22,9 +22,9 @@ class Outcome:
     """nDCG@10 over the questions of a group.
 
     Attributes:
-        group: of questions.
+        group: the name of the group.
         before: nDCG@10 of each question in the first stage's order.
-        after: and in the reranker's.
+        after: nDCG@10 of each question in the reranker's order.
     """
 
     group: str
@@ -32,7 +32,7 @@ class Outcome:
     after: tuple[float, ...]
 
     def line(self) -> str:
-        """For the table."""
+        """A row of the table."""
         pairs = list(zip(self.before, self.after, strict=True))
         won = sum(after > before for before, after in pairs)
         lost = sum(after < before for before, after in pairs)
@@ -46,11 +46,7 @@ HEADER = f"{'questions':<10} {'number':>9} {'BM25':>8} {'reranked':>9} {'won':>5
 
 
 def search_at(client: httpx.Client) -> Search:
-    """Searches of a running service.
-
-    Args:
-        client: whose base URL is that of the service.
-    """
+    """Search through a running service, whose base URL the client has."""
 
     def search(query: str, is_reranked: bool) -> list[dict[str, Any]]:
         parameters = {"q": query, "rerank": str(is_reranked).lower()}

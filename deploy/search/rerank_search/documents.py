@@ -28,8 +28,8 @@ class Question:
 
     Attributes:
         group: which kind of questions it belongs to (data/README.md).
-        query: as asked.
-        relevance: of each relevant document, by doc_id; all others are 0.
+        query: what was asked.
+        relevance: is given for each relevant document, by doc_id; that of all others is 0.
     """
 
     group: str

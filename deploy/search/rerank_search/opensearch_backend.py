@@ -37,11 +37,7 @@ class NotThereError(SearchError):
 
 
 class OpenSearchBackend:
-    """An index of a cluster.
-
-    Args:
-        client: whose base URL is that of the cluster.
-    """
+    """An index of a cluster, whose base URL the client has."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -68,7 +64,7 @@ class OpenSearchBackend:
             raise SearchError("OpenSearch refused some documents")
 
     def search(self, query: str, num_hits: int) -> list[Hit]:
-        """By BM25 over title and text, with English stems."""
+        """Search by BM25 over title and text, with English stems."""
         return self._hits(_query(query, num_hits), {})
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:

@@ -28,9 +28,9 @@ def set_up(opensearch: OpenSearchBackend, *, rerank_url: str, api_key: str | Non
     """Make searches of OpenSearch's pipeline be reranked.
 
     Args:
-        opensearch: the cluster.
-        rerank_url: of the blockrank-server, as seen from OpenSearch.
-        api_key: if that server wants one; OpenSearch keeps it encrypted.
+        opensearch: has the base URL of the cluster.
+        rerank_url: the URL of the blockrank-server, as seen from OpenSearch.
+        api_key: the key, if that server wants one; OpenSearch keeps it encrypted.
 
     Returns:
         Id of the model in ml-commons.
@@ -59,8 +59,8 @@ def connector_for(rerank_url: str, api_key: str | None) -> dict[str, Any]:
     """The connector of deploy/clients.md, at an address; its name tells its content.
 
     Args:
-        rerank_url: of the blockrank-server.
-        api_key: if it wants one.
+        rerank_url: the URL of the blockrank-server.
+        api_key: the key, if it wants one.
     """
     # ml-commons wants a credential that is not empty; a server without keys ignores it.
     connector: dict[str, Any] = {

@@ -21,9 +21,9 @@ class Reranker:
     """Reorders documents by asking a blockrank-server.
 
     Args:
-        client: whose base URL is that of the server.
-        timeout_s: for a request, with all its tries.
-        api_key: if the server wants one.
+        client: has the base URL of the server.
+        timeout_s: limits a request with all its tries.
+        api_key: the key, if the server wants one.
         sleep: waits between tries, in seconds.
         clock: seconds of a clock that only goes forward.
     """

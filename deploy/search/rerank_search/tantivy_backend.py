@@ -38,7 +38,7 @@ class TantivyBackend:
         self._index = index
 
     def search(self, query: str, num_hits: int) -> list[Hit]:
-        """By BM25 over title and text, with English stems."""
+        """Search by BM25 over title and text, with English stems."""
         # Upper case and punctuation are operators to the parser; words in lower case never are.
         words = " ".join(re.findall(r"\w+", query.lower()))
         if not words:

@@ -15,10 +15,10 @@ import transformers
 
 from blockrank_server.kernels.backend import choose_backend
 from gpu_bench import tables, workload
+from gpu_bench.baselines import DenseRanker
 from gpu_bench.clock import Clock
 from gpu_bench.engine_rows import EngineBench
 from gpu_bench.kernel_rows import KernelBench
-from gpu_bench.rivals import DenseRanker
 
 RESULTS = Path(__file__).parents[2] / "results"
 VARIANTS = ("plain", "fused", "fp8-fused", "fp8", "int8", "int4", "int8-fused", "int4-fused")
@@ -27,15 +27,11 @@ DENSE_REPEATS = 3
 
 
 class Bench:
-    """Everything that is measured, in the order of its worth, until the time is up.
-
-    Args:
-        args: of the command line.
-    """
+    """Measures everything, in the order of its worth, until the time is up."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._is_dry, self._documents, self._variants = args.dry_run, args.documents, args.variants
-        self._with_rivals = not args.engine_only
+        self._with_baselines = not args.engine_only
         self._ends = time.monotonic() + args.seconds
         self._device = torch.device("cpu" if self._is_dry else "cuda")
         self._backend = choose_backend(self._device)
@@ -47,7 +43,7 @@ class Bench:
         date = datetime.now(UTC).date().isoformat()
         gpu = "dry-run" if self._is_dry else torch.cuda.get_device_name()
         label = f"_{args.label}" if args.label else ""
-        self._report = tables.Report(
+        self._report = tables.BenchReport(
             f"gpu_{gpu.replace(' ', '-')}_{date}{label}",
             f"{gpu}, {date}",
             {
@@ -67,7 +63,7 @@ class Bench:
         """Write every table."""
         first, *others = self._variants
         self._engine(first)
-        if self._with_rivals:
+        if self._with_baselines:
             self._kernels()
             self._dense()
         for variant in others:
@@ -136,7 +132,7 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
     parser.add_argument("--documents", type=int, nargs="+", default=[10, 20, 50, 100, 200, 500])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=MOST_PROMISING)
-    parser.add_argument("--engine-only", action="store_true", help="neither kernels nor rivals")
+    parser.add_argument("--engine-only", action="store_true", help="neither kernels nor baselines")
     parser.add_argument("--label", default="", help="end of the result's name, for a second run")
     parser.add_argument("--seconds", type=float, default=400, help="no new row after that")
     parser.add_argument("--results", type=Path, default=RESULTS)

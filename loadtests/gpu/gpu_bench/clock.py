@@ -21,8 +21,8 @@ class Clock:
     """Times calls on one device; on the CPU, for a dry run, by the host's clock.
 
     Args:
-        device: that everything runs on.
-        repeats: timings the median is taken of.
+        device: everything runs on it.
+        repeats: the median is taken of so many timings.
     """
 
     def __init__(self, device: torch.device, repeats: int) -> None:
@@ -38,8 +38,8 @@ class Clock:
         """Median milliseconds of one call of several over different inputs, run back to back.
 
         Args:
-            calls: each over inputs of its own.
-            as_graph: on CUDA, replay them as a graph; otherwise the launches of small kernels are
+            calls: work on inputs of their own, each.
+            as_graph: replays them as a graph on CUDA; otherwise the launches of small kernels are
                 what is timed.
         """
 
@@ -75,11 +75,11 @@ class Clock:
         return (time.perf_counter() - started) * 1e3
 
     def ceilings(self, *, product: int, copy_bytes: int) -> Ceilings:
-        """Of a product x product x product bf16 matrix product and a copy, on random data.
+        """Measure a product x product x product bf16 matrix product and a copy, on random data.
 
         Args:
-            product: rows and columns of the square matrices.
-            copy_bytes: read, and as many written.
+            product: the number of rows and of columns of the square matrices.
+            copy_bytes: so many bytes are read, and as many written.
         """
         a, b = (
             torch.randn(product, product, device=self.device, dtype=torch.bfloat16)

@@ -34,11 +34,11 @@ class EngineBench:
     """One variant of the engine on one device.
 
     Attributes:
-        name: of the variant.
+        name: the name of the variant.
         model: its shape.
-        engine: with random weights.
-        device: of the engine.
-        ceilings: of the device.
+        engine: has random weights.
+        device: runs the engine.
+        ceilings: what the device reached in the same run.
     """
 
     name: str
@@ -54,11 +54,11 @@ class EngineBench:
         """A variant with new weights: plain or quantized, and any of them fused by torch.compile.
 
         Args:
-            name: quantization_of(name), then fused or not.
-            model: its shape.
-            device: to run on.
-            backend: of the device.
-            ceilings: of the device.
+            name: begins with the quantization, if any; "fused" in it asks for torch.compile.
+            model: gives the shape.
+            device: runs it.
+            backend: holds the kernels of the device.
+            ceilings: what the device reached in the same run.
         """
         network = model.network(device, DTYPE)
         quantize(network, quantization_of(name))
@@ -71,9 +71,9 @@ class EngineBench:
         """Latencies of one request at a time, and throughput with packing behind the forward.
 
         Args:
-            num_documents: of every request.
-            seconds: to spend on latencies.
-            least: requests timed, however long they take.
+            num_documents: the length of every list.
+            seconds: how long latencies are measured.
+            least: so many requests are timed, however long they take.
         """
         requests = self._requests(num_documents)
         before = self._bytes_in_use()
@@ -148,7 +148,7 @@ class EngineBench:
 
 
 def quantization_of(variant: str) -> Quantization:
-    """Of a variant's name: its first word, where that is one."""
+    """The quantization that a variant's name begins with, or "none"."""
     word = variant.partition("-")[0]
     return next((how for how in get_args(Quantization) if how == word), "none")
 

@@ -11,7 +11,7 @@ import torch
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.packing import pack
-from gpu_bench import rivals
+from gpu_bench import baselines
 from gpu_bench.clock import Clock
 from gpu_bench.work import Ceilings, attention_work, read_work
 from gpu_bench.workload import Heads, request
@@ -27,10 +27,10 @@ class KernelBench:
     """Times kernels over single requests on one device.
 
     Attributes:
-        clock: on the device.
-        backend: of the device.
-        ceilings: of the device.
-        card: masks and spans.
+        clock: times calls on the device.
+        backend: holds the kernels of the device.
+        ceilings: what the device reached in the same run.
+        card: says which masks and spans there are.
     """
 
     clock: Clock
@@ -39,7 +39,7 @@ class KernelBench:
     card: Card
 
     def attention(self, heads: Heads, num_documents: int) -> Row:
-        """Block attention of one layer, and its rivals."""
+        """Block attention of one layer, and its baselines."""
         clock, device = self.clock, self.clock.device
         encoded = request(num_documents, _VOCAB, seed=num_documents)
         batch = pack([encoded], self.card)
@@ -52,14 +52,14 @@ class KernelBench:
         ms = clock.ms(calls)
         row = _row("block attention", heads, num_documents, batch.num_tokens, ms)
         row |= work.rates(ms, self.ceilings)
-        ours, owner_T = calls[0](), rivals.owners(encoded, device)
+        ours, owner_T = calls[0](), baselines.owners(encoded, device)
         del calls
         others: dict[str, Callable[..., Attention]] = {
-            "sdpa": rivals.dense_sdpa,
-            "flex": rivals.flex,
+            "sdpa": baselines.dense_sdpa,
+            "flex": baselines.flex,
         }
-        for name, rival in others.items():
-            row |= self._against(name, partial(rival, *sets[0], owner_T), ours)
+        for name, baseline in others.items():
+            row |= self._against(name, partial(baseline, *sets[0], owner_T), ours)
         return row
 
     def read(self, heads: Heads, num_documents: int) -> Row:
@@ -95,7 +95,7 @@ class KernelBench:
         )
 
     def _against(self, name: str, make: Callable[[], Attention], ours: torch.Tensor) -> Row:
-        """A rival's time and how far the two results are apart; or why it could not run."""
+        """A baseline's time and how far the two results are apart; or why it could not run."""
         started = time.perf_counter()
         try:
             call = make()
@@ -106,7 +106,7 @@ class KernelBench:
                 f"{name}_first_s": first_s,
                 f"{name}_difference": difference,
             }
-        except Exception as error:  # a rival's failure is a result
+        except Exception as error:  # a baseline's failure is a result
             lines = str(error).strip().splitlines() or [""]
             return {f"{name}_ms": None, f"{name}_failed": f"{type(error).__name__}: {lines[0]}"}
 

@@ -70,14 +70,14 @@ def _cell(value: Any, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-class Report:
+class BenchReport:
     """One result: conditions and sections, as NAME.json and NAME.md in a folder.
 
     Args:
-        name: of the files.
-        title: first line.
-        conditions: hardware, versions, shapes; one line each.
-        folder: that both are written to.
+        name: what the files are called.
+        title: the first line.
+        conditions: hardware, versions and shapes, a line each.
+        folder: both are written to it.
     """
 
     def __init__(self, name: str, title: str, conditions: Mapping[str, str], folder: Path) -> None:

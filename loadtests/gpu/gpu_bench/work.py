@@ -19,8 +19,8 @@ class Ceilings:
     """What the device reached in the same run.
 
     Attributes:
-        tflops: of a large bf16 matrix product.
-        gbytes: a second, read and written, of a large copy.
+        tflops: what a large bf16 matrix product reached.
+        gbytes: what a large copy read and wrote, together, in a second.
     """
 
     tflops: float
@@ -45,7 +45,7 @@ class Work:
 
 
 def attention_work(segments: Sequence[Segment], heads: Heads, itemsize: int) -> Work:
-    """Of one layer's block attention: q . k and weights . v for every visible pair."""
+    """Count one layer's block attention: q . k and weights . v for every visible pair."""
     pairs = sum(
         s.num_tokens * s.num_full + s.num_tokens * (s.num_tokens + 1) // 2 for s in segments
     )
@@ -57,7 +57,7 @@ def attention_work(segments: Sequence[Segment], heads: Heads, itemsize: int) -> 
 
 
 def read_work(reads: Sequence[SpanRead], heads: Heads, itemsize: int) -> Work:
-    """Of one layer's span log-sum-exp with all heads; its spans lie before its signal tokens."""
+    """Count one layer's span log-sum-exp with all heads; its spans lie before its signal tokens."""
     flops = num_bytes = 0
     for read in reads:
         num_signal = read.signal[1] - read.signal[0]
@@ -73,9 +73,9 @@ def network_flops(config: PretrainedConfig, last_layer: int, batch: PackedBatch)
     """Operations of one forward pass cut at its last read layer: linear layers, attention, read.
 
     Args:
-        config: of the whole checkpoint.
-        last_layer: 0-based; of it, keys of all tokens and queries of the signal tokens.
-        batch: packed.
+        config: describes the whole checkpoint.
+        last_layer: 0-based; only the keys of all tokens and the queries of the signal tokens are
+            counted of it.
     """
     heads = heads_of(config)
     hidden = config.hidden_size

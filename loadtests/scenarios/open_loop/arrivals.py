@@ -17,12 +17,12 @@ class Arrival:
     """One request that will be sent.
 
     Attributes:
-        index: place in the schedule.
-        intended_s: since the start of the run.
-        stage: index of its stage.
-        num_documents: of its list.
+        index: its place in the schedule.
+        intended_s: when it is due, since the start of the run.
+        stage: the index of its stage.
+        num_documents: the length of its list.
         list_number: which of the lists with so many documents.
-        fault: of its client.
+        fault: what is wrong with its client.
     """
 
     index: int

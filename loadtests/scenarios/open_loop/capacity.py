@@ -27,8 +27,8 @@ class Capacity:
     Attributes:
         capacity_per_s: scored requests a second.
         num_scored: requests it was taken from.
-        num_clients: that sent at once.
-        duration_s: of the measurement.
+        num_clients: how many clients sent at once.
+        duration_s: how long they sent.
     """
 
     capacity_per_s: float
@@ -65,10 +65,10 @@ def measure_capacity(
 
     Args:
         host: http://name:port.
-        body: of a request, by its number.
-        num_clients: at once; enough to fill two batches.
-        duration_s: after which no more is sent.
-        timeout_s: longest wait for an answer.
+        body: makes the body of a request from its number.
+        num_clients: so many send at once; enough to fill two batches.
+        duration_s: nothing is sent after this time.
+        timeout_s: the longest wait for an answer.
 
     Raises:
         CapacityError: too few requests were scored.

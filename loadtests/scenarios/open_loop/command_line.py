@@ -19,27 +19,27 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RunOptions:
     """What was asked for; see the help of each option.
 
     Attributes:
-        scenario: from the table, with the objectives that were given.
-        host: None for a server of the run's own.
-        settings: of the own server.
-        command: that starts the own server.
+        scenario: the one of the table, with the objectives that were given.
+        host: the server to test; None starts one for the run.
+        settings: the settings of the own server.
+        command: starts the own server.
         capacity_per_s: None to measure it first.
         capacity_s: how long measuring it takes.
-        num_clients: that send at once while it is measured.
+        num_clients: so many send at once while it is measured.
         list_lengths: how many documents the lists have.
         document_lengths: how many words the documents have.
-        faults: of clients.
+        faults: how many clients misbehave, and how.
         answer_within_s: None for the server's deadline.
-        time_scale: factor of every duration.
-        sample_every_s: between readings of the server.
-        seed: of arrivals and request bodies.
-        hardware: in the report's name.
-        out: folder of the report.
-        keep: folder for raw records; None to drop them.
+        time_scale: multiplies every duration.
+        sample_every_s: the time between readings of the server.
+        seed: decides arrivals and request bodies.
+        hardware: stands in the report's name.
+        out: the folder that gets the report.
+        keep: the folder that keeps raw records; None drops them.
     """
 
     scenario: Scenario
@@ -61,7 +61,7 @@ class Options:
     keep: Path | None
 
 
-def parse(arguments: Sequence[str]) -> Options:
+def parse(arguments: Sequence[str]) -> RunOptions:
     """Options; ends the process with a message if they are wrong."""
     parser = _parser()
     args = parser.parse_args(arguments)
@@ -80,7 +80,7 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error(str(error))
     if args.host is not None and (settings or args.server_command):
         parser.error("--set and --server-command are for a server of the run's own, without --host")
-    return Options(
+    return RunOptions(
         scenario=dataclasses.replace(scenario, objectives=objectives),
         host=args.host,
         settings=settings,

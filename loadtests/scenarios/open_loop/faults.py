@@ -1,4 +1,4 @@
-"""Clients that misbehave: which of the arrivals do, and what they do on the wire."""
+"""Clients that misbehave: which of the arrivals do, and what they do on their connection."""
 
 import http.client
 import random
@@ -65,7 +65,7 @@ NO_FAULTS = Faults()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RawAnswer:
     """What a server said."""
 
     status: int
@@ -78,8 +78,8 @@ class FaultClient:
 
     Args:
         host: http://name:port.
-        path: of the request.
-        timeout_s: longest wait for an answer.
+        path: the path of every request.
+        timeout_s: the longest wait for an answer.
     """
 
     def __init__(self, host: str, path: str, timeout_s: float) -> None:
@@ -87,7 +87,7 @@ class FaultClient:
         self._address = (url.hostname or "", url.port or 80)
         self._host, self._path, self._timeout_s = url.netloc, path, timeout_s
 
-    def send(self, body: bytes, fault: Fault, faults: Faults) -> Answer | None:
+    def send(self, body: bytes, fault: Fault, faults: Faults) -> RawAnswer | None:
         """Send one request.
 
         Returns:
@@ -132,7 +132,7 @@ def _is_answered_within(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-def _read(connection: socket.socket) -> Answer:
+def _read(connection: socket.socket) -> RawAnswer:
     response = http.client.HTTPResponse(connection, method="POST")
     response.begin()
-    return Answer(response.status, dict(response.getheaders()), response.read())
+    return RawAnswer(response.status, dict(response.getheaders()), response.read())

@@ -11,11 +11,11 @@ from open_loop.arrivals import Arrival
 
 
 def fifo_latencies_s(arrivals: Sequence[Arrival], documents_per_s: float) -> list[float]:
-    """From arrival to answer, for each arrival.
+    """The time from arrival to answer, for each arrival.
 
     Args:
-        arrivals: in order of time.
-        documents_per_s: capacity.
+        arrivals: stand in order of time.
+        documents_per_s: the capacity of the server.
     """
     free_s, latencies_s = 0.0, []
     for arrival in arrivals:

@@ -1,4 +1,4 @@
-"""On what a run was made: hardware, versions, the server's settings."""
+"""What a run was made on: hardware, versions, the server's settings."""
 
 import os
 import platform
@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what is installed where the generator runs."""
+    """The versions of what is installed where the generator runs."""
     return {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 

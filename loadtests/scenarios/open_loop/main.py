@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from open_loop.capacity import CapacityError
-from open_loop.command_line import Options, parse
+from open_loop.command_line import RunOptions, parse
 from open_loop.objectives import ObjectiveError
 from open_loop.runner import run_scenario
-from open_loop.server import Server, ServerError, own_server, wait_until_ready
+from open_loop.server import ServerError, TestedServer, own_server, wait_until_ready
 
 MET, MISSED, NO_REPORT = 0, 1, 2
 
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 @contextmanager
-def _folder(options: Options) -> Iterator[Path]:
+def _folder(options: RunOptions) -> Iterator[Path]:
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
         yield options.keep
@@ -46,9 +46,9 @@ def _folder(options: Options) -> Iterator[Path]:
 
 
 @contextmanager
-def _server(options: Options, folder: Path) -> Iterator[Server]:
+def _server(options: RunOptions, folder: Path) -> Iterator[TestedServer]:
     if options.host is not None:
-        yield Server(options.host)
+        yield TestedServer(options.host)
         return
     with own_server(options.settings, folder / "server.log", options.command) as server:
         yield server

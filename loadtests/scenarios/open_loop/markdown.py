@@ -55,8 +55,8 @@ def markdown(body: Row, plot: str) -> str:
     """The report.
 
     Args:
-        body: of the report.
-        plot: name of the picture beside it.
+        body: what the report holds.
+        plot: the name of the picture beside it.
     """
     documents = {**body["documents"], "all": body["total"]}
     sections = [

@@ -13,8 +13,7 @@ _TENTHS = 10
 def memory_statistics(readings: Sequence[Reading]) -> Statistics:
     """Resident memory in MiB; growth only of runs with enough readings to speak of tenths.
 
-    Args:
-        readings: in order of time.
+    The readings stand in order of time.
     """
     sizes = [reading.rss_bytes / 2**20 for reading in readings]
     size = len(sizes) // _TENTHS

@@ -22,7 +22,7 @@ class Objective:
     Attributes:
         statistic: its name in the report.
         sense: which side of the limit is met.
-        limit: in the statistic's unit.
+        limit: the bound, in the statistic's unit.
         part: a stage, or "N documents"; None for the whole run.
     """
 
@@ -91,7 +91,7 @@ def judge(
     """A verdict for each objective.
 
     Args:
-        objectives: of the scenario.
+        objectives: what the scenario must meet.
         run: statistics of the whole run.
         parts: statistics by stage, and by "N documents".
 

@@ -18,9 +18,9 @@ def send_when_due(
     """Start every arrival when it is due, or at once if that has passed; never wait for answers.
 
     Args:
-        arrivals: in order of time.
-        now_s: since the start of the run.
-        sleep: for so many seconds.
+        arrivals: stand in order of time.
+        now_s: tells the time since the start of the run.
+        sleep: waits for so many seconds.
         start: begins a request and returns before it is answered.
     """
     for arrival in arrivals:
@@ -33,8 +33,8 @@ def take_sample(arrival: Arrival, now_s: Clock, send: Callable[[], dict[str, Any
     """Send one request and time it from when it was due: a late start is part of its latency.
 
     Args:
-        arrival: to be sent.
-        now_s: since the start of the run.
+        arrival: what is to be sent.
+        now_s: tells the time since the start of the run.
         send: returns when the request has ended, with status, problem, timing_ms as they apply.
     """
     lag_s = now_s() - arrival.intended_s

@@ -16,9 +16,9 @@ class TimedStage:
     """A stage with its rate.
 
     Attributes:
-        name: of the stage.
+        name: the name of the stage.
         rate_per_s: requests a second.
-        duration_s: seconds.
+        duration_s: its length in seconds.
         is_measured: whether it counts in the statistics of the whole run.
     """
 
@@ -34,13 +34,13 @@ class Plan:
 
     Attributes:
         host: http://name:port.
-        stages: in their order.
+        stages: stand in their order.
         list_lengths: how many documents the lists have.
-        faults: of clients.
+        faults: how many clients misbehave, and how.
         document_lengths: how many words the documents have.
-        seed: of arrivals and request bodies.
+        seed: decides arrivals and request bodies.
         client_timeout_s: longest wait for an answer; above the server's own deadline.
-        sample_every_s: between two readings of the server's /metrics.
+        sample_every_s: the time between two readings of the server's /metrics.
         max_lists: different lists of each document count; after these they come again.
     """
 
@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def duration_s(self) -> float:
-        """Of all stages."""
+        """The duration of all stages together."""
         return sum(stage.duration_s for stage in self.stages)
 
     def stage_start_s(self, place: int) -> float:
@@ -68,7 +68,7 @@ class Plan:
         return [stage.name for stage in self.stages].index(name)
 
     def to_json(self) -> bytes:
-        """For from_json."""
+        """Write the plan for from_json."""
         return orjson.dumps(dataclasses.asdict(self) | {"list_lengths": str(self.list_lengths)})
 
 

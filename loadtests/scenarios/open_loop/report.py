@@ -24,13 +24,13 @@ class Run:
     """Everything that was found out.
 
     Attributes:
-        scenario: that was run.
-        plan: that was sent.
-        arrivals: that were due.
-        samples: of requests, in order of arrival.
-        readings: of server and generator, in order of time.
-        reconciliation: of both sides' counts.
-        capacity_per_s: that the rates are shares of.
+        scenario: what was run.
+        plan: what was to be sent.
+        arrivals: what was due, and when.
+        samples: what became of each request, in order of arrival.
+        readings: what server and generator used, in order of time.
+        reconciliation: compares both sides' counts.
+        capacity_per_s: the rates are shares of it.
         answer_within_s: a later answer is no goodput.
     """
 
@@ -54,12 +54,12 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunReport:
     """What is written.
 
     Attributes:
-        body: fit for JSON.
-        verdicts: on the scenario's objectives.
+        body: what is written as JSON.
+        verdicts: one for each objective of the scenario.
     """
 
     body: dict[str, Any]
@@ -71,12 +71,12 @@ class Report:
         return all(verdict.is_met for verdict in self.verdicts)
 
 
-def make_report(run: Run, conditions: dict[str, Any]) -> Report:
+def make_report(run: Run, conditions: dict[str, Any]) -> RunReport:
     """The report.
 
     Args:
         run: what was found out.
-        conditions: hardware, versions, settings; written as they are.
+        conditions: hardware, versions and settings, written as they are.
     """
     measured = {place for place, stage in enumerate(run.plan.stages) if stage.is_measured}
     counts = _by_count(run, measured)
@@ -101,11 +101,11 @@ def make_report(run: Run, conditions: dict[str, Any]) -> Report:
         | {"received": run.reconciliation.num_received, "sent": run.reconciliation.num_sent},
         "readings": [dataclasses.asdict(reading) for reading in run.readings],
     }
-    return Report(body, verdicts)
+    return RunReport(body, verdicts)
 
 
 def _total(run: Run, measured: set[int], counts: dict[int, Statistics]) -> Statistics:
-    """Of the measured stages; what must never happen is counted in the others too."""
+    """The statistics of the measured stages; what must never happen is counted in all stages."""
     whole = _statistics(run, set(range(len(run.plan.stages))))
     never = ("unanswered", "client_failures", "wrong_answers")
     return {

@@ -1,4 +1,4 @@
-"""From a ready server to the report on disk."""
+"""Runs a scenario against a ready server, and writes the report."""
 
 import dataclasses
 import os
@@ -16,12 +16,12 @@ import orjson
 from open_loop import hardware
 from open_loop.arrivals import schedule
 from open_loop.capacity import Capacity, measure_capacity
-from open_loop.command_line import Options
+from open_loop.command_line import RunOptions
 from open_loop.markdown import markdown
 from open_loop.plan import Plan, timed_stages
 from open_loop.plot import plot
 from open_loop.reconciliation import Reconciliation, Scrape, read_metrics, reconcile
-from open_loop.report import Report, Run, make_report
+from open_loop.report import Run, RunReport, make_report
 from open_loop.samples import Sample, read_readings, read_samples
 from open_loop.server import ServerError, get, read_info
 from open_loop.workload import RequestBodies
@@ -33,7 +33,7 @@ _CAPACITY_LISTS = 200
 _RECONCILE_WITHIN_S = 10.0
 
 
-def run_scenario(options: Options, host: str, folder: Path) -> Report:
+def run_scenario(options: RunOptions, host: str, folder: Path) -> RunReport:
     """Measure the capacity, send, judge, write the report; raw records go to folder.
 
     Raises:
@@ -82,7 +82,7 @@ def run_scenario(options: Options, host: str, folder: Path) -> Report:
     return report
 
 
-def _capacity(options: Options, host: str, deadline_s: float) -> Capacity | None:
+def _capacity(options: RunOptions, host: str, deadline_s: float) -> Capacity | None:
     if options.capacity_per_s is not None:
         return None
     # In proportion: at random, few requests would hold too many or too few of the long lists.
@@ -165,7 +165,7 @@ def _conditions(
     }
 
 
-def _write(report: Report, run: Run, out: Path, label: str) -> None:
+def _write(report: RunReport, run: Run, out: Path, label: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).date().isoformat()
     name = f"{run.scenario.name}_{label}_{date}"

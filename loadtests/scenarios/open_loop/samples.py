@@ -23,16 +23,16 @@ class Sample:
     """One request.
 
     Attributes:
-        index: of its arrival.
-        stage: index of its stage.
-        num_documents: of its list.
-        fault: of its client.
+        index: the index of its arrival.
+        stage: the index of its stage.
+        num_documents: the length of its list.
+        fault: what was wrong with its client.
         intended_s: when it was to be sent, since the start of the run.
         lag_s: how much later the generator sent it.
-        latency_s: from when it was to be sent to the last byte of its answer.
-        status: of the answer.
+        latency_s: the time from when it was to be sent to the last byte of its answer.
+        status: the status of the answer.
         problem: LEFT, TIMEOUT, WRONG, or the name of the client's error.
-        timing_ms: Server-Timing of a 200.
+        timing_ms: what a 200 says in Server-Timing.
     """
 
     index: int
@@ -57,11 +57,11 @@ class Reading:
     """Server and generator at one moment.
 
     Attributes:
-        at_s: since the start of the run; below 0 before it.
+        at_s: the time since the start of the run; below 0 before it.
         rss_bytes: resident memory of the server.
         server_cpu_s: processor time of the server so far.
         generator_cpu_s: processor time of the generator so far.
-        queue_requests: waiting in the server.
+        queue_requests: requests that wait in the server.
         in_flight: requests sent and not answered.
     """
 
@@ -74,11 +74,7 @@ class Reading:
 
 
 class Recorder:
-    """Appends records to a file; a run that is cut short leaves those so far.
-
-    Args:
-        path: of the file.
-    """
+    """Appends records to a file; a run that is cut short leaves those so far."""
 
     def __init__(self, path: Path) -> None:
         self._file: IO[bytes] = path.open("wb")

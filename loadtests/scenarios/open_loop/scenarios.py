@@ -16,7 +16,7 @@ class Stage:
     """A time of one arrival rate.
 
     Attributes:
-        name: in the report; no other stage of the scenario has it.
+        name: its name in the report, which no other stage of the scenario has.
         load: arrival rate as a share of capacity.
         duration_s: seconds.
         is_measured: whether it counts in the statistics of the whole run; a warm-up does not.
@@ -33,14 +33,14 @@ class Scenario:
     """What is sent, and what must come of it.
 
     Attributes:
-        name: as given on the command line.
+        name: what selects it on the command line.
         purpose: the question it answers.
-        stages: in their order.
-        objectives: each decides over the exit code.
+        stages: stand in their order.
+        objectives: must all be met for exit code 0.
         list_lengths: how many documents the lists have.
         faults: clients that are slow or go away.
-        reference: stage whose latency counts as normal after an overload.
-        overloads: stages after the last of which the time to recover is taken.
+        reference: the stage whose latency counts as normal after an overload.
+        overloads: the stages that overload; the time to recover is taken after the last of them.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Scenario:
 
     @property
     def duration_s(self) -> float:
-        """Of all stages."""
+        """The duration of all stages together."""
         return sum(stage.duration_s for stage in self.stages)
 
 

@@ -25,14 +25,14 @@ class ServerError(Exception):
 
 
 @dataclass(slots=True)
-class Server:
+class TestedServer:
     """A server under test.
 
     Attributes:
         host: http://address:port.
-        process: None if it was there before.
-        log: of the process.
-        exit_code: of the process, once it has ended.
+        process: the process, or None if the server was there before.
+        log: the file that the process writes to.
+        exit_code: how the process ended, once it has.
     """
 
     host: str
@@ -51,13 +51,13 @@ class Server:
 @contextmanager
 def own_server(
     settings: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND
-) -> Iterator[Server]:
+) -> Iterator[TestedServer]:
     """A server process with these settings, on a port free before; SIGTERM at the end.
 
     Args:
         settings: values by name, without BLOCKRANK_; on top of the environment's.
         log: file for its output. A pipe that nobody reads would fill up and stop the server.
-        command: that starts it.
+        command: starts it.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -67,7 +67,7 @@ def own_server(
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | given | fixed
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = TestedServer(f"http://127.0.0.1:{port}", process, log)
     try:
         yield server
     finally:
@@ -88,7 +88,7 @@ def get(host: str, path: str) -> str:
         raise ServerError(f"GET {host}{path}: {error}") from error
 
 
-def wait_until_ready(server: Server) -> None:
+def wait_until_ready(server: TestedServer) -> None:
     """Returns once the server takes requests.
 
     Raises:

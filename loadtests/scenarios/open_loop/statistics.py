@@ -35,7 +35,7 @@ class Terms:
     """What the statistics are relative to.
 
     Attributes:
-        duration_s: of the time in which the samples arrived.
+        duration_s: how long the time was in which the samples arrived.
         capacity_documents_per_s: documents scored a second at saturation.
         answer_within_s: a later answer is no goodput.
         num_offered: arrivals that were due; None for as many as there are samples.

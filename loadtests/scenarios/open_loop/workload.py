@@ -51,7 +51,7 @@ class DocumentLengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CorpusQuestion:
     """A query and its first-stage passages, by their place in Corpus.passages."""
 
     query: str
@@ -62,8 +62,8 @@ class Corpus:
     """Questions and passages of a sample on disk.
 
     Args:
-        folder: of the sample.
-        name: of the sample.
+        folder: the folder that holds the sample.
+        name: the name of the sample.
 
     Raises:
         OSError: a file is missing.
@@ -72,14 +72,14 @@ class Corpus:
     def __init__(self, folder: Path = DATA, name: str = SAMPLE) -> None:
         places: dict[str, int] = {}
         self.passages: list[list[str]] = []
-        self.questions: list[Question] = []
+        self.questions: list[CorpusQuestion] = []
         for one in read_shortlists(folder, name):
             for doc_id, document in zip(one.doc_ids, one.documents, strict=True):
                 if doc_id not in places:
                     places[doc_id] = len(self.passages)
                     self.passages.append(document["text"].split())
             own = tuple(places[doc_id] for doc_id in one.doc_ids)
-            self.questions.append(Question(one.query, own))
+            self.questions.append(CorpusQuestion(one.query, own))
 
     def words(self) -> list[str]:
         """Every word of the passages once, sorted."""
@@ -98,7 +98,7 @@ class Corpus:
             " ".join(self._cut(next(order), lengths.draw(rng), rng)) for _ in range(num_documents)
         ]
 
-    def _order(self, question: Question, rng: random.Random) -> Iterator[int]:
+    def _order(self, question: CorpusQuestion, rng: random.Random) -> Iterator[int]:
         own = set(question.passages)
         others = [place for place in range(len(self.passages)) if place not in own]
         while True:
@@ -126,8 +126,8 @@ class RequestBodies:
 
     Args:
         needed: document count and number of a list; every list that will be asked for.
-        lengths: of documents, in words.
-        seed: of the random choice of texts.
+        lengths: how many words the documents have.
+        seed: decides which texts are chosen.
     """
 
     def __init__(
@@ -145,9 +145,9 @@ class RequestBodies:
         """A list, with a question that two words in front make the only one of its kind.
 
         Args:
-            num_documents: of the list.
-            number: of the list.
-            index: of the request.
+            num_documents: the length of the list.
+            number: says which of the lists of that length is taken.
+            index: the number of the request, which makes its question unique.
         """
         query, documents = self._lists[num_documents, number]
         size = len(self._words)

@@ -34,7 +34,7 @@ class Model:
         self.num_tokens = 0
 
     def create_app(self, *args: Any, **kwargs: Any) -> Any:
-        """As the service's own, and remembers the metrics."""
+        """Do as the service does, and remember the metrics."""
         app = create_app(*args, **kwargs)
         self.metrics = app.state.metrics
         return app

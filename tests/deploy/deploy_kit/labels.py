@@ -21,7 +21,7 @@ class UnknownNameError(Exception):
 
 
 def scraped() -> Known:
-    """Every series of a server that has loaded its model, by its name on the wire."""
+    """Every series of a server that has loaded its model, by the name that is scraped."""
     metrics = Metrics(CollectorRegistry(), (dialect.name for dialect in DIALECTS), 16_384)
     metrics.scheduler.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2))
     target: Labels = dict.fromkeys(TARGET)

@@ -47,7 +47,7 @@ def prometheus(folder: Path, server_port: int) -> Iterator[Running]:
 
     Args:
         folder: an empty one, for its files.
-        server_port: of the server that it scrapes.
+        server_port: the port of the server that it scrapes.
     """
     command = [
         binary("prometheus"),

@@ -14,7 +14,7 @@ class Line(NamedTuple):
     """One series of a result.
 
     Attributes:
-        labels: of the series.
+        labels: those of the series.
         points: (seconds since 1970, value), the value never NaN.
     """
 

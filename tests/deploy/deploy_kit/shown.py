@@ -21,7 +21,7 @@ def targets(panel: dict[str, Any], *, rate_interval_s: int) -> list[Target]:
     """A panel's queries.
 
     Args:
-        panel: of the dashboard's JSON.
+        panel: a panel of the dashboard's JSON.
         rate_interval_s: what $__rate_interval stands for; at least four scrapes.
     """
     return [

@@ -19,8 +19,8 @@ class Traffic:
     """Clients that keep a server busy until the end of the with block.
 
     Args:
-        port: of the server, on 127.0.0.1.
-        odd_share: of the requests: those that fail, are refused, slow or cut.
+        port: the server's port on 127.0.0.1.
+        odd_share: the share of requests that fail, are refused, slow or cut.
     """
 
     def __init__(self, port: int, *, odd_share: float) -> None:

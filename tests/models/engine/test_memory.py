@@ -58,7 +58,7 @@ def test_weights_are_counted_exactly(name: str, how: Quantization, last_layer: i
 
 @pytest.mark.parametrize(("how", "kept_bits"), [("none", 16), ("fp8", 8), ("int8", 8), ("int4", 5)])
 def test_quantized_weights_take_their_bits(how: Quantization, kept_bits: int) -> None:
-    """Of one layer of Mistral-7B, the scales of rows are a thousandth."""
+    """The scales of rows are a thousandth of one layer of Mistral-7B."""
     sizes = {"hidden_size": 4096, "intermediate_size": 14_336, "num_attention_heads": 32}
     config = config_of("mistral", **sizes, num_key_value_heads=8, head_dim=128)
     one, two = (MemoryNeed.of(config, last, torch.bfloat16, how).weights for last in (1, 2))

@@ -1,4 +1,4 @@
-"""How a body is read: limits on the wire and inflated, encodings, broken gzip."""
+"""How a body is read: limits as sent and inflated, encodings, broken gzip."""
 
 import asyncio
 import gzip
@@ -127,7 +127,7 @@ def test_a_bomb_is_refused_early_and_in_little_memory(is_whole: bool) -> None:
     segment = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
     segments = [head, *[segment] * 1024]
     left = iter([b"".join(segments)] if is_whole else segments)
-    assert len(segment) * 1024 < 2_000_000  # so it fits on the wire
+    assert len(segment) * 1024 < 2_000_000  # so it may be sent
     tracemalloc.start()
     try:
         with pytest.raises(BodyTooLargeError, match="2000000 bytes"):

@@ -104,6 +104,26 @@ def test_probes_are_not_traced(make_client: "MakeClient", exporter: InMemorySpan
     assert spans(exporter) == {}
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("OTEL_SERVICE_NAME", "rerank-blue", "rerank-blue"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=rerank-green", "rerank-green"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test", "blockrank-server"),
+        ("OTEL_SERVICE_NAME", "", "blockrank-server"),
+    ],
+)
+def test_the_operators_service_name_wins(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str
+) -> None:
+    for each in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(variable, value)
+    provider = tracing.exporting_provider()
+    provider.shutdown()
+    assert provider.resource.attributes["service.name"] == name
+
+
 def test_tracing_without_its_packages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
     with pytest.raises(ValidationError, match=r"blockrank-server\[tracing\]"):

@@ -66,7 +66,7 @@ def client(start_server: "StartServer", fixtures: Path, card: Path) -> Iterator[
 
 
 def scores_of(answer: httpx.Response) -> list[float]:
-    """In the order of the request's documents, from an answer of either dialect."""
+    """Scores in the order of the request's documents, from an answer of either dialect."""
     read = answer.json()
     items = read if isinstance(read, list) else read["results"]
     shown = {item["index"]: item.get("score", item.get("relevance_score")) for item in items}

@@ -70,8 +70,8 @@ class DenseRanker:
     """Plain transformers: causal prefill of all layers, then a document's id is decoded.
 
     Args:
-        config: of the whole checkpoint; its weights are random.
-        device: that it runs on.
+        config: describes the whole checkpoint; its weights are random.
+        device: runs it.
     """
 
     def __init__(self, config: PretrainedConfig, device: torch.device) -> None:
