@@ -1,12 +1,14 @@
 """ASGI middleware that turns a bug into a flat 500 and a log line without the caller's text."""
 
+import time
 import traceback
+import uuid
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockrank_server.service.errors import InternalError
-from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER, RequestRecord
 
 
 class UnhandledErrors:
@@ -14,7 +16,7 @@ class UnhandledErrors:
 
     Starlette's own handler sits outside of every middleware, so its answer would have no CORS
     headers, and it raises again: the server would log the exception's text, which may quote a
-    document (`KeyError: '...'`).
+    document (`KeyError: '...'`). Outside of all other middleware it answers for their bugs, too.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,11 +40,18 @@ class UnhandledErrors:
         except Exception as error:
             if is_started:  # too late for an answer; the server breaks the connection
                 raise
-            record: RequestRecord = scope["state"]["record"]
+            record = _record(scope)
             record.reason = InternalError.reason
             self._log.error("a bug", request_id=record.request_id, traceback=_traceback(error))
             response = InternalError("Internal error").response(record.request_id)
+            response.headers[REQUEST_ID_HEADER] = record.request_id
             await response(scope, receive, send)
+
+
+def _record(scope: Scope) -> RequestRecord:
+    """The request's record, or a new one if it failed before it had any."""
+    found: RequestRecord | None = scope.get("state", {}).get("record")
+    return found or RequestRecord(uuid.uuid4().hex, time.perf_counter())
 
 
 def _traceback(error: BaseException) -> str:

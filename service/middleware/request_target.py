@@ -1,0 +1,67 @@
+"""ASGI middleware that reduces every form of a request target to the path of a route."""
+
+import posixpath
+import re
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from blockrank_server.service.errors import BadHttpError, MethodNotAllowedError, ServiceError
+from blockrank_server.service.middleware.request_record import RequestRecord
+
+# In the order in which Allow lists them: all that any path takes.
+METHODS = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
+_ABSOLUTE = re.compile(r"https?://[^/]*", re.IGNORECASE)
+
+
+class RequestTarget:
+    """Rewrites scope["path"], so that keys and routes are held against one spelling of each path.
+
+    A closing slash, doubled slashes and dot segments go (RFC 3986, 6.2.2.3), without a redirect,
+    whose Location could not know the prefix that a proxy has stripped. Of a target in absolute form
+    the path is left (RFC 9112, 3.2.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app inside, or answer what no path can."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record: RequestRecord = scope["state"]["record"]
+        if (scope["method"], scope["path"]) == ("OPTIONS", "*"):
+            await allow(Response(status_code=204), METHODS)(scope, receive, send)
+            return
+        try:
+            scope["path"] = _path(scope)
+        except ServiceError as error:
+            record.reason = error.reason
+            response = error.response(record.request_id)
+            if isinstance(error, MethodNotAllowedError):
+                allow(response, METHODS)
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def allow(response: Response, methods: tuple[str, ...]) -> Response:
+    """Give a response the header Allow, which a 405 must have and an answer to OPTIONS should."""
+    response.headers["Allow"] = ", ".join(methods)
+    return response
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    if scope["method"] == "CONNECT":
+        raise MethodNotAllowedError("CONNECT asks for a proxy, and this server is none")
+    if path == "*":
+        raise BadHttpError("The request target * goes with the method OPTIONS alone")
+    if (prefix := _ABSOLUTE.match(path)) is not None:
+        path = path[prefix.end() :] or "/"
+    if not path.startswith("/"):
+        raise BadHttpError("The request target is neither a path nor an http URL")
+    path = "/" + posixpath.normpath(path).lstrip("/")
+    # Below a prefix, "" is the name of no route.
+    return f"{path}/" if path == scope.get("root_path") else path
