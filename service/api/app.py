@@ -52,7 +52,6 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         docs_url=None,
         redoc_url=None,
         servers=docs_page.SERVERS,
-        root_path=(settings.root_path or "").rstrip("/"),
         redirect_slashes=False,
         title="blockrank-server",
         summary="Online listwise reranking",

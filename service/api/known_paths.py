@@ -34,7 +34,7 @@ class KnownPaths:
             inside = [each for each in known if len(each) > 1 and _is_part(each, path)]
             if inside:
                 return max(inside, key=len)
-            if alike := difflib.get_close_matches(path, known, 1, cutoff=0.7):
+            if alike := difflib.get_close_matches(path, known, 1, cutoff=0.75):
                 return alike[0]
         return None
 

@@ -20,10 +20,14 @@ class RequestTarget:
     A closing slash, doubled slashes and dot segments go (RFC 3986, 6.2.2.3), without a redirect,
     whose Location could not know the prefix that a proxy has stripped. Of a target in absolute form
     the path is left (RFC 9112, 3.2.2).
+
+    Args:
+        root_path: what a proxy puts in front of every path, for a scope that does not say.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, root_path: str | None) -> None:
         self._app = app
+        self._root_path = (root_path or "").rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app inside, or answer what no path can."""
@@ -34,6 +38,7 @@ class RequestTarget:
         if (scope["method"], scope["path"]) == ("OPTIONS", "*"):
             await allow(Response(status_code=204), METHODS)(scope, receive, send)
             return
+        scope["root_path"] = scope.get("root_path") or self._root_path
         try:
             scope["path"] = _path(scope)
         except ServiceError as error:
@@ -64,4 +69,4 @@ def _path(scope: Scope) -> str:
         raise BadHttpError("The request target is neither a path nor an http URL")
     path = "/" + posixpath.normpath(path).lstrip("/")
     # Below a prefix, "" is the name of no route.
-    return f"{path}/" if path == scope.get("root_path") else path
+    return f"{path}/" if path == scope["root_path"] else path

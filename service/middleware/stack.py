@@ -70,7 +70,7 @@ def add_middleware(
     if keys.are_required:
         app.add_middleware(Authentication, keys=keys, settings=settings)
         document_keys(app)
-    app.add_middleware(RequestTarget)
+    app.add_middleware(RequestTarget, root_path=settings.root_path)
     app.add_middleware(UnhandledErrors)
     app.add_middleware(
         _Gzip,
