@@ -15,7 +15,9 @@ _KINDS = {str: "string", list: "array", bool: "boolean", int: "number", float: "
 _PIECES = {
     re.compile(r".?-?(NaN|Infinity|inf|nan)\b", re.DOTALL): "NaN and Infinity are no JSON numbers",
     re.compile(r".?'", re.DOTALL): "strings and keys have double quotes, not single ones",
-    re.compile(r".(True|False|None)\b", re.DOTALL): "true, false and null are written in lower case",
+    re.compile(
+        r".(True|False|None)\b", re.DOTALL
+    ): "true, false and null are written in lower case",
 }
 
 

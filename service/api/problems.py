@@ -53,9 +53,8 @@ def _unknown(request: Request, paths: KnownPaths) -> UnknownPathError:
 
 
 def _prefix(request: Request) -> str:
-    """What the operator has put in front of every path; a mounted app adds to root_path."""
-    scope = request.scope
-    prefix: str = scope.get("app_root_path", scope.get("root_path", ""))
+    """What stands in front of every path of this app."""
+    prefix: str = request.state.root_path
     return prefix
 
 

@@ -38,7 +38,8 @@ class RequestTarget:
         if (scope["method"], scope["path"]) == ("OPTIONS", "*"):
             await allow(Response(status_code=204), METHODS)(scope, receive, send)
             return
-        scope["root_path"] = scope.get("root_path") or self._root_path
+        scope["root_path"] = scope.get("root_path", "").rstrip("/") or self._root_path
+        scope["state"]["root_path"] = scope["root_path"]  # a mount inside adds to the other
         try:
             scope["path"] = _path(scope)
         except ServiceError as error:
@@ -68,5 +69,8 @@ def _path(scope: Scope) -> str:
     if not path.startswith("/"):
         raise BadHttpError("The request target is neither a path nor an http URL")
     path = "/" + posixpath.normpath(path).lstrip("/")
-    # Below a prefix, "" is the name of no route.
-    return f"{path}/" if path == scope["root_path"] else path
+    root = scope["root_path"]
+    if path == root:
+        return f"{path}/"
+    # A proxy may have stripped it, but in ASGI a path has it.
+    return path if path.startswith(f"{root}/") else root + path

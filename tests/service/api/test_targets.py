@@ -1,4 +1,4 @@
-"""URLs and methods as clients send them: every route, however it is spelt, and what a miss is told."""
+"""URLs and methods as clients send them: every route, however spelt, and what a miss is told."""
 
 import re
 from collections.abc import Iterator
@@ -87,9 +87,8 @@ def test_head_is_get_without_its_body(client: TestClient) -> None:
 
 
 def test_options_lists_the_methods(client: TestClient) -> None:
-    expected = {path: "POST, OPTIONS" for path in POSTS} | {
-        path: "GET, HEAD, OPTIONS" for path in GETS
-    }
+    expected = dict.fromkeys(POSTS, "POST, OPTIONS")
+    expected |= dict.fromkeys(GETS, "GET, HEAD, OPTIONS")
     expected["/"] = "GET, HEAD, POST, OPTIONS"
     expected["/static-offline-docs/favicon.png"] = "GET, HEAD, OPTIONS"
     expected["/sglang/v1/rerank"] = "POST, PUT, OPTIONS"
@@ -186,9 +185,7 @@ def test_without_docs_none_are_named(make_client: "MakeClient") -> None:
 
 @pytest.fixture
 def guarded(make_client: "MakeClient") -> Iterator[TestClient]:
-    with make_client(
-        api_keys=SecretStr("k"), metrics_need_key=True, root_path="/pre"
-    ) as client:
+    with make_client(api_keys=SecretStr("k"), metrics_need_key=True, root_path="/pre") as client:
         yield client
 
 

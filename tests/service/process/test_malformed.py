@@ -1,4 +1,4 @@
-"""What a client is told of a request that is none, over a socket: the real reason, in JSON, once."""
+"""What a client is told of a request that is none: the real reason, in JSON, over a socket."""
 
 import json
 import socket
@@ -123,9 +123,7 @@ def test_the_real_reason_is_told(server: "Process", sent: bytes, reason: str) ->
 
 
 @pytest.mark.parametrize(("sent", "reason"), CUT_OFF)
-def test_a_request_that_was_cut_off_is_told_so(
-    server: "Process", sent: bytes, reason: str
-) -> None:
+def test_a_request_that_was_cut_off_is_told_so(server: "Process", sent: bytes, reason: str) -> None:
     assert reason in error_of(answered(server.port, sent, has_ended=True), 400)
 
 
@@ -154,8 +152,13 @@ def test_a_head_that_is_too_long_is_told_its_limit(
         b"GET /%68ealth%2f HTTP/1.1\r\nHost: b\r\nConnection: close" + END,
         b"OPTIONS * HTTP/1.1\r\nHost: b\r\nConnection: close" + END,
         POST + b"Connection: close\r\nContent-Length: 31, 31" + END + BODY,
-        POST + b"Connection: close\r\nTransfer-Encoding: CHUNKED" + END + b"1F;a=b\r\n" + BODY
-        + b"\r\n0\r\nTrailer: x" + END,
+        POST
+        + b"Connection: close\r\nTransfer-Encoding: CHUNKED"
+        + END
+        + b"1F;a=b\r\n"
+        + BODY
+        + b"\r\n0\r\nTrailer: x"
+        + END,
         b"POST /rerank HTTP/1.0\r\nContent-Length: 31" + END + BODY + b"\r\n",
         POST + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 31" + END + BODY,
     ],
