@@ -12,7 +12,7 @@ _MAX_EXAMINED_BYTES = 2**16
 # What every answer begins with, whatever its status.
 _BEGINNING = b"HTTP/1.1 "
 # By the beginning of what h11 says; the rest of it quotes the client.
-_REASONS = {
+REASONS = {
     "Missing mandatory Host": "The header Host is missing",
     "Found multiple Host": "The header Host was sent more than once",
     "conflicting Content-Length": "Content-Length was sent with different values",
@@ -26,6 +26,7 @@ _REASONS = {
     "peer unexpectedly closed": "The request ended before its head or its last chunk did",
     "Receive buffer too long": "A chunk of the body does not begin with its size in hexadecimal",
 }
+_LAST = (h11.MUST_CLOSE, h11.CLOSED)
 _CUT_OFF = re.compile(r"received (\d+) bytes, expected (\d+)")
 
 
@@ -46,7 +47,7 @@ class HttpParser(h11.Connection):
 
     def receive_data(self, data: bytes) -> None:
         """Take what came, but for what follows a request that was said to be the last."""
-        if self.their_state not in (h11.MUST_CLOSE, h11.CLOSED):
+        if self.their_state not in _LAST:
             super().receive_data(data)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
@@ -55,6 +56,8 @@ class HttpParser(h11.Connection):
         Raises:
             h11.RemoteProtocolError: the request is refused; `fault` says why.
         """
+        if self.their_state in _LAST:
+            return h11.NEED_DATA
         is_between = self.their_state is h11.IDLE
         if is_between:
             self.is_head = False
@@ -88,8 +91,9 @@ class HttpParser(h11.Connection):
 
     def _skip_empty_lines(self) -> None:
         """Skip what some clients send behind a body (RFC 9112, 2.2), and h11 refuses."""
-        while (first := self._receive_buffer._data[:1]) and first in b"\r\n":
-            self._receive_buffer.maybe_extract_at_most(1)
+        data = self._receive_buffer._data
+        if data[:1] and data[:1] in b"\r\n":
+            self._receive_buffer.maybe_extract_at_most(len(data) - len(data.lstrip(b"\r\n")))
 
     def _fault(self, error: h11.RemoteProtocolError, is_between: bool) -> ServiceError:
         if is_between:
@@ -104,5 +108,5 @@ class HttpParser(h11.Connection):
         said = str(error)
         if (found := _CUT_OFF.search(said)) is not None:
             return BadHttpError(f"The body ended after {found[1]} of {found[2]} bytes")
-        reasons = (reason for start, reason in _REASONS.items() if said.startswith(start))
+        reasons = (reason for start, reason in REASONS.items() if said.startswith(start))
         return BadHttpError(next(reasons, "The request is not HTTP/1.1"))

@@ -58,17 +58,21 @@ def allow(response: Response, methods: tuple[str, ...]) -> Response:
     return response
 
 
+def plain_path(target: str) -> str:
+    """The one spelling of a path, whatever the form of its target; of no path, the target."""
+    if (prefix := _ABSOLUTE.match(target)) is not None:
+        target = target[prefix.end() :] or "/"
+    return "/" + posixpath.normpath(target).lstrip("/") if target.startswith("/") else target
+
+
 def _path(scope: Scope) -> str:
-    path: str = scope["path"]
+    path = plain_path(scope["path"])
     if scope["method"] == "CONNECT":
         raise MethodNotAllowedError("CONNECT asks for a proxy, and this server is none")
     if path == "*":
         raise BadHttpError("The request target * goes with the method OPTIONS alone")
-    if (prefix := _ABSOLUTE.match(path)) is not None:
-        path = path[prefix.end() :] or "/"
     if not path.startswith("/"):
         raise BadHttpError("The request target is neither a path nor an http URL")
-    path = "/" + posixpath.normpath(path).lstrip("/")
     root = scope["root_path"]
     if path == root:
         return f"{path}/"

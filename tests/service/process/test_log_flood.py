@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.process.test_malformed import BODY, CUT_OFF, END, HEADS, answered
-
 if TYPE_CHECKING:
     from tests.service.process.conftest import StartServer
 
+BODY = b'{"query":"b","texts":["a","b"]}'
+END = b"\r\n\r\n"
 UPGRADES = (
     "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAAAA",
     "Upgrade: h2c\r\nConnection: Upgrade",
@@ -46,19 +46,15 @@ def test_nothing_is_warned_of_that_a_client_does(start_server: "StartServer", le
             pass
         num_before = len(server.lines)
         for sent in upgrades():
-            assert b"HTTP/1.1 " in answered(server.port, sent, has_ended=True)
-        for sent, _ in (*HEADS, *CUT_OFF):
-            assert answered(server.port, sent, has_ended=True)
-            socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+                connection.sendall(sent)
+                assert connection.recv(5) == b"HTTP/"
         client.post("/rerank", content=BODY, headers={"X-Request-ID": "the-last"})
         server.read_until("the-last")
     lines = [json.loads(line) for line in server.lines[num_before:]]
     found = {(line["level"], line["event"]) for line in lines}
     assert {each for each in found if each[0] != "debug"} == {("info", "request")}
-    ids = [line["request_id"] for line in lines if line["level"] == "info"]
-    assert len(UPGRADES) < len(ids) == len(set(ids))  # a line for each that reached the app
+    assert sum(line["level"] == "info" for line in lines) == len(UPGRADES) + 1
     text = "".join(server.lines)
     assert "secret" not in text
     assert "pip install" not in text
-    if level == "debug":
-        assert any(line.get("reason") == "The header Host is missing" for line in lines)

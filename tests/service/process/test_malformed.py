@@ -1,5 +1,6 @@
 """What a client is told of a request that is none: the real reason, in JSON, over a socket."""
 
+import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,16 @@ def test_an_empty_line_behind_a_body_is_no_request(server: "Process") -> None:
     assert received.count(b"HTTP/1.1 200 OK") == received.count(b"HTTP/1.1") == 2
 
 
+def test_what_comes_behind_the_last_request_is_dropped(server: "Process") -> None:
+    """In one packet or several: the client has said that there will be no other request."""
+    for last in (POST + b"Connection: close\r\n", b"POST /rerank HTTP/1.0\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(last + b"Content-Length: 31" + END + BODY + b"\r\n")
+            with contextlib.suppress(ConnectionError):  # it may have answered and closed by now
+                connection.sendall(b"\r\nmore")
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_connect_is_refused_and_the_connection_goes_on(server: "Process") -> None:
     sent = b"CONNECT a.example:443 HTTP/1.1\r\nHost: x" + END + GET + b"Host: x" + END
     received = answered(server.port, sent, has_ended=True)
@@ -192,3 +203,25 @@ def test_no_body_comes_with_these_methods(server: "Process", method: bytes) -> N
         is_told = method == b"OPTIONS" and target == b"/nope"
         assert (body != b"") == is_told
         assert b"content-length: 0" not in head.lower()
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_nothing_is_warned_of_that_a_client_does(start_server: "StartServer", level: str) -> None:
+    server = start_server(BLOCKRANK_LOG_LEVEL=level)
+    with server.client() as client:
+        while client.get("/readyz").status_code != 200:
+            pass
+        num_before = len(server.lines)
+        for sent, _ in (*HEADS, *CUT_OFF):
+            assert answered(server.port, sent, has_ended=True)
+            socket.create_connection(("127.0.0.1", server.port), timeout=60).close()
+        client.post("/rerank", content=BODY, headers={"X-Request-ID": "the-last"})
+        server.read_until("the-last")
+    lines = [json.loads(line) for line in server.lines[num_before:]]
+    assert {line["level"] for line in lines} - {"debug"} == {"info"}
+    told = [line for line in lines if line["level"] == "info"]
+    assert {line["event"] for line in told} == {"request"}  # of those whose head was one
+    assert len(told) == len({line["request_id"] for line in told})
+    assert "secret" not in str(lines)
+    reasons = {line.get("reason") for line in lines}
+    assert ("The header Host is missing" in reasons) == (level == "debug")
