@@ -15,6 +15,7 @@ from blockrank_server.service.api.http_parser import HttpParser
 from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER
 
 _FIRST_PROBE_S = 0.05
+_LINGER_S = 5
 
 
 class Connection(H11Protocol):
@@ -108,11 +109,13 @@ class Connection(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
-        # What still comes is read and dropped: to close before would take the answer back.
+        # What still comes is read and dropped for a while: to close now would take the answer back.
         self._has_refused = True
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._wait()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def _refuse(self) -> None:
         fault, request_id = self.conn.fault, uuid.uuid4().hex
@@ -157,8 +160,7 @@ class Connection(H11Protocol):
         self._timer = self.loop.call_later(self.timeout_s, self._end_patience)
 
     def _end_patience(self) -> None:
-        is_left_alone = self._is_at_work() and not self._has_refused
-        is_left_alone = is_left_alone and not self.flow.write_paused
+        is_left_alone = self._is_at_work() and not self.flow.write_paused
         has_read = self._has_resumed or self.transport.get_write_buffer_size() < self._num_unsent
         if is_left_alone or has_read:
             self._wait()

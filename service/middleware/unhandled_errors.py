@@ -1,13 +1,15 @@
 """ASGI middleware that turns a bug into a flat 500 and a log line without the caller's text."""
 
+import asyncio
 import time
 import traceback
 import uuid
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blockrank_server.service.errors import InternalError
+from blockrank_server.service.errors import DrainingError, InternalError, ServiceError
 from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER, RequestRecord
 
 
@@ -37,15 +39,23 @@ class UnhandledErrors:
 
         try:
             await self._app(scope, receive, send_seen)
+        except asyncio.CancelledError:  # drain_timeout_s is over
+            if not is_started:
+                await _answer(DrainingError(), _record(scope))(scope, receive, send)
+            raise
         except Exception as error:
             if is_started:  # too late for an answer; the server breaks the connection
                 raise
             record = _record(scope)
-            record.reason = InternalError.reason
             self._log.error("a bug", request_id=record.request_id, traceback=_traceback(error))
-            response = InternalError("Internal error").response(record.request_id)
-            response.headers[REQUEST_ID_HEADER] = record.request_id
-            await response(scope, receive, send)
+            await _answer(InternalError("Internal error"), record)(scope, receive, send)
+
+
+def _answer(error: ServiceError, record: RequestRecord) -> Response:
+    record.reason = error.reason
+    response = error.response(record.request_id)
+    response.headers[REQUEST_ID_HEADER] = record.request_id
+    return response
 
 
 def _record(scope: Scope) -> RequestRecord:
