@@ -4,7 +4,7 @@ ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
 ├── BadGzipError 400           BadHttpError 400          UnauthorizedError 401
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
-├── BodyTooLargeError 413      UnsupportedEncodingError 415
+├── BodyTooLargeError 413      UnsupportedEncodingError 415   HeadTooLargeError 431
 ├── OverloadedError 429        KeyLimitError 429
 ├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
 ├── DeadlineError 504
@@ -48,9 +48,7 @@ class ServiceError(Exception):
         retry_after_s: seconds until another try makes sense; sent rounded up, at least 1.
 
     Attributes:
-        status: HTTP status.
-        error_type: TEI's name for the kind of error.
-        openai_type: OpenAI's name for it.
+        openai_type: OpenAI's name for the kind of error, as error_type is TEI's.
         reason: label of rerank_rejected_total.
     """
 
@@ -96,8 +94,8 @@ class ServiceError(Exception):
         return body
 
     def response(self, request_id: str) -> Response:
-        content = orjson.dumps(self.body(request_id))
-        return Response(content, self.status, self.headers(), media_type="application/json")
+        body = orjson.dumps(self.body(request_id))
+        return Response(body, self.status, self.headers(), media_type="application/json")
 
 
 class _RequestError(ServiceError):
@@ -118,9 +116,15 @@ class BadGzipError(_RequestError):
 
 
 class BadHttpError(_RequestError):
-    """The bytes are not an HTTP/1.1 request."""
+    """The request breaks a rule of HTTP; the message says which."""
 
     status = 400
+
+
+class HeadTooLargeError(_RequestError):
+    """The request line and the headers are too long."""
+
+    status, reason = 431, "too_large"
 
 
 class UnauthorizedError(ServiceError):
@@ -241,8 +245,6 @@ class BackendError(InferenceError):
 
 def all_errors(root: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
     """Every public class below root, so that docs, metrics and tests cannot miss one."""
-    found: list[type[ServiceError]] = []
-    for kind in root.__subclasses__():
-        found += [] if kind.__name__.startswith("_") else [kind]
-        found += all_errors(kind)
-    return found
+    kinds = root.__subclasses__()
+    public = [kind for kind in kinds if not kind.__name__.startswith("_")]
+    return [*public, *(each for kind in kinds for each in all_errors(kind))]

@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         "all.",
     )
     docs: bool = Field(True, description="/docs and /openapi.json are served.")
+    root_path: str | None = Field(
+        None,
+        pattern=r"^(/[A-Za-z0-9_.~-]+)*/?$",
+        description="A proxy puts this prefix in front of every path, and strips it or not.",
+    )
     num_tokenize_threads: int = Field(
         2, gt=0, le=256, description="This many threads turn text into tokens."
     )

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockrank_server.service.errors import UnknownPathError
 from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER
+from blockrank_server.service.middleware.request_target import plain_path
 
 METRICS = "/metrics"
 TARGETS = "/metrics/targets"
@@ -37,11 +38,11 @@ class Front:
         """Answer, or run the app inside."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"] == METRICS:
+        elif plain_path(scope["path"]) == METRICS:
             error = UnknownPathError(f"each replica has its own; GET {TARGETS} lists them")
             response = error.response(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
             await response(scope, receive, send)
-        elif scope["path"] == TARGETS:
+        elif plain_path(scope["path"]) == TARGETS:
             content = orjson.dumps([{"targets": await self._targets()}])
             await Response(content, media_type="application/json")(scope, receive, send)
         else:

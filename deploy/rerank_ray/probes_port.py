@@ -7,6 +7,8 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from blockrank_server.service.middleware.request_target import plain_path
+
 _PATHS = ("/metrics", "/health", "/health/ready", "/info")
 
 
@@ -42,7 +44,7 @@ class ProbesPort:
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in _PATHS and scope["method"] in ("GET", "HEAD"):
+        if plain_path(scope["path"]) in _PATHS and scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
         else:
             await PlainTextResponse("probes only\n", 404)(scope, receive, send)

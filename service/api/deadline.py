@@ -37,6 +37,7 @@ async def respond(request: Request, answer: Answer) -> Response:
     # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
     # because a client that still sends sees a broken connection instead of the error.
     refusal = request.app.state.worker.refusal()
+    raw: bytes | None = None
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             raw = await read_body(request, settings.max_body_bytes)
@@ -44,7 +45,8 @@ async def respond(request: Request, answer: Answer) -> Response:
                 raise refusal
             return await _unless_gone(request, answer(request, raw))
     except TimeoutError:
-        raise DeadlineError(f"No answer within {timeout_ms} ms") from None
+        reason = ": the rest of the body did not come" if raw is None else ""
+        raise DeadlineError(f"No answer within {timeout_ms} ms{reason}") from None
     except ClientDisconnect:
         return Response(status_code=CLIENT_GONE)
 

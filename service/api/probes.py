@@ -150,7 +150,7 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/version", summary="Version of the server")
-async def server_version() -> Response:
+async def server_version(request: Request) -> Response:
     """The version of the installed package blockrank-server."""
     return _json({"version": VERSION})
 

@@ -1,12 +1,14 @@
 """The body of a request: read, inflated, parsed; refused as soon as it is known to be too large."""
 
 import asyncio
+import codecs
 import zlib
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 
+from blockrank_server.service.api.body_faults import kind_of, reason_of
 from blockrank_server.service.errors import (
     BadGzipError,
     BadJsonError,
@@ -60,12 +62,13 @@ def read_json(raw: bytes) -> dict[str, Any]:
     Raises:
         BadJsonError: it is not a JSON object.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise BadJsonError(f"body is not JSON: {error}") from error
+        raise BadJsonError(reason_of(raw, error)) from error
     if not isinstance(body, dict):
-        raise BadJsonError("body is not a JSON object")
+        raise BadJsonError(f"body is not a JSON object but a JSON {kind_of(body)}")
     return body
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from fastapi import FastAPI
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,7 +52,7 @@ class Authentication:
 
     def _needs_key(self, scope: Scope) -> bool:
         is_open = scope["method"] in _OPEN_METHODS
-        return not is_open or (self._covers_metrics and scope["path"] == _METRICS_PATH)
+        return not is_open or (self._covers_metrics and get_route_path(scope) == _METRICS_PATH)
 
     def _admit(self, headers: Headers, record: RequestRecord) -> ApiKey:
         """Finds the caller's key, and counts one request more for it.

@@ -6,12 +6,16 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware, IdentityResponder
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from blockrank_server.service.errors import BadHttpError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.api_keys import ApiKeys
 from blockrank_server.service.middleware.authentication import Authentication, document_keys
 from blockrank_server.service.middleware.request_log import RequestLog, Tracer
+from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.middleware.request_target import RequestTarget
 from blockrank_server.service.middleware.unhandled_errors import UnhandledErrors
 from blockrank_server.service.settings import Settings
 
@@ -34,6 +38,26 @@ class _Gzip(GZipMiddleware):
             await super().__call__(scope, receive, send)
 
 
+class _Cors(CORSMiddleware):
+    """Refuses a preflight in the form of every error."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        return response if response.status_code < 400 else _PreflightRefusal(response)
+
+
+class _PreflightRefusal(Response):
+    def __init__(self, plain: Response) -> None:
+        super().__init__(plain.body, plain.status_code)
+        self._cors = {k: v for k, v in plain.headers.items() if not k.startswith("content-")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record: RequestRecord = scope["state"]["record"]
+        response = BadHttpError(bytes(self.body).decode()).response(record.request_id)
+        response.headers.update(self._cors)
+        await response(scope, receive, send)
+
+
 def add_middleware(
     app: FastAPI, settings: Settings, metrics: Metrics, tracer: Tracer | None
 ) -> None:
@@ -46,6 +70,7 @@ def add_middleware(
     if keys.are_required:
         app.add_middleware(Authentication, keys=keys, settings=settings)
         document_keys(app)
+    app.add_middleware(RequestTarget, root_path=settings.root_path)
     app.add_middleware(UnhandledErrors)
     app.add_middleware(
         _Gzip,
@@ -56,10 +81,11 @@ def add_middleware(
     if settings.cors_origins:
         # Around authentication, because a preflight has no key, and around all that can fail.
         app.add_middleware(
-            CORSMiddleware,
+            _Cors,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "PUT"),
             allow_headers=("*",),
             expose_headers=("*",),
         )
     app.add_middleware(RequestLog, metrics=metrics, tracer=tracer)
+    app.add_middleware(UnhandledErrors)

@@ -1,12 +1,16 @@
 """ASGI middleware that turns a bug into a flat 500 and a log line without the caller's text."""
 
+import asyncio
+import time
 import traceback
+import uuid
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blockrank_server.service.errors import InternalError
-from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.errors import DrainingError, InternalError, ServiceError
+from blockrank_server.service.middleware.request_record import REQUEST_ID_HEADER, RequestRecord
 
 
 class UnhandledErrors:
@@ -14,7 +18,7 @@ class UnhandledErrors:
 
     Starlette's own handler sits outside of every middleware, so its answer would have no CORS
     headers, and it raises again: the server would log the exception's text, which may quote a
-    document (`KeyError: '...'`).
+    document (`KeyError: '...'`). Outside of all other middleware it answers for their bugs, too.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,14 +39,29 @@ class UnhandledErrors:
 
         try:
             await self._app(scope, receive, send_seen)
+        except asyncio.CancelledError:  # drain_timeout_s is over
+            if not is_started:
+                await _answer(DrainingError(), _record(scope))(scope, receive, send)
+            raise
         except Exception as error:
             if is_started:  # too late for an answer; the server breaks the connection
                 raise
-            record: RequestRecord = scope["state"]["record"]
-            record.reason = InternalError.reason
+            record = _record(scope)
             self._log.error("a bug", request_id=record.request_id, traceback=_traceback(error))
-            response = InternalError("Internal error").response(record.request_id)
-            await response(scope, receive, send)
+            await _answer(InternalError("Internal error"), record)(scope, receive, send)
+
+
+def _answer(error: ServiceError, record: RequestRecord) -> Response:
+    record.reason = error.reason
+    response = error.response(record.request_id)
+    response.headers[REQUEST_ID_HEADER] = record.request_id
+    return response
+
+
+def _record(scope: Scope) -> RequestRecord:
+    """The request's record, or a new one if it failed before it had any."""
+    found: RequestRecord | None = scope.get("state", {}).get("record")
+    return found or RequestRecord(uuid.uuid4().hex, time.perf_counter())
 
 
 def _traceback(error: BaseException) -> str:

@@ -64,8 +64,9 @@ def test_requests_reach_the_app_and_its_request_id_is_left_to_the_proxy() -> Non
 
 def test_metrics_are_refused_and_the_targets_listed() -> None:
     client = TestClient(Front(echo, two_targets))
-    assert client.get("/metrics").status_code == 404
-    assert client.get("/metrics/targets").json() == [{"targets": ["10.0.0.1:4", "10.0.0.2:5"]}]
+    for path in ("/metrics", "/metrics/", "/x/../metrics"):
+        assert client.get(path).status_code == 404
+    assert client.get("/metrics/targets/").json() == [{"targets": ["10.0.0.1:4", "10.0.0.2:5"]}]
 
 
 def test_a_cancelled_request_is_told_to_the_app_as_a_client_that_has_gone() -> None:

@@ -39,6 +39,29 @@ def test_the_docs_need_no_network(client: TestClient) -> None:
         assert client.get(path).status_code == 200
 
 
+@pytest.mark.parametrize("value", ["bytes=0-3", "bytes=9999999999-", "secret", "bytes=3-1"])
+def test_a_part_of_a_file_is_all_of_it(client: TestClient, value: str) -> None:
+    path = "/static-offline-docs/favicon.png"
+    part = client.get(path, headers={"Range": value})
+    assert (part.status_code, part.content) == (200, client.get(path).content)
+
+
+@pytest.mark.parametrize("root_path", ["", "/pre", "/pre/"])
+@pytest.mark.parametrize("asked", ["/docs", "/pre/docs", "/pre//docs"])
+def test_the_docs_are_found_whoever_says_the_prefix(
+    client: TestClient, root_path: str, asked: str
+) -> None:
+    """A server, a mount or nobody: here another application has this one under a prefix."""
+    app = FastAPI()
+    app.mount("/pre", client.app)
+    outer = TestClient(client.app if root_path else app, root_path=root_path)
+    if root_path or asked != "/docs":
+        assert outer.get(asked).status_code == 200
+        assert outer.get("/pre/static-offline-docs/favicon.png").status_code == 200
+        assert outer.head("/pre/").status_code == 200
+        assert outer.post("/pre/v1/v1/rerank").json()["error"].endswith("mean /pre/v1/rerank?")
+
+
 def test_every_reference_leads_somewhere(document: Any) -> None:
     found = referred(document)
     assert len(found) > 2 * len(DIALECTS)

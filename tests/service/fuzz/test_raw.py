@@ -187,8 +187,38 @@ def test_any_compressed_body_is_answered(fuzzed: "Fuzzed") -> None:
     run()
 
 
+SPELT = st.sampled_from(
+    [
+        *("{0}", "{0}/", "/{0}", "{0}//", "/.{0}", "/x/..{0}", "{0}/.", "{0}/..", "{0}/../..{0}"),
+        *(
+            "/v1{0}",
+            "{0}{0}",
+            "{0}/x",
+            "/api{0}/",
+            "{0}\x00",
+            "{0} ",
+            "http://a{0}",
+            "HTTPS://a/{0}",
+        ),
+        *(
+            "ftp://a{0}",
+            "a{0}",
+            "*{0}",
+            "*",
+            "a:443",
+            "",
+            "http://a",
+            "//",
+            "/..",
+            "{0}?{0}",
+            "{0}#",
+        ),
+    ]
+)
+
+
 def test_any_method_and_path_is_answered(fuzzed: "Fuzzed") -> None:
-    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"]
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X"]
     known = [*PATHS, "/health", "/metrics", "/info", "/v1/models", "/docs", "/openapi.json"]
     anything = TEXT.filter(lambda text: "\ud800" not in text).map(lambda text: f"/{text}")
 
@@ -196,11 +226,12 @@ def test_any_method_and_path_is_answered(fuzzed: "Fuzzed") -> None:
     @given(
         method=st.sampled_from(methods),
         path=st.sampled_from(known) | anything,
+        spelt=SPELT,
         headers=HEADERS,
         body=RAW,
     )
-    def run(method: str, path: str, headers: Headers, body: bytes) -> None:
-        fuzzed.ask("paths", method, path, headers, [body])
+    def run(method: str, path: str, spelt: str, headers: Headers, body: bytes) -> None:
+        fuzzed.ask("paths", method, spelt.format(path), headers, [body])
 
     run()
 

@@ -32,8 +32,9 @@ def browser(
 
 
 def test_cors_is_off_by_default(client: TestClient) -> None:
-    assert client.options("/rerank", headers=PREFLIGHT).status_code == 405
-    for response in (client.post("/rerank", json=BODY, headers=ORIGIN), client.get("/info")):
+    preflight = client.options("/rerank", headers=PREFLIGHT)
+    assert (preflight.status_code, preflight.headers["allow"]) == (204, "POST, OPTIONS")
+    for response in (preflight, client.post("/rerank", json=BODY, headers=ORIGIN)):
         assert not [name for name in response.headers if name.startswith("access-control")]
 
 
@@ -70,7 +71,11 @@ def test_a_page_can_read_every_answer(
 
 def test_another_page_is_not_let_in(browser: TestClient) -> None:
     other = {"Origin": "https://evil.example"}
-    assert browser.options("/rerank", headers=PREFLIGHT | other).status_code == 400
+    refusal = browser.options("/rerank", headers=PREFLIGHT | other)
+    assert (refusal.status_code, refusal.json()["code"]) == (400, 400)
+    assert refusal.json()["error"] == "Disallowed CORS origin"
+    assert refusal.json()["request_id"] == refusal.headers["x-request-id"]
+    assert "Origin" in refusal.headers["vary"]
     for response in (
         browser.options("/rerank", headers=PREFLIGHT | other),
         browser.get("/health", headers=other),

@@ -20,7 +20,16 @@ IS_LONG = "FUZZ_REQUESTS" in os.environ
 BODY = b'{"query":"b","texts":["a","b"]}'
 JUNK = st.binary(max_size=12)
 METHODS = st.sampled_from([b"POST", b"GET", b"PUT", b"PRI", b"post", b"CONNECT", b""]) | JUNK
+METHODS |= st.sampled_from([b"POST", b"OPTIONS", b"TRACE", b"\xef\xbb\xbfPOST"])
 TARGETS = st.sampled_from([b"/rerank", b"/", b"*", b"//", b"/%", b"/%ff%00", b"http://a/b"]) | JUNK
+TARGETS |= st.sampled_from(
+    [
+        *(b"/rerank/", b"//v1//rerank//", b"/./rerank", b"/x/../rerank?a=/b", b"/%2e%2e/rerank"),
+        *(b"http://a/rerank/", b"HTTPS://[::1]:9/rerank", b"http://a", b"http:///", b"a:443"),
+        *(b"/v1/v1/rerank", b"/rerank#x", b"/rerank?", b"?", b"/docs/", b"/metrics//", b"ftp://a/"),
+        *(b"/v1/retrieval/" + b"a/" * 9 + b"/reranking/", b"/r\xc3\xa9", b"/" + b"/" * 5000),
+    ]
+)
 VERSIONS = st.sampled_from([b"HTTP/1.1"] * 3 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.", b""]) | JUNK
 LINES = st.sampled_from(
     [
@@ -32,6 +41,7 @@ LINES = st.sampled_from(
         ),
         *(b"Content-Length: 99999999", b"Content-Length: 31, 31", b"Content-Length: x"),
         *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Expect: 100-continue"),
+        *(b"Upgrade: TLS/1.0", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAM"),
         *(b"Connection: close", b"Connection: Upgrade", b"Upgrade: websocket", b"Upgrade: h2c"),
         *(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
         *(b"Host: y", b" folded", b"no colon", b": no name", b"X: " + b"x" * 70_000),

@@ -73,8 +73,11 @@ def test_a_model_that_hangs_is_left_after_the_drain_timeout(start_server: "Start
         server.read_until("holding")
         server.process.send_signal(signal.SIGTERM)
         code, err = server.end()
+        answer = held.result(60)
         with pytest.raises(httpx.HTTPError):
-            held.result(60).raise_for_status()
+            answer.raise_for_status()
+    assert (answer.status_code, answer.json()["code"]) == (503, 503)
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert code == 1
     assert err == "error: requests were not answered within drain_timeout_s\n"
 
