@@ -1,12 +1,17 @@
 """A forward pass whose callers have all gone ends between two of its steps."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from blockrank_server.models.checkpoint.card import BUILT_IN
+from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.errors import DeadlineError, OverloadedError
 from blockrank_server.service.scheduler.job import Drop, Job
 
@@ -53,10 +58,10 @@ class Steps:
 
 
 @pytest.fixture(params=[False, True], ids=["other-thread", "same-thread"])
-def steps(request: pytest.FixtureRequest, model: "Model") -> Iterator[Steps]:
+def steps(request: pytest.FixtureRequest, model: "Model") -> Steps:
     """Scores are waited for on another thread, as on CUDA, or are there at once."""
     model.is_done = request.param
-    yield Steps(model)
+    return Steps(model)
 
 
 def gone(job: Job) -> None:
@@ -264,3 +269,43 @@ def test_a_pass_that_cannot_be_ended_any_more_is_waited_for(
         gone(job)
     assert observer.drops == []
     assert observer.num_failed == (name == POISON)
+
+
+def test_a_real_model_stops_within_the_layer(
+    fixtures: Path,
+    tmp_path: Path,
+    observer: "Observer",
+    make_batcher: "MakeBatcher",
+    running: "Running",
+) -> None:
+    built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
+    card = json.loads(built_in.read_bytes()) | {"read": [{"layer": 4, "heads": "all"}]}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    ranker = Ranker.open(fixtures / "blockrank", card=tmp_path / "card.json", device="cpu")
+    leaves, stays = (ranker.encode("a query", ["one text", name]) for name in ("two", "three"))
+    num_steps: list[int] = []
+    job: Job | None = None
+
+    def start(
+        batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
+    ) -> PendingScores:
+        num_steps.append(0)
+
+        def count() -> None:
+            num_steps[-1] += 1
+            if len(num_steps) == 1 and num_steps[0] == 4:
+                assert job is not None
+                job.future.cancel()
+            assert between_steps is not None
+            between_steps()
+
+        return ranker.start(batch, count)
+
+    batcher = make_batcher()
+    job = batcher.submit(leaves)
+    after = batcher.submit(stays)
+    with running(batcher, start):
+        assert after.future.result(60).scores == ranker.score([stays])[0]
+        gone(job)
+    assert num_steps == [4, 3 * (ranker.info.num_layers_kept - 1)]
+    assert observer.drops == [Drop.CLIENT_GONE]
