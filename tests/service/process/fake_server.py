@@ -47,7 +47,10 @@ def obey(batch: Any) -> None:
         raise SystemExit
 
 
-class StepwiseRanker(FAKE["FakeRanker"]):  # type: ignore[misc]
+FakeRanker: Any = FAKE["FakeRanker"]
+
+
+class StepwiseRanker(FakeRanker):  # type: ignore[misc]
     def warm_up(self) -> tuple[tuple[int, float], tuple[int, float]]:
         super().warm_up()
         return (10, 1.0), (100, 10.0)
@@ -67,7 +70,7 @@ def open_fake(settings: Settings) -> Any:
     if settings.model == "slow":
         print("loading", flush=True)
         sys.stdin.readline()
-    kind = StepwiseRanker if settings.model == "stepwise" else FAKE["FakeRanker"]
+    kind = StepwiseRanker if settings.model == "stepwise" else FakeRanker
     return kind(before_score=obey)
 
 

@@ -1,17 +1,13 @@
 """A forward pass whose callers have all gone ends between two of its steps."""
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from blockrank_server.models.checkpoint.card import BUILT_IN
-from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.prompt.request import EncodedRequest
-from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.errors import DeadlineError, OverloadedError
 from blockrank_server.service.scheduler.job import Drop, Job
 
@@ -64,6 +60,11 @@ def steps(request: pytest.FixtureRequest, model: "Model") -> Steps:
     return Steps(model)
 
 
+def leave_at(job: Job, clock: "Clock", now_s: float) -> None:
+    clock.now_s = now_s
+    job.future.cancel()
+
+
 def gone(job: Job) -> None:
     with pytest.raises(CancelledError):
         job.future.result(60)
@@ -81,7 +82,7 @@ def test_a_pass_nobody_waits_for_ends_at_the_next_step(
     jobs = [batcher.submit(make_request(5, name), 50.0) for name in (1, 2)]
     after = batcher.submit(make_request(5, 3), 50.0)
     steps.after[1, 3] = jobs[0].future.cancel
-    steps.after[1, 6] = lambda: (jobs[1].future.cancel(), setattr(clock, "now_s", 4.0))
+    steps.after[1, 6] = partial(leave_at, jobs[1], clock, 4.0)
     with running(batcher, steps.start):
         assert after.future.result(60).scores == [3]
         for job in jobs:
@@ -146,10 +147,7 @@ def test_what_an_aborted_pass_took_teaches_nothing(
         model.gate.set()
         for name, seconds in ((2, 1.0), (3, 500.0)):
             job = batcher.submit(make_request(10, name))
-            steps.after[name, 1] = lambda job=job, seconds=seconds: (
-                setattr(clock, "now_s", clock.now_s + seconds),
-                job.future.cancel(),
-            )
+            steps.after[name, 1] = partial(leave_at, job, clock, clock.now_s + seconds)
             gone(job)
         batcher.close(60)
     assert batcher._duration_model.predict_s(10) == pytest.approx(10)
@@ -245,67 +243,4 @@ def test_the_halves_of_a_failed_batch_are_not_run_for_nobody(
         assert jobs[2].future.result(60).scores == [3]
         gone(jobs[0])
     assert steps.passes == [(1, 1), (3, 10)]
-    assert observer.drops == [Drop.CLIENT_GONE]
-
-
-@pytest.mark.parametrize("name", [1, POISON])
-def test_a_pass_that_cannot_be_ended_any_more_is_waited_for(
-    name: int,
-    model: "Model",
-    observer: "Observer",
-    make_batcher: "MakeBatcher",
-    make_request: "MakeRequest",
-    running: "Running",
-) -> None:
-    """On CUDA, once all is launched; and where the model has no steps."""
-    batcher = make_batcher()
-    model.gate.clear()
-    with running(batcher, lambda batch, _: model.start(batch, None)):
-        job = batcher.submit(make_request(5, name))
-        assert model.entered.acquire(timeout=60)
-        assert job.future.cancel()
-        model.gate.set()
-        assert batcher.submit(make_request(5, 2)).future.result(60).scores == [2]
-        gone(job)
-    assert observer.drops == []
-    assert observer.num_failed == (name == POISON)
-
-
-def test_a_real_model_stops_within_the_layer(
-    fixtures: Path,
-    tmp_path: Path,
-    observer: "Observer",
-    make_batcher: "MakeBatcher",
-    running: "Running",
-) -> None:
-    built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
-    card = json.loads(built_in.read_bytes()) | {"read": [{"layer": 4, "heads": "all"}]}
-    (tmp_path / "card.json").write_text(json.dumps(card))
-    ranker = Ranker.open(fixtures / "blockrank", card=tmp_path / "card.json", device="cpu")
-    leaves, stays = (ranker.encode("a query", ["one text", name]) for name in ("two", "three"))
-    num_steps: list[int] = []
-    job: Job | None = None
-
-    def start(
-        batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
-    ) -> PendingScores:
-        num_steps.append(0)
-
-        def count() -> None:
-            num_steps[-1] += 1
-            if len(num_steps) == 1 and num_steps[0] == 4:
-                assert job is not None
-                job.future.cancel()
-            assert between_steps is not None
-            between_steps()
-
-        return ranker.start(batch, count)
-
-    batcher = make_batcher()
-    job = batcher.submit(leaves)
-    after = batcher.submit(stays)
-    with running(batcher, start):
-        assert after.future.result(60).scores == ranker.score([stays])[0]
-        gone(job)
-    assert num_steps == [4, 3 * (ranker.info.num_layers_kept - 1)]
     assert observer.drops == [Drop.CLIENT_GONE]
