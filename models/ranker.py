@@ -182,7 +182,7 @@ class Ranker:
         Args:
             batch: holds at least one request.
             between_steps: called on this thread after every step, a few in each layer; may start
-                other batches, so that a short one does not wait for the end of a long one.
+                other batches, which do not wait for this one, or raise, which ends the pass there.
 
         Raises:
             DeviceLostError: the device failed, now or in a batch before.

@@ -161,20 +161,22 @@ def _accidents() -> Panels:
             PanelText(
                 "Batches with an incident",
                 "failed: the forward pass raised. split: it ran out of memory and was done in "
-                "halves. preempting: it ran between the steps of a longer one.",
+                "halves. preempting: it ran between the steps of a longer one. aborted: its "
+                "callers had all gone, and it was ended between two steps.",
                 "failed: RerankBatchFailures, the traceback is in the log. split: lower "
-                "max_batch_tokens. preempting is no fault.",
+                "max_batch_tokens. preempting is no fault. aborted: as client_gone and deadline "
+                "beside this.",
             ),
             RATE,
             Query(per_second(of("rerank_batch_incidents_total"), "kind"), "{{kind}}"),
-            colors={"failed": RED, "split": ORANGE, "preempting": BLUE},
+            colors={"failed": RED, "split": ORANGE, "preempting": BLUE, "aborted": YELLOW},
             span=12,
         ),
         lines(
             PanelText(
-                "Accepted but not run",
-                "client_gone: the caller left while its request waited. deadline: it would have "
-                "been too late.",
+                "Accepted but not run to the end",
+                "client_gone: the caller left while its request waited, or was the last of its "
+                "batch to leave. deadline: it would have been too late.",
                 "deadline: the queue is too long for the deadline. client_gone: callers wait "
                 "shorter than they say; have them send X-Request-Timeout-Ms.",
             ),

@@ -71,7 +71,7 @@ class Engine:
         Args:
             requests: holds at least one.
             between_steps: called on this thread after every step, a few in each layer; may start
-                other batches, which then preempt this one.
+                other batches, which then preempt this one. What it raises ends the pass there.
 
         Raises:
             DeviceLostError: the device failed, now or in a batch before.

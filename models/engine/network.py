@@ -137,7 +137,7 @@ class Network(nn.Module):
             attention: computes the attention of the whole layers.
             reader: collects what the read points see.
             between_steps: called after every step: attention, MLP slice, layer; may run other
-                batches, which then preempt this one.
+                batches, which then preempt this one. What it raises ends the pass there.
         """
         outer, self._between_steps = self._between_steps, between_steps or _do_nothing
         try:

@@ -51,10 +51,6 @@ def _reasons(raw: bytes, error: orjson.JSONDecodeError) -> Iterator[str]:
         yield "body is percent-encoded: send the JSON as it is"
     if _FORM.match(start):
         yield "body is a form (name=value): send a JSON object"
-    try:
-        raw.decode()
-    except UnicodeDecodeError as found:
-        yield f"body is not UTF-8: byte {found.start} is not the start of a character"
     near = error.doc[max(0, error.pos - 1) :][:20]
     for piece, reason in _PIECES.items():
         if piece.match(near):

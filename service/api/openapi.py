@@ -41,7 +41,7 @@ A request brings a query and a shortlist of documents; the answer ranks them. Sp
 client already speaks: scores and order are the same in all of them.
 
 Scores are shares of the model's attention, in [0, 1]: compare them inside one answer only. Unknown
-fields and any model name are accepted. What is cut or ignored is told in the header
+fields and any model name are accepted. What is cut, replaced or ignored is told in the header
 `X-Rerank-Warning` and, in the dialects cohere and infinity, in `meta.warnings`.
 
     curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'

@@ -1,14 +1,16 @@
 """Turns a request body into token ids on a tokenising thread, and scores into a result."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from blockrank_server.models.errors import EmptyInputError, InputError
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
+from blockrank_server.service.api.broken_text import Place, broken_warning
 from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult, is_blank, rank
+from blockrank_server.service.dialects.spellings import ignored_spellings
 from blockrank_server.service.errors import (
     EmptyFieldError,
     InvalidFieldError,
@@ -78,9 +80,17 @@ class PreparedRequest:
 
 
 def prepare_request(
-    dialect: type[Dialect], body: Mapping[str, Any], ranker: "Ranker", *, strict_model: bool = False
+    dialect: type[Dialect],
+    body: Mapping[str, Any],
+    ranker: "Ranker",
+    *,
+    broken: Sequence[Place] = (),
+    strict_model: bool = False,
 ) -> PreparedRequest:
     """Parse and tokenise a body.
+
+    Args:
+        broken: where the body held text that is not Unicode.
 
     Raises:
         ServiceError: the body is refused, with a 4xx, in the words of its dialect.
@@ -91,6 +101,8 @@ def prepare_request(
     kept: tuple[int, ...] = ()
     try:
         request = parsed.request()
+        warnings = (*_on_body(dialect, body, spelling, broken), *request.warnings)
+        request = replace(request, warnings=warnings)
         if strict_model and request.model not in (None, ranker.card.name):
             raise UnknownModelError(
                 f"model is not {ranker.card.name}, the one served", field="model"
@@ -116,6 +128,19 @@ def in_callers_words(
     return (EmptyFieldError if isinstance(error, EmptyInputError) else InvalidFieldError)(
         message, field=field
     )
+
+
+def _on_body(
+    dialect: type[Dialect],
+    body: Mapping[str, Any],
+    spelling: Mapping[str, str],
+    broken: Sequence[Place],
+) -> Iterator[str]:
+    """Sentences on what the dialect does not see of a body."""
+    if broken:
+        known = {*dialect.query_fields, *dialect.documents_fields, *dialect.model_fields}
+        yield broken_warning(broken, known)
+    yield from ignored_spellings(body, spelling)
 
 
 def _encode(request: RerankRequest, kept: Sequence[int], ranker: "Ranker") -> EncodedRequest:

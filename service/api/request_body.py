@@ -3,12 +3,12 @@
 import asyncio
 import codecs
 import zlib
-from typing import Any
 
 import orjson
 from starlette.requests import Request
 
-from blockrank_server.service.api.body_faults import kind_of, reason_of
+from blockrank_server.service.api.body_faults import kind_of
+from blockrank_server.service.api.broken_text import JsonBody, parse_broken
 from blockrank_server.service.errors import (
     BadGzipError,
     BadJsonError,
@@ -56,20 +56,22 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks) if inflater is None else inflater.whole()
 
 
-def read_json(raw: bytes) -> dict[str, Any]:
+def read_json(raw: bytes) -> JsonBody:
     """Parse a body. 16 MB take 40 ms: off the event loop, though orjson keeps the interpreter.
+
+    A byte order mark is skipped, and text that is not Unicode is replaced by U+FFFD.
 
     Raises:
         BadJsonError: it is not a JSON object.
     """
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadJsonError(reason_of(raw, error)) from error
-    if not isinstance(body, dict):
-        raise BadJsonError(f"body is not a JSON object but a JSON {kind_of(body)}")
-    return body
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return parse_broken(raw)
+    if not isinstance(fields, dict):
+        raise BadJsonError(f"body is not a JSON object but a JSON {kind_of(fields)}")
+    return JsonBody(fields)
 
 
 class _Inflater:

@@ -20,6 +20,7 @@ from blockrank_server.service.api.request_body import read_json
 from blockrank_server.service.api.response_headers import response_headers
 from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.registry import dialect_of
+from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import RequestRecord
@@ -106,9 +107,12 @@ class _Reading:
             ServiceError: the body is refused, with a 4xx, in the words of its dialect.
         """
         body = read_json(self._raw)
-        dialect = dialect_of(body, self._headers, self._dialects)
+        fields = without_null_spellings(body.fields)
+        dialect = dialect_of(fields, self._headers, self._dialects)
         self._record.dialect = dialect.name
-        self.prepared = prepare_request(dialect, body, self.ranker, strict_model=self._is_strict)
+        self.prepared = prepare_request(
+            dialect, fields, self.ranker, broken=body.broken, strict_model=self._is_strict
+        )
         self._count()
         return self.prepared.encoded
 

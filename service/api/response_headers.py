@@ -26,7 +26,7 @@ DESCRIPTIONS = {
     "x-tokenization-time": "Parsing and tokenising, in whole milliseconds.",
     "x-queue-time": "From accepted to batched, in whole milliseconds.",
     "x-inference-time": "The forward pass, in whole milliseconds.",
-    WARNING_HEADER: "What was cut or ignored, if anything was.",
+    WARNING_HEADER: "What was cut, replaced or ignored, if anything was.",
 }
 
 

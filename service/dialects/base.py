@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from blockrank_server.models.prompt.request import Document
-from blockrank_server.service.dialects.fields import Count, Flag, RequestBody, Side, TopN, Truncate
+from blockrank_server.service.dialects.fields import Count, RequestBody, Side, TopN, Truncate
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 from blockrank_server.service.errors import InferenceError, ServiceError
 
@@ -18,6 +18,12 @@ DOCUMENTS = ("Berlin is the capital of Germany.", "Paris is the capital of Franc
 _LOWERS = "Lowers the server's limit."
 _SYNONYM = "Synonym of truncate."
 _ONLY_RIGHT = "left is ignored with a warning: only the end is ever cut."
+# Fields that other servers know and that would change an answer.
+_ELSEWHERE = (
+    *("rank_fields", "return_len", "max_chunks_per_doc", "rewrite_query", "explain"),
+    *("overrides", "parameters"),
+)
+_RETURN_FIELDS = ("return_documents", "return_text", "return_input")
 _NO_PLACE = "Ignored with a warning: no model served so far has a place for it in its prompt."
 
 
@@ -33,6 +39,8 @@ class Dialect(RequestBody):
         methods: HTTP methods that its paths answer.
         query_fields: how the query may be spelled; the first one is used in errors.
         documents_fields: how the list of documents may be spelled; likewise.
+        return_field: the field that asks for the documents back, if an answer has room for them.
+        always_returns: whether an answer holds the documents, asked or not.
         is_complete: whether an answer must hold every document, so that top_n has no meaning.
         inference_failed: the error that its clients expect when the model fails.
         answer: the type of what render returns, for the documentation.
@@ -47,6 +55,8 @@ class Dialect(RequestBody):
     methods: ClassVar[tuple[str, ...]] = ("POST",)
     query_fields: ClassVar[tuple[str, ...]] = ("query",)
     documents_fields: ClassVar[tuple[str, ...]] = ("documents",)
+    return_field: ClassVar[str | None] = None
+    always_returns: ClassVar[bool] = False
     is_complete: ClassVar[bool] = False
     inference_failed: ClassVar[type[ServiceError]] = InferenceError
     answer: ClassVar[Any]
@@ -55,8 +65,8 @@ class Dialect(RequestBody):
     model: str | None = Field(None, description="Any name, unless the server is strict.")
     top_n: TopN | None = Field(None, description="Results to return; 0 or null for all.")
     top_k: TopN | None = Field(None, description="Synonym of top_n.")
-    truncate: Truncate = "END"
-    truncation: Truncate = Field("END", description=_SYNONYM)
+    truncate: Truncate = None
+    truncation: Truncate = Field(None, description=_SYNONYM)
     truncation_direction: Side | None = Field(None, description=_ONLY_RIGHT)
     truncation_side: Side | None = Field(None, description=_ONLY_RIGHT)
     max_tokens_per_doc: Count | None = Field(None, description=_LOWERS)
@@ -64,7 +74,7 @@ class Dialect(RequestBody):
     truncate_prompt_tokens: int | None = Field(
         None, ge=-1, description="A cap per document; the query is never cut by it. -1 is no cap."
     )
-    raw_scores: Flag = Field(False, description="The model's own scores, not in [0, 1].")
+    raw_scores: bool | None = Field(None, description="The model's own scores, not in [0, 1].")
     use_activation: bool | None = Field(None, description="false is raw_scores = true.")
     instruction: str | None = Field(None, description=_NO_PLACE)
     instruct: str | None = Field(None, description=_NO_PLACE)
@@ -99,9 +109,18 @@ class Dialect(RequestBody):
         """The response body, to be written by orjson."""
 
     def asking(
-        self, query: str, documents: Iterable[Document], *, return_documents: bool = False
+        self,
+        query: str,
+        documents: Iterable[Document],
+        *,
+        return_documents: bool = False,
+        warnings: Iterable[str] = (),
     ) -> RerankRequest:
-        """The request with the fields that every dialect has."""
+        """The request with the fields that every dialect has.
+
+        Args:
+            warnings: the dialect's own.
+        """
         top_n = (self.top_n if self.top_n is not None else self.top_k) or None
         per_prompt = self.truncate_prompt_tokens or -1
         unused = tuple(self._without_effect())
@@ -110,13 +129,18 @@ class Dialect(RequestBody):
             documents=tuple(documents),
             top_n=None if self.is_complete else top_n,
             return_documents=return_documents,
-            raw_scores=self.raw_scores or self.use_activation is False,
+            raw_scores=bool(self.raw_scores) or self.use_activation is False,
             truncate="NONE" not in (self.truncate, self.truncation),
             max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
             max_query_tokens=self.max_tokens_per_query,
             model=self.model,
             ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
-            warnings=tuple(sentence for _, sentence in unused),
+            warnings=(
+                *(sentence for _, sentence in unused),
+                *self._contradictions(),
+                *self._not_here(),
+                *warnings,
+            ),
         )
 
     def _without_effect(self) -> Iterator[tuple[str, str]]:
@@ -132,3 +156,34 @@ class Dialect(RequestBody):
         for field, side in sides.items():
             if getattr(self, field) == side:
                 yield field, f"{field} {side} is ignored: only the end of a text is ever cut"
+
+    def _contradictions(self) -> Iterator[str]:
+        """A sentence for each field that another field with the same meaning overrules."""
+        if self.top_n is not None and self.top_k not in (None, self.top_n) and not self.is_complete:
+            yield "top_k is ignored: top_n is given"
+        cap = self.truncate_prompt_tokens or -1
+        if self.max_tokens_per_doc is not None and cap not in (-1, self.max_tokens_per_doc):
+            yield "truncate_prompt_tokens is ignored: max_tokens_per_doc is given"
+        if self.raw_scores is True and self.use_activation is True:
+            yield "use_activation true is ignored: raw_scores is true"
+        if self.raw_scores is False and self.use_activation is False:
+            yield "raw_scores false is ignored: use_activation is false"
+        for field, other in (("truncate", "truncation"), ("truncation", "truncate")):
+            if getattr(self, other) == "NONE" and getattr(self, field) not in (None, "NONE"):
+                yield f"{field} is ignored: {other} says that nothing may be cut"
+
+    def _not_here(self) -> Iterator[str]:
+        """A sentence for each field that would change the answer of another server."""
+        extra = self.model_extra or {}
+        for field in _ELSEWHERE:
+            if extra.get(field):
+                yield f"{field} is ignored: it has no effect here"
+        for field in _RETURN_FIELDS:
+            if extra.get(field) is None or bool(extra[field]) is self.always_returns:
+                continue
+            if self.return_field:
+                yield f"{field} is ignored: {self.return_field} is read"
+            elif self.always_returns:
+                yield f"{field} is ignored: an answer in this dialect holds the documents"
+            else:
+                yield f"{field} is ignored: an answer in this dialect holds no documents"

@@ -1,19 +1,23 @@
 """Cohere's dialect, which Jina, vLLM, llama.cpp and LocalAI speak too."""
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NotRequired
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
 from blockrank_server.service.dialects.fields import Flag, Query, Score, Usage, json_score, usage
-from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+from blockrank_server.service.dialects.request import RerankRequest, RerankResult, text_of
 
 
 class CohereDocument(TypedDict):
-    """A document sent back. Elasticsearch and vLLM's clients need an object."""
+    """A document sent back, with all that was sent. Some clients need an object, and its text."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     text: str
 
@@ -74,6 +78,7 @@ class Cohere(Dialect):
     mark = "none of the other marks"
     path = "/cohere/v2/rerank"
     aliases: ClassVar[tuple[str, ...]] = ("/cohere/v1/rerank",)
+    return_field = "return_documents"
     answer: ClassVar[Any] = CohereAnswer
     example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}
 
@@ -86,7 +91,10 @@ class Cohere(Dialect):
 
     def request(self) -> RerankRequest:
         documents = as_documents(self.documents, "documents", self.rank_fields or ())
-        return self.asking(self.query, documents, return_documents=self.return_documents)
+        warnings = self.losses(documents) if self.return_documents else ()
+        return self.asking(
+            self.query, documents, return_documents=self.return_documents, warnings=warnings
+        )
 
     def render(self, result: RerankResult) -> object:
         answer: CohereAnswer = {
@@ -108,12 +116,33 @@ class Cohere(Dialect):
         ]
         if self.return_documents:
             for item, ranked in zip(found, result.ranking, strict=True):
-                item["document"] = self.document(result.text(ranked.index))
+                item["document"] = self.document(ranked.index, result.text(ranked.index))
         return found
 
-    def document(self, text: str) -> object:
-        """A document sent back."""
-        return {"text": text}
+    def document(self, index: int, ranked: str) -> object:
+        """A document sent back.
+
+        Args:
+            ranked: its text as it was ranked. Cohere's clients take it for the document's text.
+        """
+        given = self.documents[index]
+        if isinstance(given, str):
+            return {"text": given}
+        return given if self._has_own_text(given) else given | {"text": ranked}
+
+    def losses(self, ranked: Iterable[Document]) -> Iterator[str]:
+        """A sentence if a document does not come back as it was sent."""
+        if any(
+            isinstance(given, dict)
+            and given.get("text") not in (None, text_of(document))
+            and not self._has_own_text(given)
+            for given, document in zip(self.documents, ranked, strict=True)
+        ):
+            yield "the text of a document comes back as rank_fields chose it, not as it was sent"
+
+    def _has_own_text(self, given: dict[str, Any]) -> bool:
+        is_ranked = not self.rank_fields or "text" in self.rank_fields
+        return is_ranked and isinstance(given.get("text"), str)
 
 
 def cohere_meta(result: RerankResult) -> CohereMeta:

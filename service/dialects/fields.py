@@ -19,13 +19,13 @@ from blockrank_server.service.dialects.request import Ranked, RerankResult
 from blockrank_server.service.errors import InvalidFieldError
 
 _MAX_FAULTS = 20
-_TRUNCATE = {True: "END", False: "NONE", None: "END", "TRUE": "END", "FALSE": "NONE"}
+_TRUNCATE = {True: "END", False: "NONE", "TRUE": "END", "FALSE": "NONE"}
 
 
 def _truncate_word(value: object) -> object:
     """NONE, END and START are NIM's and Cohere's words; TEI and Voyage say true and false."""
     known = value.upper() if isinstance(value, str) else value
-    return _TRUNCATE.get(known, known) if isinstance(known, str | bool | None) else value
+    return _TRUNCATE.get(known, known) if isinstance(known, str | bool) else value
 
 
 def _as_flag(value: object) -> object:
@@ -51,7 +51,7 @@ Query = Annotated[
 ]
 Side = Annotated[Literal["left", "right"], BeforeValidator(_lower)]
 Truncate = Annotated[
-    Literal["NONE", "END", "START"],
+    Literal["NONE", "END", "START"] | None,
     BeforeValidator(_truncate_word),
     WithJsonSchema({"type": ["boolean", "string", "null"]}),
     Field(description="false or NONE: too long is an error. true, END or START: the end is cut."),

@@ -1,10 +1,11 @@
 """Infinity's dialect: Cohere's, with documents that come back as strings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NotRequired
 
 from typing_extensions import TypedDict
 
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY
 from blockrank_server.service.dialects.cohere import Cohere, CohereMeta
 from blockrank_server.service.dialects.fields import Score, Usage
@@ -51,6 +52,11 @@ class Infinity(Cohere):
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
         return "raw_scores" in body and "documents" in body
 
-    def document(self, text: str) -> object:
-        """A document sent back."""
-        return text
+    def document(self, index: int, ranked: str) -> object:
+        """A document sent back; there is no room for more than a string."""
+        return ranked
+
+    def losses(self, ranked: Iterable[Document]) -> Iterator[str]:
+        """A sentence if a document does not come back as it was sent."""
+        if any(isinstance(given, dict) and given.keys() != {"text"} for given in self.documents):
+            yield "of an object only the text that was ranked comes back in this dialect"

@@ -40,6 +40,7 @@ class Mixedbread(Dialect):
     mark = "`input`"
     path = "/mixedbread/v1/reranking"
     documents_fields = ("input",)
+    return_field = "return_input"
     answer = MixedbreadAnswer
     example: ClassVar[dict[str, Any]] = {
         "model": "mixedbread-ai/mxbai-rerank-large-v2",

@@ -1,10 +1,10 @@
 """Pinecone's dialect."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NotRequired
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
@@ -16,9 +16,11 @@ VERSION_HEADER = "X-Pinecone-Api-Version"
 
 
 class PineconeParameters(BaseModel):
-    """The one parameter of a model that is heeded; the others have no effect."""
+    """The one parameter of a model that is heeded; the others are ignored with a warning."""
 
-    truncate: Truncate = "END"
+    model_config = ConfigDict(extra="allow")
+
+    truncate: Truncate = None
 
 
 class PineconeResult(TypedDict):
@@ -50,6 +52,7 @@ class Pinecone(Dialect):
     peers = "Pinecone"
     mark = "header `X-Pinecone-Api-Version`"
     path = "/pinecone/rerank"
+    return_field = "return_documents"
     answer = PineconeAnswer
     example: ClassVar[dict[str, Any]] = {
         "model": "bge-reranker-v2-m3",
@@ -74,9 +77,17 @@ class Pinecone(Dialect):
     def request(self) -> RerankRequest:
         documents = as_documents(self.documents, "documents", self.rank_fields or ("text",))
         is_returned = self.return_documents is not False
-        request = self.asking(self.query, documents, return_documents=is_returned)
         is_cut = self.parameters is None or self.parameters.truncate != "NONE"
+        request = self.asking(
+            self.query, documents, return_documents=is_returned, warnings=self._ignored(is_cut)
+        )
         return replace(request, truncate=request.truncate and is_cut)
+
+    def _ignored(self, is_cut: bool) -> Iterator[str]:
+        if self.parameters is not None and self.parameters.model_extra:
+            yield "parameters other than truncate are ignored: they have no effect here"
+        if not is_cut and {self.truncate, self.truncation} & {"END", "START"}:
+            yield "truncate is ignored: parameters.truncate says that nothing may be cut"
 
     def render(self, result: RerankResult) -> object:
         data: list[PineconeResult] = []

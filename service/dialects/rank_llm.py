@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from blockrank_server.models.prompt.request import Document
@@ -18,14 +18,18 @@ _TEXTS = ("text", "segment", "contents", "content", "body", "passage")
 
 
 class RankLlmQuery(BaseModel):
-    """A query."""
+    """A query. Its other fields come back."""
+
+    model_config = ConfigDict(extra="allow")
 
     text: str = Field(description="Not empty.")
     qid: str | int = ""
 
 
 class RankLlmCandidate(BaseModel):
-    """A document: text, or doc, which may be an object."""
+    """A document: text, or doc, which may be an object. Its other fields come back in doc."""
+
+    model_config = ConfigDict(extra="allow")
 
     docid: str | int | None = Field(None, description="The place from 1 unless given.")
     text: str | None = None
@@ -36,15 +40,18 @@ class RankLlmCandidate(BaseModel):
         doc = self.doc if self.text is None else self.text
         if doc is None:
             raise InvalidFieldError(f"{field} has neither text nor doc", field=field)
-        check_depth(doc, f"{field}.doc")
+        check_depth(self.doc, f"{field}.doc")
+        check_depth(self.model_extra, field)
         if isinstance(doc, dict) and (key := next((k for k in _TEXTS if k in doc), None)):
             doc = {"text": doc[key], "title": doc.get("title")}
         return as_document(doc, f"{field}.doc")
 
     def sent_back(self) -> dict[str, Any]:
         """The document in an answer."""
-        doc = self.doc if self.text is None else self.text
-        return doc if isinstance(doc, dict) else {"contents": doc}
+        others = {name: v for name, v in (self.model_extra or {}).items() if name != "score"}
+        if isinstance(self.doc, dict):
+            return others | ({} if self.text is None else {"contents": self.text}) | self.doc
+        return {"contents": self.doc if self.text is None else self.text} | others
 
 
 def _text_as_object(value: object) -> object:
@@ -101,6 +108,7 @@ class RankLlm(Dialect):
     mark = "`candidates`"
     path = "/rank_llm/v1/rerank"
     documents_fields = ("candidates",)
+    always_returns = True
     answer = RankLlmAnswer
     example: ClassVar[dict[str, Any]] = {
         "query": {"text": QUERY, "qid": "q1"},
@@ -118,7 +126,11 @@ class RankLlm(Dialect):
 
     def request(self) -> RerankRequest:
         documents = [c.document(f"candidates[{i}]") for i, c in enumerate(self.candidates)]
-        return self.asking(self.query.text, documents, return_documents=True)
+        check_depth(self.query.model_extra, "query")
+        warnings = []
+        if any(c.text is not None and c.doc is not None for c in self.candidates):
+            warnings.append("doc is ignored where a candidate has a text: text is ranked")
+        return self.asking(self.query.text, documents, return_documents=True, warnings=warnings)
 
     def render(self, result: RerankResult) -> object:
         ranked: list[RankLlmRanked] = []
@@ -126,7 +138,7 @@ class RankLlm(Dialect):
             candidate = self.candidates[item.index]
             docid = str(item.index + 1) if candidate.docid is None else candidate.docid
             ranked.append({"docid": docid, "score": json_score(item), "doc": candidate.sent_back()})
-        query = self.query.model_dump()
+        query = {"text": self.query.text, "qid": self.query.qid, **(self.query.model_extra or {})}
         found: RankLlmResult = {"query": query, "candidates": ranked, "invocations_history": []}
         answer: RankLlmAnswer = {
             "schema_version": "castorini.cli.v1",

@@ -26,6 +26,7 @@ class Sglang(Dialect):
     peers = "SGLang"
     mark = "its path alone"
     path = "/sglang/v1/rerank"
+    return_field = "return_documents"
     methods = ("POST", "PUT")
     answer = list[SglangResult]
     example: ClassVar[dict[str, Any]] = {"query": QUERY, "documents": list(DOCUMENTS), "top_n": 1}

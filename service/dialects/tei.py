@@ -28,6 +28,7 @@ class Tei(Dialect):
     mark = "`texts` without `documents`"
     path = "/tei/rerank"
     documents_fields = ("texts",)
+    return_field = "return_text"
     inference_failed = BackendError
     answer = list[TeiRank]
     example: ClassVar[dict[str, Any]] = {"query": QUERY, "texts": list(DOCUMENTS)}

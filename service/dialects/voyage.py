@@ -41,6 +41,7 @@ class Voyage(Dialect):
     peers = "Voyage, LiteLLM, LangChain4j, Dify"
     mark = "`top_k`, or `truncation` without `top_n`"
     path = "/voyage/v1/rerank"
+    return_field = "return_documents"
     answer = VoyageAnswer
     example: ClassVar[dict[str, Any]] = {
         "query": QUERY,

@@ -34,6 +34,7 @@ class Weaviate(Dialect):
     peers = "Weaviate's reranker-transformers"
     mark = "`property` without `model`"
     path = "/weaviate/rerank"
+    always_returns = True
     is_complete = True
     answer = WeaviateAnswer
     example: ClassVar[dict[str, Any]] = {

@@ -82,7 +82,8 @@ class AdmissionQueue:
         """Take jobs out to run them; those whose callers have gone are left out."""
         for job in jobs:
             self.remove(job)
-        return [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            job.is_claimed = not job.future.cancelled()
+        return [job for job in jobs if job.is_claimed]
 
     def late(self, now_s: float) -> list[Job]:
         """Find the jobs that could not meet their deadline if they started now."""

@@ -1,15 +1,16 @@
 """A bounded queue in front of the one thread that owns the model. The states of a job:
 
     submit --> waiting --> running --> done: gets its scores
-      |         |   |       |   ^
-      |         |   |       v   | each half of the jobs, as a batch
-      |         |   |     failed --> it was a batch of one: InferenceError
+      |         |   |       |  |  ^
+      |         |   |       |  v  | each half of the jobs, as a batch
+      |         |   |       | failed --> it was a batch of one: InferenceError
+      |         |   |       +--> aborted: nobody waits for a job of its batch any more
       |         |   +--> cancelled: its caller has gone, and it leaves the queue
       |         +--> dropped: it would end after its deadline, DeadlineError
       +--> refused: OverloadedError, InputTooLongError, DrainingError
 
 Every accepted job gets exactly one result or one error: also when a thread dies
-(ModelUnavailableError) and at shutdown (DrainingError). A running job cannot be cancelled.
+(ModelUnavailableError) and at shutdown (DrainingError). Its caller may cancel it at any time.
 
 Two threads: run, on the model's, forms batches and launches them; the completer's waits for their
 scores and answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU
@@ -38,7 +39,7 @@ from blockrank_server.service.scheduler.completion import Completer, Observer
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Drop, Job, Scored
 from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits, Pick
-from blockrank_server.service.scheduler.preemption import Preemption
+from blockrank_server.service.scheduler.preemption import AbandonedError, Preemption
 from blockrank_server.service.scheduler.running_batch import RunningBatch, RunningBatches, Start
 
 # One runs on the device and one waits behind it; more would only be committed too early.
@@ -165,11 +166,12 @@ class Batcher:
         if not job.future.cancelled():
             return
         with self._changed:
+            if job.is_claimed:
+                return  # seen between the steps of its batch
             if job in self._queue:
                 self._queue.remove(job)
                 self._changed.notify_all()
-        is_late = self._clock() >= job.deadline_s
-        self._observer.dropped(Drop.DEADLINE if is_late else Drop.CLIENT_GONE)
+        self._observer.dropped(job.why_abandoned(self._clock()))
 
     def _next_batch(self) -> Sequence[Job]:
         """Wait for the next batch, none of its callers gone; empty when closed and done."""
@@ -215,18 +217,18 @@ class Batcher:
         with self._changed:
             self._running.add(batch)
         between_steps = partial(self._preemption.between_steps, batch, partial(self._launch, start))
-        requests = [job.request for job in batch.jobs]
         try:
-            batch.scores = start(requests, None if batch.is_preempting else between_steps)
+            batch.scores = start([job.request for job in batch.jobs], between_steps)
         except DeviceLostError:
             raise
+        except AbandonedError:
+            self._completer.abort(batch)
+            return
         except Exception as error:
             self._completer.retry(batch, error)
             return
-        if batch.scores.is_done:
-            self._completer.complete(batch)  # nothing to wait for on another thread
-        else:
-            self._completer.put(batch)
+        # Where nothing is left to wait for, no other thread is needed.
+        (self._completer.complete if batch.scores.is_done else self._completer.put)(batch)
 
     def _end(self, batch: RunningBatch, retries: Sequence[Sequence[Job]]) -> None:
         with self._changed:

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
-from blockrank_server.service.errors import InferenceError
+from blockrank_server.service.errors import DeadlineError, InferenceError
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Drop, Job, Scored
 from blockrank_server.service.scheduler.running_batch import BatchReport, RunningBatch
@@ -27,8 +27,11 @@ class Observer(Protocol):
     def failed(self) -> None:
         """A batch raised; its jobs are tried in halves."""
 
+    def aborted(self, busy_s: float) -> None:
+        """A batch was ended after so long, because nobody waited for it."""
+
     def dropped(self, reason: Drop) -> None:
-        """An accepted job will not be run."""
+        """An accepted job will not be run, or not to its end."""
 
 
 class Completer:
@@ -107,6 +110,18 @@ class Completer:
             return
         half = len(jobs) // 2
         self._on_end(batch, (jobs[:half], jobs[half:]))
+
+    def abort(self, batch: RunningBatch) -> None:
+        """Drop the jobs of a batch that was ended before it had scores.
+
+        How long it ran says nothing about how long it would have taken.
+        """
+        now_s = self._clock()
+        self._observer.aborted(max(0.0, now_s - batch.started_s - batch.preempted_s))
+        for job in batch.jobs:
+            job.fail(DeadlineError("The deadline has passed"))  # unless its caller has gone
+            self._observer.dropped(job.why_abandoned(now_s))
+        self._on_end(batch, ())
 
     def _run(self) -> None:
         try:

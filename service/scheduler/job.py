@@ -16,7 +16,7 @@ def document_bucket(num_documents: int) -> str:
 
 
 class Drop(StrEnum):
-    """Why an accepted request was never run, as label `reason` of rerank_dropped_total."""
+    """Why an accepted request was not run to its end: label `reason` of rerank_dropped_total."""
 
     CLIENT_GONE = "client_gone"
     DEADLINE = "deadline"
@@ -37,7 +37,7 @@ class Scored:
     infer_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Job:
     """One accepted request.
 
@@ -46,7 +46,9 @@ class Job:
         accepted_s: when it was accepted, on the batcher's clock.
         deadline_s: after this moment of the same clock nobody waits for the answer.
         due_s: jobs run in this order; at or before the deadline.
-        future: gets exactly one result or error; cancelled by a caller who has gone.
+        future: gets exactly one result or error; cancelled by a caller who has gone, whether the
+            job waits or runs.
+        is_claimed: whether it was taken out of the queue while its caller waited.
     """
 
     request: EncodedRequest
@@ -54,6 +56,7 @@ class Job:
     deadline_s: float
     due_s: float
     future: Future[Scored] = field(default_factory=Future)
+    is_claimed: bool = False
 
     @property
     def num_tokens(self) -> int:
@@ -63,6 +66,13 @@ class Job:
     def bucket(self) -> str:
         """The bucket of the shortlist's length."""
         return document_bucket(self.request.num_documents)
+
+    def is_abandoned(self, now_s: float) -> bool:
+        """Whether nobody waits for the answer: the caller has gone, or the deadline has passed."""
+        return self.future.cancelled() or now_s >= self.deadline_s
+
+    def why_abandoned(self, now_s: float) -> Drop:
+        return Drop.DEADLINE if now_s >= self.deadline_s else Drop.CLIENT_GONE
 
     def complete(self, scored: Scored) -> None:
         """Answer, unless it has been answered."""

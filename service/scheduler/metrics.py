@@ -22,6 +22,7 @@ class Incident(StrEnum):
     FAILED = "failed"
     SPLIT = "split"
     PREEMPTING = "preempting"
+    ABORTED = "aborted"
 
 
 class SchedulerMetrics:
@@ -39,7 +40,7 @@ class SchedulerMetrics:
         self._tokens = series.histogram("batch_tokens", "Tokens in a forward pass.", TOKENS)
         self._fill = series.histogram("batch_fill_ratio", "Tokens of the token budget.", RATIOS)
         self._incidents = series.counter("batch_incidents", "Batches with an incident.", "kind")
-        self._dropped = series.counter("dropped", "Accepted requests that were not run.", "reason")
+        self._dropped = series.counter("dropped", "Accepted, but not run to the end.", "reason")
         self._busy = series.counter("model_busy_seconds", "Time in forward passes.")
         self._queue_requests = series.gauge("queue_requests", "Waiting.")
         self._queue_tokens = series.gauge("queue_tokens", "Tokens waiting.")
@@ -98,10 +99,15 @@ class SchedulerMetrics:
         """Count a batch that raised."""
         self.incident(Incident.FAILED)
 
+    def aborted(self, busy_s: float) -> None:
+        """Count a batch that was ended because nobody waited for it."""
+        self._busy.inc(busy_s)
+        self.incident(Incident.ABORTED)
+
     def incident(self, kind: Incident) -> None:
-        """Count a batch that failed, was split for memory, or preempted another."""
+        """Count a batch that failed, was split for memory, preempted another, or was ended."""
         self._incidents.labels(kind).inc()
 
     def dropped(self, reason: Drop) -> None:
-        """Count an accepted request that will not be run."""
+        """Count an accepted request that will not be run, or not to its end."""
         self._dropped.labels(reason).inc()

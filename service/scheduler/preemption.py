@@ -1,10 +1,11 @@
-"""Preemption: a short batch runs between the steps of a long one, instead of after it.
+"""Between the steps of a batch: a short one preempts it, or it is given up.
 
     long batch    |step|step|                   |step|step| ... done
     short batch             |step|step| ... done
 
-The long batch's forward pass calls between_steps after each of its steps, on the model's thread;
-what preempts it runs to its end inside that call, and is itself never preempted.
+A batch's forward pass calls between_steps after each of its steps, on the model's thread; what
+preempts it runs inside that call, and is itself never preempted. A batch whose callers have all
+gone ends there.
 """
 
 import threading
@@ -18,6 +19,10 @@ from blockrank_server.service.scheduler.running_batch import RunningBatch, Runni
 
 # A job may preempt others of at least this many times its tokens.
 _MIN_RATIO = 4
+
+
+class AbandonedError(Exception):
+    """Ends a forward pass whose scores nobody waits for any more."""
 
 
 def pick_preempting(
@@ -38,7 +43,7 @@ def pick_preempting(
 
 
 class Preemption:
-    """Decides which jobs preempt a running batch, and runs them between its steps.
+    """Decides between the steps of a batch whether it goes on, and what preempts it.
 
     Args:
         queue: the jobs waiting.
@@ -65,10 +70,15 @@ class Preemption:
         """Run what preempts a batch; called between the steps of its forward pass.
 
         Args:
-            batch: preempts no other itself.
+            batch: has its scores still to come.
             launch: runs a batch on this thread.
+
+        Raises:
+            AbandonedError: nobody waits for the batch any more.
         """
-        if not self._queue:
+        if batch.is_abandoned(self._clock()):
+            raise AbandonedError
+        if batch.is_preempting or not self._queue:
             return
         with self._lock:
             jobs = self._queue.claim(self._pick(self._queue, batch))

@@ -73,6 +73,10 @@ class RunningBatch:
         """Tokens of its own jobs."""
         return sum(job.num_tokens for job in self.jobs)
 
+    def is_abandoned(self, now_s: float) -> bool:
+        """Whether nobody waits for any of its jobs, and its forward pass can still be ended."""
+        return self.scores is None and all(job.is_abandoned(now_s) for job in self.jobs)
+
     def rows(self) -> list[list[float]]:
         """Wait for the device, then give raw scores, one row a job.
 
@@ -145,9 +149,11 @@ class RunningBatches:
         return [job for part in parts for job in part]
 
     def remaining_s(self) -> float | None:
-        """Predict the seconds until the device is free; None if it is idle."""
-        if not self._batches:
+        """Predict the seconds until the device is free; None if it is idle, or about to be."""
+        now_s = self._clock()
+        batches = [each for each in self._batches if not each.is_abandoned(now_s)]
+        if not batches:
             return None
-        num_tokens = sum(each.num_tokens + each.num_preempting_tokens for each in self._batches)
-        passed_s = self._clock() - self._batches[0].started_s
+        num_tokens = sum(each.num_tokens + each.num_preempting_tokens for each in batches)
+        passed_s = now_s - batches[0].started_s
         return max(0.0, self._duration_model.predict_s(num_tokens) - passed_s)

@@ -121,6 +121,62 @@ def test_a_batch_between_the_layers_of_another_changes_neither(
     assert all(rows == expected[1] for rows in inner)
 
 
+class GivenUpError(Exception):
+    pass
+
+
+class GiveUp:
+    """Ends a pass after so many steps."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_left = num_steps
+
+    def __call__(self) -> None:
+        self.num_left -= 1
+        if self.num_left == 0:
+            raise GivenUpError
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7])
+def test_a_pass_ends_at_the_step_after_which_it_is_given_up(
+    num_steps: int, ranker: Ranker, batch: list[EncodedRequest]
+) -> None:
+    expected, give_up = ranker.score(batch), GiveUp(num_steps)
+    with pytest.raises(GivenUpError):
+        ranker.start(batch, give_up)
+    assert give_up.num_left == 0  # no step more, and no halves of it
+    assert ranker.score(batch) == expected
+
+
+def test_the_halves_of_a_batch_are_given_up_too(
+    ranker: Ranker, batch: list[EncodedRequest]
+) -> None:
+    expected = ranker.score(batch[:1])
+    first, *others = (request.num_tokens for request in batch)
+    device = SmallDevice(ranker, max(first, sum(others)))
+    give_up = GiveUp(3 * (ranker.info.num_layers_kept - 1) + 1)  # the first of the second half
+    with pytest.raises(GivenUpError):
+        ranker.start(batch, give_up)
+    assert device.seen == [first + sum(others), first, sum(others)]
+    assert give_up.num_left == 0
+    assert ranker.score(batch[:1]) == expected
+
+
+def test_a_batch_that_preempts_is_given_up_alone(
+    ranker: Ranker, batch: list[EncodedRequest]
+) -> None:
+    expected, num_inner = ranker.score(batch[:2]), 0
+
+    def start_inner() -> None:
+        nonlocal num_inner
+        num_inner += 1
+        with pytest.raises(GivenUpError):
+            ranker.start(batch[2:], GiveUp(2))
+
+    assert ranker.start(batch[:2], start_inner).result() == expected
+    assert num_inner == 3 * (ranker.info.num_layers_kept - 1)
+
+
 def test_a_device_that_fails_is_told_from_a_batch_that_fails(
     ranker: Ranker, batch: list[EncodedRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,31 @@ def test_a_batch_is_started_without_waiting_for_the_device(
     assert pending[1].result()[0] == pytest.approx(pending[0].result()[0], abs=1e-5, rel=1e-3)
 
 
+def test_a_pass_given_up_leaves_no_memory_and_no_scores_behind(
+    open_on: Callable[..., Ranker],
+) -> None:
+    class GivenUpError(Exception):
+        pass
+
+    num_steps = 0
+
+    def give_up() -> None:
+        nonlocal num_steps
+        num_steps += 1
+        if num_steps == 2:
+            raise GivenUpError
+
+    ranker = open_on(device="cuda", dtype="float32")
+    batch = [ranker.encode(query, documents) for query, documents in lists()]
+    expected, taken = ranker.score(batch), torch.cuda.memory_allocated()
+    with pytest.raises(GivenUpError):
+        ranker.start(batch, give_up)
+    assert num_steps == 2
+    assert torch.cuda.memory_allocated() == taken
+    for row, before in zip(ranker.score(batch), expected, strict=True):
+        assert row == pytest.approx(before, abs=1e-6)
+
+
 def test_nothing_is_compiled_after_the_warm_up(open_on: Callable[..., Ranker]) -> None:
     ranker = open_on(device="cuda")
     ranker.warm_up()

@@ -125,32 +125,6 @@ def test_use_activation_off_is_raw_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "warning"),
-    [
-        ({"truncation_direction": "Left"}, "truncation_direction left is ignored: only the end"),
-        ({"truncation_side": "left"}, "truncation_side left is ignored: only the end"),
-        ({"truncate": "START"}, "truncate START is ignored: only the end"),
-        ({"truncation": "start"}, "truncation START is ignored: only the end"),
-        ({"instruction": "be kind"}, "instruction is ignored: the model's prompt has no place"),
-        ({"instruct": "be kind"}, "instruct is ignored: the model's prompt has no place"),
-    ],
-)
-@EVERY_DIALECT
-def test_a_field_without_effect_is_warned_of_and_counted(
-    dialect: type[Dialect], fields: dict[str, Any], warning: str
-) -> None:
-    request = request_of(dialect, **fields)
-    assert request.truncate
-    assert request.ignored_fields == tuple(fields)
-    assert [sentence.startswith(warning) for sentence in request.warnings] == [True]
-
-
-def test_what_is_done_anyway_is_no_warning() -> None:
-    fields = {"truncation_direction": "Right", "truncation_side": "right", "instruction": ""}
-    assert request_of(Tei, **fields) == request_of(Tei)
-
-
-@pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"top_n": -1}, "top_n"),

@@ -62,10 +62,38 @@ def test_rank_fields_choose_what_is_ranked() -> None:
     assert Cohere.read(body).request().documents == ("b",)
 
 
-def test_what_was_ranked_of_an_object_comes_back(answer_bytes: AnswerBytes) -> None:
-    body = {"query": "q", "documents": [{"text": "x", "title": "t"}, {"a": "b"}]}
-    answer = orjson.loads(answer_bytes(Cohere, body | {"return_documents": True}, "0.75", "0.25"))
-    assert [item["document"] for item in answer["results"]] == [{"text": "x"}, {"text": "a: b"}]
+@pytest.mark.parametrize("fields", [None, ["text"], ["title", "text"]])
+def test_an_object_comes_back_as_it_was_sent(
+    answer_bytes: AnswerBytes, fields: list[str] | None
+) -> None:
+    given = {"id": 7, "text": "x", "title": "t", "metadata": {"tags": ["a", None, 1.5]}}
+    body = {"query": "q", "documents": ["y", given], "rank_fields": fields}
+    answer = orjson.loads(answer_bytes(Cohere, body | {"return_documents": True}, "0.25", "0.75"))
+    assert [item["document"] for item in answer["results"]] == [given, {"text": "y"}]
+    assert Cohere.read(body | {"return_documents": True}).request().warnings == ()
+
+
+def test_an_object_without_a_text_gets_what_was_ranked_as_its_text(
+    answer_bytes: AnswerBytes,
+) -> None:
+    body: dict[str, Any] = {"query": "q", "documents": [{"a": "b"}, {"a": 1, "text": None}]}
+    body |= {"return_documents": True, "rank_fields": ["a"]}
+    answer = orjson.loads(answer_bytes(Cohere, body, "0.75", "0.25"))
+    found = [item["document"] for item in answer["results"]]
+    assert found == [{"a": "b", "text": "b"}, {"a": 1, "text": "1"}]
+    assert Cohere.read(body).request().warnings == ()
+
+
+def test_a_text_that_rank_fields_pass_over_is_lost_aloud(answer_bytes: AnswerBytes) -> None:
+    # Clients of Cohere's first API read what was ranked from the field text.
+    body: dict[str, Any] = {"query": "q", "documents": [{"title": "t", "text": "x"}]}
+    body["rank_fields"] = ["title"]
+    asked = body | {"return_documents": True}
+    answer = orjson.loads(answer_bytes(Cohere, asked, "1.0"))
+    assert answer["results"][0]["document"] == {"title": "t", "text": "t"}
+    [warning] = Cohere.read(asked).request().warnings
+    assert warning.startswith("the text of a document comes back as rank_fields chose it")
+    assert Cohere.read(body).request().warnings == ()
 
 
 def test_a_document_that_is_no_text_is_named() -> None:

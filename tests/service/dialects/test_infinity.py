@@ -39,6 +39,14 @@ def test_objects_are_taken_as_in_cohere_s_dialect(answer_bytes: Callable[..., by
     assert [item["document"] for item in answer["results"]] == ["x", "a: b"]
 
 
+def test_there_is_no_room_for_an_object_and_that_is_told() -> None:
+    body = BODY | {"documents": ["x", {"text": "x", "title": "t"}]}
+    [warning] = Infinity.read(body).request().warnings
+    assert warning == "of an object only the text that was ranked comes back in this dialect"
+    for change in ({"return_documents": False}, {"documents": ["x", {"text": "x"}]}):
+        assert Infinity.read(body | change).request().warnings == ()
+
+
 def test_the_pinned_path_answers_a_body_that_looks_like_cohere_s(client: TestClient) -> None:
     # LiteLLM's infinity provider: the bytes of its hosted_vllm, and a string is needed.
     body = {"query": "q", "documents": ["x"], "return_documents": True, "model": "m", "top_n": 1}

@@ -57,6 +57,15 @@ def test_truncate_is_one_of_the_parameters(change: dict[str, Any], is_cut: bool)
     assert Pinecone.read(BODY | change).request().truncate is is_cut
 
 
+def test_parameters_without_effect_are_ignored_aloud() -> None:
+    body = BODY | {"parameters": {"truncate": "NONE", "max_chunks": 1}, "truncate": "END"}
+    assert Pinecone.read(body).request().warnings == (
+        "parameters other than truncate are ignored: they have no effect here",
+        "truncate is ignored: parameters.truncate says that nothing may be cut",
+    )
+    assert Pinecone.read(BODY).request().warnings == ()
+
+
 def test_the_header_tells_it_from_dialect_a(client: TestClient) -> None:
     assert "data" in client.post("/rerank", json=BODY, headers=HEADERS).json()
     assert "results" in client.post("/rerank", json=BODY).json()

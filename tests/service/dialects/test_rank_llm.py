@@ -41,6 +41,38 @@ def test_a_document_may_be_an_object(answer_bytes: Callable[..., bytes], key: st
     assert found["candidates"] == [{"docid": 0, "score": 1.0, "doc": doc}]
 
 
+def test_what_else_was_sent_comes_back(answer_bytes: Callable[..., bytes]) -> None:
+    body = {
+        "query": {"text": "q", "qid": 1, "lang": "en"},
+        "candidates": [
+            {"docid": "a", "text": "x", "title": "t", "score": 2, "meta": {"n": 1}},
+            {"docid": "b", "text": "y", "doc": {"url": "u", "title": "s"}},
+        ],
+    }
+    answer = orjson.loads(answer_bytes(RankLlm, body, "0.75", "0.25"))
+    [found] = answer["artifacts"][0]["value"]
+    assert found["query"] == {"text": "q", "qid": 1, "lang": "en"}
+    docs = [candidate["doc"] for candidate in found["candidates"]]
+    assert docs == [
+        {"contents": "x", "title": "t", "meta": {"n": 1}},
+        {"contents": "y", "url": "u", "title": "s"},
+    ]
+    [warning] = RankLlm.read(body).request().warnings
+    assert warning == "doc is ignored where a candidate has a text: text is ranked"
+
+
+@pytest.mark.parametrize("place", ["query", "candidate"])
+def test_what_comes_back_is_not_too_deep_to_be_written(place: str) -> None:
+    deep: object = 0
+    for _ in range(70):
+        deep = [deep]
+    given = {"query": {"text": "q"}, "candidate": {"text": "x"}}
+    given[place]["more"] = deep  # type: ignore[assignment]
+    body = {"query": given["query"], "candidates": [given["candidate"]]}
+    with pytest.raises(InvalidFieldError, match="nested deeper than 64 levels"):
+        RankLlm.read(body).request()
+
+
 def test_an_object_without_a_known_text_is_ranked_as_a_whole() -> None:
     body = {"query": "q", "candidates": [{"doc": {"a": "b"}}]}
     assert RankLlm.read(body).request().documents == ("a: b",)

@@ -2,6 +2,9 @@
 
 hold: the model waits for a line on stdin. poison, memory, die: it fails, lacks memory, ends.
 later, earlier: the wall clock jumps by a day, by two.
+
+As model "stepwise" it is known to take a tenth of a second a token, and does a request with the
+word steps in ten steps, each of which waits for a line on stdin.
 """
 
 import runpy
@@ -44,13 +47,31 @@ def obey(batch: Any) -> None:
         raise SystemExit
 
 
+FakeRanker: Any = FAKE["FakeRanker"]
+
+
+class StepwiseRanker(FakeRanker):  # type: ignore[misc]
+    def warm_up(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        super().warm_up()
+        return (10, 1.0), (100, 10.0)
+
+    def start(self, batch: Any, between_steps: Any = None) -> Any:
+        if any(FAKE["token"]("steps") in request.token_ids for request in batch):
+            for step in range(1, 11):
+                print(f"step {step}", flush=True)
+                sys.stdin.readline()
+                between_steps()
+        return super().start(batch, between_steps)
+
+
 def open_fake(settings: Settings) -> Any:
     if settings.model == "broken":
         raise CheckpointError("a tensor\nis missing")
     if settings.model == "slow":
         print("loading", flush=True)
         sys.stdin.readline()
-    return FAKE["FakeRanker"](before_score=obey)
+    kind = StepwiseRanker if settings.model == "stepwise" else FakeRanker
+    return kind(before_score=obey)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ class Observer:
     def __init__(self) -> None:
         self.reports: list[BatchReport] = []
         self.num_failed = 0
+        self.busy_s_of_aborted: list[float] = []
         self.drops: list[Drop] = []
 
     def completed(self, report: BatchReport) -> None:
@@ -87,6 +88,9 @@ class Observer:
 
     def failed(self) -> None:
         self.num_failed += 1
+
+    def aborted(self, busy_s: float) -> None:
+        self.busy_s_of_aborted.append(busy_s)
 
     def dropped(self, reason: Drop) -> None:
         self.drops.append(reason)

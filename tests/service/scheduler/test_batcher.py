@@ -205,19 +205,6 @@ def test_a_cancelled_job_leaves_the_queue_at_once_and_is_not_run(
     assert observer.drops == [Drop.CLIENT_GONE]
 
 
-def test_a_running_job_cannot_be_cancelled(
-    model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
-) -> None:
-    batcher = make_batcher()
-    model.gate.clear()
-    with running(batcher, model.start):
-        job = batcher.submit(make_request(5, 1))
-        assert model.entered.acquire(timeout=60)
-        assert not job.future.cancel()
-        model.gate.set()
-        assert job.future.result(60).scores == [1]
-
-
 def test_the_queue_is_bounded_in_requests(
     model: "Model", make_batcher: "MakeBatcher", make_request: "MakeRequest", running: "Running"
 ) -> None:

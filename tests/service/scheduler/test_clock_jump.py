@@ -32,7 +32,7 @@ def test_a_jump_amid_a_batch_costs_only_those_whose_callers_gave_up(
     batcher = make_batcher(max_batch_s=1.0)
     model.gate.clear()
     with running(batcher, model.start):
-        amid = batcher.submit(make_request(10, 1), deadline_s=8)
+        amid = batcher.submit(make_request(10, 1), deadline_s=2 * HOUR_S)
         assert model.entered.acquire(timeout=60)
         late = [batcher.submit(make_request(10, name), deadline_s=8) for name in (2, 3)]
         patient = batcher.submit(make_request(10, 4), deadline_s=10 * HOUR_S)
