@@ -64,6 +64,9 @@ def test_an_unknown_argument_is_refused() -> None:
         ("cors_origins", "a.example"),
         ("cors_origins", "https://a.example,"),
         ("cors_origins", ""),
+        ("root_path", "team"),
+        ("root_path", "https://a.example/team"),
+        ("root_path", "/a//b"),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:

@@ -19,6 +19,7 @@ from blockrank_server.service.settings import Settings
 TYPED = {
     "model": "a/b",
     "card": "c.json",
+    "root_path": "/team/rerank",
     "adapter": "folder",
     "revision": "v1",
     "device": "cuda:1",
