@@ -114,10 +114,15 @@ class Completer:
     def abort(self, batch: RunningBatch) -> None:
         """Drop the jobs of a batch that was ended before it had scores.
 
-        How long it ran says nothing about how long it would have taken.
+        How long it ran says nothing about how long it would have taken, unless that is longer than
+        predicted: on a device that has become too slow for every deadline, no other pass would
+        teach it, and each would be tried anew.
         """
         now_s = self._clock()
-        self._observer.aborted(max(0.0, now_s - batch.started_s - batch.preempted_s))
+        ran_s = max(0.0, now_s - batch.started_s - batch.preempted_s)
+        self._observer.aborted(ran_s)
+        if ran_s > self._duration_model.predict_s(batch.num_tokens):
+            self._duration_model.record(batch.num_tokens, ran_s)
         for job in batch.jobs:
             job.fail(DeadlineError("The deadline has passed"))  # unless its caller has gone
             self._observer.dropped(job.why_abandoned(now_s))
