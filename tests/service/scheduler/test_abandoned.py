@@ -132,7 +132,7 @@ def test_a_deadline_that_has_passed_counts_as_gone(
     assert observer.drops == [Drop.DEADLINE, Drop.CLIENT_GONE]
 
 
-@pytest.mark.parametrize(("seconds", "predicted_s"), [(1.0, 10.0), (20.0, 10 * 29 / 19)])
+@pytest.mark.parametrize("took_and_predicted_s", [(1.0, 10.0), (20.0, 10 * 29 / 19)])
 def test_an_aborted_pass_teaches_only_that_it_is_slower_than_predicted(
     model: "Model",
     steps: Steps,
@@ -141,15 +141,15 @@ def test_an_aborted_pass_teaches_only_that_it_is_slower_than_predicted(
     make_request: "MakeRequest",
     running: "Running",
     run_for: "RunFor",
-    seconds: float,
-    predicted_s: float,
+    took_and_predicted_s: tuple[float, float],
 ) -> None:
+    took_s, predicted_s = took_and_predicted_s
     batcher = make_batcher(is_speed_known=False)
     with running(batcher, steps.start):
         run_for(batcher, make_request(10, 1), 10.0)  # a second a token
         model.gate.set()
         job = batcher.submit(make_request(10, 2))
-        steps.after[2, 1] = partial(leave_at, job, clock, clock.now_s + seconds)
+        steps.after[2, 1] = partial(leave_at, job, clock, clock.now_s + took_s)
         gone(job)
         batcher.close(60)
     assert batcher._duration_model.predict_s(10) == pytest.approx(predicted_s)
