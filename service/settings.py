@@ -179,7 +179,8 @@ class Settings(BaseSettings):
     num_torch_threads: int | None = Field(
         None,
         gt=0,
-        description="A forward pass on the CPU uses this many threads; unset leaves it to torch.",
+        description="A forward pass on the CPU uses this many threads; unset takes the container's "
+        "CPU quota, rounded up, or torch's own choice if that is less.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged; probes are logged at debug."

@@ -18,7 +18,7 @@ from blockrank_server.service.api.app import create_app
 from blockrank_server.service.api.connection import connection_with
 from blockrank_server.service.api.sockets import ListenError, open_sockets, url_of
 from blockrank_server.service.middleware.logs import configure_logs
-from blockrank_server.service.open_ranker import OpenRanker, open_ranker
+from blockrank_server.service.open_ranker import OpenRanker, open_served_ranker
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 from blockrank_server.service.settings import Settings
 
@@ -76,7 +76,7 @@ def prepare_process(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
+def serve(settings: Settings, open_ranker: OpenRanker = open_served_ranker) -> int:
     """Run the server until a signal.
 
     Returns:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from blockrank_server.service.cli.exit_codes import OK, UsageError
@@ -41,12 +42,24 @@ def run_training(options: argparse.Namespace) -> int:
     try:
         config = load_train_config(options.config, options.assignments)
         checkpoint = Path(options.resume) if options.resume else None
-        folder = train(config, is_resuming=options.resume is not None, checkpoint=checkpoint)
+        folder = train(
+            config,
+            is_resuming=options.resume is not None,
+            checkpoint=checkpoint,
+            tell=_tell,
+        )
     except (ConfigError, DataError) as error:
         raise UsageError(str(error)) from error
     if PartialState().is_main_process:
         print(folder)
     return OK
+
+
+def _tell(line: str) -> None:
+    from accelerate import PartialState  # noqa: PLC0415
+
+    if PartialState().is_main_process:
+        print(f"note: {line}", file=sys.stderr)
 
 
 def _add_flags(parser: CommandParser) -> None:
