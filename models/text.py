@@ -65,8 +65,10 @@ def parse_json(text: str) -> Any:
         value = json.loads(text)
         fault = broken_text(value) if _SURROGATE.search(text) else None
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise TextError(f"is no JSON: {error.msg} at {where}character {error.colno}") from error
+        at = f"character {error.pos + 1}"
+        if "\n" in text.strip():
+            at = f"line {error.lineno}, character {error.colno}"
+        raise TextError(f"is no JSON: {error.msg} at {at}") from error
     except RecursionError as error:
         raise TextError("is no JSON that can be read: nested too deeply") from error
     except ValueError as error:  # an integer of thousands of digits

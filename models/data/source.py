@@ -136,7 +136,11 @@ def read_lists(source: Source, files: SourceFiles) -> Iterator[TrainingList]:
 
 
 def _existing(files: SourceFiles) -> SourceFiles:
-    if missing := [path for path in files.all() if not path.is_file()]:
+    try:
+        missing = [path for path in files.all() if not path.is_file()]
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise DataError([f"{error.filename}: {error.strerror}"]) from error
+    if missing:
         raise DataError([f"{path}: no such file" for path in missing])
     return files
 

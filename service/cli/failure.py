@@ -1,6 +1,7 @@
 """What is said of an error that ends a command, and the exit code it gives."""
 
 import contextlib
+import errno
 import re
 import sys
 import traceback
@@ -10,6 +11,7 @@ from blockrank_server.models.errors import InputError, RankerError
 from blockrank_server.service.cli.exit_codes import FAILURE, OK, USAGE, UsageError
 from blockrank_server.service.middleware.api_keys import ApiKeysError
 
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # torch's words, on the CPU and on CUDA.
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory")
 
@@ -47,7 +49,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _of_system(error: OSError) -> str:
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{' and '.join(names)}: {reason}" if names else reason
+    if names:
+        return f"{' and '.join(names)}: {reason}"
+    # The system names no file that was opened before. Ours are named: it is standard output.
+    return f"cannot write standard output: {reason}" if error.errno in _WRITING else reason
 
 
 def _fail(code: int, message: str) -> int:

@@ -59,7 +59,7 @@ def _add_flags(parser: CommandParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     settings = read_settings(options)
-    check_model(settings)
+    check_model(settings, is_loaded=options.load)
     return print_info(settings, is_loading=options.load)
 
 

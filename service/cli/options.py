@@ -75,17 +75,20 @@ def read_settings(options: argparse.Namespace) -> Settings:
         raise UsageError("; ".join(_fault(each, flags) for each in error.errors())) from error
 
 
-def check_model(settings: Settings) -> None:
+def check_model(settings: Settings, *, is_loaded: bool = True) -> None:
     """Refuse a model, card, cache or device that cannot be used, before anything slow begins.
+
+    Args:
+        is_loaded: the model will be opened, which takes a cache.
 
     Raises:
         UsageError: saying why, and what is possible.
     """
     try:
         found = locate(settings.model, card=settings.card, revision=settings.revision)
-        if found.kind == "embedded":
+        if is_loaded and found.kind == "embedded":
             cache_folder(settings.cache_dir)
-        elif found.kind == "hub":
+        if is_loaded and found.kind == "hub":
             check_hub_cache(settings.cache_dir)
         check_device(settings.device)
     except RankerError as error:

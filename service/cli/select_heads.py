@@ -54,9 +54,9 @@ def select_heads(
     """
     if options.temperature <= 0:
         raise UsageError(f"--temperature is {options.temperature}, above 0 is needed")
+    check_output("--out", options.out.parent)
     if options.out.is_dir():
         raise UsageError(f"--out {options.out} is a folder, not a file")
-    check_output("--out", options.out.parent)
     check_text("--name", options.name or "")
     check_model(settings)
     # Here and not on top: help is shown without waiting for them.

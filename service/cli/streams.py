@@ -26,7 +26,7 @@ def prepare_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
     if sys.stdout is None:
-        raise OSError(errno.EBADF, "is closed; > /dev/null throws away what it would get", _OUTPUT)
+        raise OSError(errno.EBADF, "closed; send it to /dev/null if nobody is to read it", _OUTPUT)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")

@@ -32,6 +32,7 @@ def run_training(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from accelerate import PartialState  # noqa: PLC0415
 
+    from blockrank_server.models.checkpoint.cache import NoHomeError  # noqa: PLC0415
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.engine.host_memory import keep_freed_memory  # noqa: PLC0415
     from blockrank_server.models.training.config_file import load_train_config  # noqa: PLC0415
@@ -48,7 +49,7 @@ def run_training(options: argparse.Namespace) -> int:
             checkpoint=checkpoint,
             tell=_tell,
         )
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, NoHomeError) as error:
         raise UsageError(str(error)) from error
     if PartialState().is_main_process:
         print(folder)
