@@ -20,15 +20,15 @@ def unusable(path: Path, error: Exception) -> CheckpointError:
     """
     if not path.exists():
         found = sorted(p.name for kind in _PICKLES for p in path.parent.glob(kind))
-        hint = f", and {found[0]} is a pickle, which is never opened: convert it" if found else ""
+        hint = f", and {found[0]} is a pickle, which is never opened; convert it" if found else ""
         return CheckpointError(f"{path} is missing{hint}")
     if path.is_dir():
         return CheckpointError(f"{path} is a folder, not a safetensors file")
     if fault := stand_in_at(path):
         return CheckpointError(f"{path} {fault}")
-    if is_pickle(path):
-        return CheckpointError(f"{path} is a pickle, which is never opened: save it as safetensors")
-    return CheckpointError(f"{path} is not a whole safetensors file: {_cut(path) or error}")
+    pickle = "it is a pickle, which is never opened; convert it" if is_pickle(path) else None
+    reason = pickle or _cut(path) or error
+    return CheckpointError(f"{path} is not a whole safetensors file: {reason}")
 
 
 def _cut(path: Path) -> str | None:

@@ -3,13 +3,16 @@
 Little is imported on top, so that an interrupt finds exit_code in place from the start.
 """
 
-import argparse
 import os
 import signal
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from blockrank_server.service.cli.exit_codes import INTERRUPTED, UsageError
+from blockrank_server.service.cli.streams import prepare_streams, release_output
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,12 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
     """The flags of a command by name, and the command itself as `command`.
 
     Raises:
         SystemExit: help or version was asked for, or a flag is wrong.
     """
+    from importlib.metadata import version  # noqa: PLC0415
+
     from blockrank_server.service.cli import (  # noqa: PLC0415
         evaluate,
         group_lists,
@@ -67,11 +72,14 @@ def exit_code(run: Callable[[], int]) -> int:
 
     An error that nobody foresaw keeps its traceback, above the line.
     """
-    from blockrank_server.service.cli.streams import prepare_streams, release_output  # noqa: PLC0415
-
     try:
         prepare_streams()
-        code = run()
+        try:
+            code = run()
+        except SystemExit:  # argparse has shown help, or told of a wrong flag
+            if (refused := release_output()) is not None:
+                raise refused from None
+            raise
         if (refused := release_output()) is not None:
             raise refused
         return code
