@@ -32,6 +32,7 @@ from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
+from blockrank_server.models.paths import expand_user
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
@@ -98,8 +99,8 @@ class Ranker:
             card=card,
             revision=revision,
             offline=offline,
-            cache_dir=_path(cache_dir),
-        ).with_adapter(_path(adapter))
+            cache_dir=expand_user(cache_dir) if cache_dir else None,
+        ).with_adapter(expand_user(adapter) if adapter else None)
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
@@ -244,7 +245,3 @@ def _load(found: Checkpoint, config: PretrainedConfig, placement: Placement) -> 
     if placement.device.type == "cpu":
         network.slice_mlps()
     return Engine(network, found.card, placement.device, placement.backend)
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return Path(path).expanduser() if path is not None else None

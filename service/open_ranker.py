@@ -4,6 +4,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import structlog
+
+from blockrank_server.models.engine.cpu_quota import cpu_quota, num_cores, num_threads
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,16 +22,10 @@ def open_ranker(settings: Settings) -> "Ranker":
     Raises:
         CardError, CheckpointError: it cannot be opened.
     """
-    # OpenMP reads it when torch is loaded. Its default, to spin at barriers, starves the event loop
-    # and the tokenisers: measured 4x slower with a busy neighbour (loadtests/results/LOG.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Here and not on top: torch takes seconds to import, and the server answers probes meanwhile.
-    import torch  # noqa: PLC0415
-
+    set_num_threads(settings)
+    # Here and not on top: it imports torch.
     from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
 
-    if settings.num_torch_threads is not None:
-        torch.set_num_threads(settings.num_torch_threads)
     return Ranker.open(
         settings.model,
         card=settings.card,
@@ -41,6 +38,43 @@ def open_ranker(settings: Settings) -> "Ranker":
         max_batch_tokens=settings.max_batch_tokens,
         quantization=settings.quantization,
     )
+
+
+def open_served_ranker(settings: Settings) -> "Ranker":
+    """Open the ranker the settings name, and log what part of the CPU it has.
+
+    Raises:
+        CardError, CheckpointError: it cannot be opened.
+    """
+    structlog.get_logger(__name__).info(
+        "threads",
+        num_torch_threads=set_num_threads(settings),
+        num_cores=num_cores(),
+        cpu_quota=cpu_quota(),
+    )
+    return open_ranker(settings)
+
+
+def set_num_threads(settings: Settings) -> int:
+    """Import torch, and set the number of its threads for a forward pass on the CPU.
+
+    Where it is not set, torch's own choice stands, or the cgroup's CPU quota if that is less: more
+    threads would use the quota up early and all stand still until the next period.
+
+    Returns:
+        The number of threads.
+    """
+    # OpenMP reads it when torch is loaded. Its default, to spin at barriers, starves the event loop
+    # and the tokenisers: measured 4x slower with a busy neighbour (loadtests/results/LOG.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Here and not on top: torch takes seconds to import, and the server answers probes meanwhile.
+    import torch  # noqa: PLC0415
+
+    if settings.num_torch_threads is not None:
+        torch.set_num_threads(settings.num_torch_threads)
+    elif (quota := cpu_quota()) is not None:
+        torch.set_num_threads(min(torch.get_num_threads(), num_threads(quota, num_cores())))
+    return torch.get_num_threads()
 
 
 def checkpoint_of(settings: Settings) -> "Checkpoint":

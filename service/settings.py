@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -184,7 +185,8 @@ class Settings(BaseSettings):
     num_torch_threads: int | None = Field(
         None,
         gt=0,
-        description="A forward pass on the CPU uses this many threads; unset leaves it to torch.",
+        description="A forward pass on the CPU uses this many threads; unset takes the container's "
+        "CPU quota, rounded up, or torch's own choice if that is less.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged; probes are logged at debug."
@@ -198,6 +200,16 @@ class Settings(BaseSettings):
         False,
         description="A request that names another model than the one served gets 404.",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_broken_text(cls, value: object) -> object:
+        try:
+            if isinstance(value, str | Path):
+                str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError("not UTF-8, in which the log could not show it") from None
+        return value
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> Self:

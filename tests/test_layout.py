@@ -31,7 +31,8 @@ FLOORS = {
         {"engine"},
         {"prompt", "data"},
         {"checkpoint", "quantization"},
-        {"errors"},
+        {"text"},
+        {"errors", "output_file", "paths", "stand_in"},
     ),
 }
 OUTER = (

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.checkpoint.weights import is_needed
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.stand_in import stand_in_at
 
 ADAPTER_FILE = "adapter_model.safetensors"
 """The file of the tensors in an adapter's folder."""
@@ -98,15 +100,16 @@ def _config(path: Path) -> _LoraConfig:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise CheckpointError(f"{path} is no plain LoRA adapter: {faults}") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        reason = stand_in_at(path) or f"is not JSON: {error}"
+        raise CheckpointError(f"{path} {reason}") from error
 
 
 def _pairs(path: Path) -> Mapping[str, dict[str, torch.Tensor]]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+        raise unusable(path, error) from error
     pairs: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if (match := _NAME.fullmatch(name)) is None:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from blockrank_server.models.errors import CardError
+from blockrank_server.models.paths import expand_user
+from blockrank_server.models.text import TextError, broken_json, read_text
 
 CARD_FILE = "rerank_card.json"
 BUILT_IN = Path(__file__).parents[1] / "cards"
@@ -192,9 +194,15 @@ def load_card(path: Path) -> Card:
         CardError: naming the file and each field at fault.
     """
     try:
-        return Card.model_validate_json(path.read_bytes())
+        text = read_text(path)
     except OSError as error:
         raise CardError(f"cannot read card {path}: {error.strerror}") from error
+    except TextError as error:
+        raise CardError(f"card {error}") from error
+    try:
+        if fault := broken_json(text, allows_nul=False):
+            raise CardError(f"card {path}: {fault}")
+        return Card.model_validate_json(text)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()
@@ -227,7 +235,7 @@ def find_card(name_or_file: str | Path) -> Path:
     Raises:
         CardError: there is neither; the built-in names are listed.
     """
-    file = Path(name_or_file).expanduser()
+    file = expand_user(name_or_file)
     if file.exists():
         return file
     built_in = built_in_cards()

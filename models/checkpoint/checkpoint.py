@@ -5,14 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import platformdirs
-
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
+from blockrank_server.models.checkpoint.cache import (
+    cache_folder,
+    check_hub_cache,
+    make_cache_folder,
+)
 from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import Location, locate
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.paths import expand_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +74,32 @@ def find_checkpoint(
     """
     found = locate(path_or_name, card=card, revision=revision)
     if found.kind == "hub":
+        hub_cache = _hub_cache(cache_dir, offline=offline)
         repository = HubRepository(
             path_or_name,
             revision,
             offline=offline,
-            cache_dir=cache_dir / "hub" if cache_dir else None,
+            cache_dir=hub_cache,
         )
         return _hub(path_or_name, repository, found, is_card_given=bool(card))
     assert found.card is not None
     assert found.card_file is not None
     adapter = _adapter(found.card, found.card_file)
     if found.kind == "folder":
-        return Checkpoint(found.card, Path(path_or_name).expanduser(), None, adapter)
+        return Checkpoint(found.card, expand_user(path_or_name), None, adapter)
     assert found.card.weights is not None
-    cache = cache_dir or platformdirs.user_cache_path("blockrank-server")
+    cache = cache_folder(cache_dir)
     folder = converted_folder(found.card.weights, found.card.last_layer, cache)
     return Checkpoint(found.card, folder, found.card.weights.sha256[:16], adapter)
+
+
+def _hub_cache(cache_dir: Path | None, *, offline: bool) -> Path | None:
+    """The folder for the hub's files, and None for that of its own library."""
+    if cache_dir is None:
+        check_hub_cache(None)
+        return None
+    folder = cache_dir / "hub"
+    return folder if offline else make_cache_folder(folder)
 
 
 def _hub(

@@ -13,13 +13,16 @@ from pathlib import Path
 
 import torch
 from gguf import GGUFReader
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from blockrank_server.models.checkpoint.cache import cannot_write
 from blockrank_server.models.checkpoint.card import Weights
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE, is_needed
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.stand_in import stand_in_at
 
 # Part of the folder's name: raise it when what is written changes.
 _FORMAT = 1
@@ -47,9 +50,12 @@ def converted_folder(weights: Weights, last_layer: int, cache_dir: Path) -> Path
         cache_dir.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
     except OSError as error:
-        raise CheckpointError(f"cannot write to cache {cache_dir}: {error.strerror}") from error
+        raise CheckpointError(cannot_write(cache_dir, error)) from error
     try:
-        _convert(source, last_layer, scratch)
+        try:
+            _convert(source, last_layer, scratch)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(cannot_write(cache_dir, error)) from error
         try:
             os.replace(scratch, folder)
         except OSError:
@@ -77,6 +83,8 @@ def weights_file(weights: Weights) -> Path:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if found != weights.sha256 and (fault := stand_in_at(path)):
+        raise CheckpointError(f"{path} {fault}")
     if found != weights.sha256:
         raise CheckpointError(f"{path} has sha256 {found}, the card names {weights.sha256}")
     return path

@@ -78,6 +78,6 @@ class HubRepository:
             )
         except EntryNotFoundError:
             raise
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
+        except (HfHubHTTPError, HFValidationError, OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
             raise CheckpointError(f"cannot fetch {file} of {self._name}: {reason}") from error

@@ -13,6 +13,7 @@ from blockrank_server.models.checkpoint.card import (
     load_card,
 )
 from blockrank_server.models.errors import CardError, CheckpointError
+from blockrank_server.models.paths import expand_user
 
 CONFIG_FILE = "config.json"
 # Not ./folder, and nothing else that begins with a dot: the hub has no such names.
@@ -50,7 +51,7 @@ def locate(
         CardError: the card cannot be found or is not valid.
     """
     given = find_card(card) if card else None
-    folder = Path(path_or_name).expanduser()
+    folder = expand_user(path_or_name)
     built_in = built_in_cards().get(path_or_name)
     if folder.is_dir():
         file = _card_beside(folder, given)

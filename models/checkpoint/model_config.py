@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.stand_in import stand_in_at
 
 # The model types of transformers whose layers the engine runs.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -23,8 +24,9 @@ def load_model_config(folder: Path) -> PretrainedConfig:
         family = fields["model_type"]
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a model's config: {error!r}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = stand_in_at(path) or f"is not a model's config: {error!r}"
+        raise CheckpointError(f"{path} {reason}") from error
     if family not in FAMILIES:
         raise CheckpointError(
             f"{path}: model_type {family!r} is not supported, only {', '.join(FAMILIES)}"

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.stand_in import stand_in_at
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -34,12 +36,14 @@ def tensor_files(folder: Path) -> dict[str, str]:
     """
     path = folder / INDEX_FILE
     try:
-        files = json.loads(path.read_bytes())["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is not an index of tensors: {error}") from error
-    if bad := [f for f in files.values() if Path(f).name != f or not f.endswith(".safetensors")]:
+        files = dict(json.loads(path.read_bytes())["weight_map"])
+        names = list(map(str, files.values()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = stand_in_at(path) or f"is not an index of tensors: {error}"
+        raise CheckpointError(f"{path} {reason}") from error
+    if bad := [f for f in names if Path(f).name != f or not f.endswith(".safetensors")]:
         raise CheckpointError(f"{path} points outside its folder or to no safetensors: {bad[0]!r}")
-    return dict(files)
+    return files
 
 
 def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Tensor]]:
@@ -58,10 +62,8 @@ def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Te
                 for name in names if names is not None else file.keys():
                     if is_needed(name, last_layer):
                         yield path, name, file.get_tensor(name)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path} is missing") from error
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+            raise unusable(path, error) from error
 
 
 def _files(folder: Path, last_layer: int) -> Mapping[Path, Iterable[str] | None]:

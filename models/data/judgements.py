@@ -6,6 +6,8 @@ from pathlib import Path
 from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.numbered_lines import numbered_lines
 
+_MAX_RELEVANCE = 2**31 - 1
+
 Judgements = dict[str, dict[str, float]]
 """A number for a query and a document: the relevance, or a teacher's score."""
 
@@ -39,9 +41,9 @@ def _read(
         try:
             query, document, number = columns[len(parts)]
             value = kind(parts[number])
-            if not math.isfinite(value):
-                raise ValueError("not finite")
-        except (KeyError, ValueError) as error:
+            if not math.isfinite(value) or (kind is int and abs(value) > _MAX_RELEVANCE):
+                raise ValueError("not finite, or of no relevance that is ever given")
+        except (KeyError, ValueError, OverflowError) as error:
             if was_first and parts[0].lower() in ("query-id", "query_id", "qid"):
                 continue  # a header
             names = " or ".join(map(str, columns))

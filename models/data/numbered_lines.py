@@ -3,32 +3,38 @@
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import TextIO
 
 from blockrank_server.models.data.errors import DataError
+from blockrank_server.models.stand_in import stand_in, stand_in_at
+from blockrank_server.models.text import TextError, decode
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a text file, or of a gzip file (.gz), counted from 1; blank ones left out.
 
+    A byte order mark is skipped, also inside: where files were put together there is one.
+
     Raises:
-        DataError: the file is missing, no UTF-8, or no whole gzip file.
+        DataError: the file is missing, no UTF-8, no whole gzip file, or another than was meant.
     """
     number = 0
     try:
-        with _open_text(path) as file:
-            for line in file:
-                number += 1
+        with _open(path) as file:
+            for number, raw in enumerate(file, 1):
+                if number == 1 and (fault := stand_in(raw)):
+                    raise DataError([f"{path} {fault}"])
+                line = decode(raw, str(path), number)
                 if line.strip():
                     yield number, line
-    except UnicodeDecodeError as error:
-        raise DataError([f"{path}: not UTF-8 after line {number}"]) from error
+    except TextError as error:
+        raise DataError([str(error)]) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError([f"{path}: cannot be read after line {number}: {error}"]) from error
+        fault = stand_in_at(path)
+        told = f" {fault}" if fault else f": cannot be read after line {number}: {error}"
+        raise DataError([f"{path}{told}"]) from error
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")

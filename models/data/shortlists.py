@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blockrank_server.models.data.numbered_lines import numbered_lines
+from blockrank_server.models.output_file import replacing
+
 Document = dict[str, str]
 
 
@@ -47,7 +50,7 @@ def read_shortlists(folder: Path, name: str) -> list[Shortlist]:
     """Every list of a set, in file order.
 
     Raises:
-        OSError: a file is missing.
+        DataError: a file is missing or cannot be read.
         ValueError, KeyError: a line is not of the format.
     """
     documents = {
@@ -93,7 +96,8 @@ def write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
     """
     # Without a time in its header the file's bytes follow from its rows.
     with (
-        path.with_name(f"{path.name}{kind}.jsonl.gz").open("wb") as raw,
+        replacing(path.with_name(f"{path.name}{kind}.jsonl.gz")) as scratch,
+        scratch.open("wb") as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as file,
     ):
         for row in rows:
@@ -101,5 +105,5 @@ def write_rows(path: Path, kind: str, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    for _, line in numbered_lines(path):
+        yield json.loads(line)

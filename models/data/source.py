@@ -1,7 +1,6 @@
 """A source of lists: where its files are, and every row with the file and line it stands on."""
 
 import glob
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.judgements import read_qrels, read_teacher
 from blockrank_server.models.data.numbered_lines import numbered_lines
 from blockrank_server.models.data.training_list import RowError, TrainingList, parse_row
+from blockrank_server.models.text import TextError, parse_json
 
 LISTS, PASSAGES, QRELS = ".lists.jsonl.gz", ".passages.jsonl.gz", ".qrels.tsv"
 """What follows a set's name."""
@@ -98,6 +98,8 @@ def find_files(source: Source, root: Path) -> SourceFiles:
         if not lists:
             raise DataError([f"{path}: no such file"])
         return _existing(SourceFiles(lists, None, qrels, teacher))
+    if not path.name or path.name == "..":
+        raise DataError([f"{path}: is a folder; name a set in it"])
     if path.suffix in (".gz", ".jsonl"):
         return _existing(SourceFiles((path,), None, qrels, teacher))
     beside = path.with_name(path.name + QRELS)
@@ -134,7 +136,11 @@ def read_lists(source: Source, files: SourceFiles) -> Iterator[TrainingList]:
 
 
 def _existing(files: SourceFiles) -> SourceFiles:
-    if missing := [path for path in files.all() if not path.is_file()]:
+    try:
+        missing = [path for path in files.all() if not path.is_file()]
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise DataError([f"{error.filename}: {error.strerror}"]) from error
+    if missing:
         raise DataError([f"{path}: no such file" for path in missing])
     return files
 
@@ -158,9 +164,9 @@ def file_rows(files: SourceFiles) -> Rows:
 def _parse(line: str) -> Any:
     """The line's value, or what is wrong with it."""
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        return RowError(f"is no JSON: {error.msg} at character {error.pos + 1}")
+        return parse_json(line)
+    except TextError as error:
+        return RowError(str(error))
 
 
 def _passages(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

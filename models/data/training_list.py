@@ -1,11 +1,14 @@
 """One training list: a query, its documents, what is known of their relevance."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from blockrank_server.models.data.judgements import Judgements
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RowError(ValueError):
@@ -84,7 +87,7 @@ def parse_list(row: Any, where: str) -> TrainingList:
     if not isinstance(query, str) or not query.strip():
         raise RowError("query is missing or empty")
     query_id = row.get("query_id")
-    query_id = where.rpartition(":")[2] if query_id is None else str(query_id)
+    query_id = where.rpartition(":")[2] if query_id is None else _id(query_id, "query_id")
     documents = [_document(d, i) for i, d in enumerate(_items(row, "documents"))]
     if not documents:
         raise RowError("documents is empty")
@@ -128,7 +131,16 @@ def _document(document: Any, index: int) -> tuple[str, str, str]:
         raise RowError(f"documents[{index}].title is no string")
     if isinstance(doc_id, bool) or not isinstance(doc_id, str | int | None):
         raise RowError(f"documents[{index}].doc_id is neither a string nor a number")
-    return str(index if doc_id is None else doc_id), title or "", document["text"]
+    doc_id = _id(index if doc_id is None else doc_id, f"documents[{index}].doc_id")
+    return doc_id, title or "", document["text"]
+
+
+def _id(value: object, field: str) -> str:
+    """An id as text that a line of a run or of qrels can hold."""
+    text = str(value)
+    if _CONTROL.search(text):
+        raise RowError(f"{field} holds a control character, such as a tab or a line break")
+    return text
 
 
 def _teacher(
@@ -146,6 +158,13 @@ def _teacher(
         raise RowError(f"teacher_scores holds {len(values)}, documents {len(doc_ids)}")
     for i, value in enumerate(values):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if not is_number or not _is_finite(value):
             raise RowError(f"teacher_scores[{i}] is no finite number")
     return tuple(map(float, values))
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False

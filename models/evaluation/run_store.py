@@ -9,6 +9,8 @@ from blockrank_server.models.evaluation.errors import EvaluationError
 from blockrank_server.models.evaluation.scorer import Progress, Scorer
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.trec import Run, ranked, read_run, write_run
+from blockrank_server.models.output_file import write_text
+from blockrank_server.models.text import TextError, parse_json, read_text
 
 _MADE_BY = "made_by.json"
 
@@ -56,8 +58,8 @@ class RunStore:
         path.mkdir(parents=True, exist_ok=True)
         file = path / _MADE_BY
         if not file.exists():
-            file.write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
-        before = json.loads(file.read_text(encoding="utf-8"))
+            write_text(file, json.dumps(made_by, indent=1) + "\n")
+        before = _made_by(file)
         if before != (now := json.loads(json.dumps(made_by))):
             other = sorted(key for key in before.keys() | now if before.get(key) != now.get(key))
             raise EvaluationError(
@@ -82,6 +84,17 @@ class RunStore:
             }
             write_run(self._path / variant.file_name(found), run, self._tag)
         return {v: _read(self._path / v.file_name(found), v.of(found)) for v in variants}
+
+
+def _made_by(file: Path) -> dict[str, object]:
+    try:
+        found = parse_json(read_text(file))
+    except TextError as error:
+        told = str(error) if str(file) in str(error) else f"{file} {error}"
+        raise EvaluationError(f"{told}; name another folder") from error
+    if not isinstance(found, dict):
+        raise EvaluationError(f"{file} does not tell what made its runs: name another folder")
+    return found
 
 
 def external_run(path: Path, found: EvaluationSet, num_documents: int | None) -> Run:

@@ -1,10 +1,10 @@
 """TREC run files: query, Q0, document, rank, score, tag."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blockrank_server.models.data.judgements import read_teacher
+from blockrank_server.models.output_file import replacing
 
 Ranking = Sequence[tuple[str, float]]
 """(doc_id, score) of a query's documents, best first."""
@@ -20,12 +20,10 @@ def ranked(doc_ids: Sequence[str], scores: Sequence[float]) -> Ranking:
 def write_run(path: Path, run: Mapping[str, Ranking], tag: str) -> None:
     """Write a run, all of it or nothing. Columns are parted by tabs: ids may hold spaces."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.part")
-    with scratch.open("w", encoding="utf-8") as file:
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         for query_id, ranking in run.items():
             for rank, (doc_id, score) in enumerate(ranking, 1):
                 file.write(f"{query_id}\tQ0\t{doc_id}\t{rank}\t{score!r}\t{tag}\n")
-    os.replace(scratch, path)
 
 
 def read_run(path: Path) -> Run:

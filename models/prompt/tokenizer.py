@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.stand_in import stand_in_at
 
 TokenIds = NDArray[np.int32]
 
@@ -49,7 +50,8 @@ class TextTokenizer:
         except FileNotFoundError as error:
             raise CheckpointError(f"no tokenizer.json in {path.parent}") from error
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+            reason = stand_in_at(path) or f"is not a tokenizer: {error}"
+            raise CheckpointError(f"{path} {reason}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True

@@ -36,6 +36,12 @@ def check_complete(checkpoint: Path) -> None:
     """
     if not _is_complete(checkpoint):
         raise TrainingError(f"{checkpoint} is no whole checkpoint")
+    # What a machine that lost its power, or a copy that was stopped, leaves behind.
+    for path in sorted(checkpoint.iterdir()):
+        if path.name != _COMPLETE and path.is_file() and not path.stat().st_size:
+            raise TrainingError(
+                f"{checkpoint} is no whole checkpoint: {path.name} is empty; name an earlier one"
+            )
 
 
 def remove_incomplete(run: Path) -> None:

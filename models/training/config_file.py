@@ -11,6 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from blockrank_server.models.text import TextError, broken_text, read_text
 from blockrank_server.models.training import config as definitions
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
@@ -37,6 +38,7 @@ def load_train_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfi
     """
     fields = _read(path)
     given = [_assign(fields, assignment) for assignment in assignments]
+    _check_text(path, fields, given)
     try:
         return TrainConfig.model_validate(fields)
     except ValidationError as error:
@@ -53,14 +55,46 @@ def load_train_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfi
 
 def _read(path: Path) -> CommentedMap:
     try:
-        fields = YAML().load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        fields = _parse(YAML(), read_text(path))
+    except OSError as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    except TextError as error:
+        raise ConfigError(str(error)) from error
     except YAMLError as error:
         raise ConfigError(f"{path}{_yaml_problem(error)}") from error
     if not isinstance(fields, CommentedMap):
         raise ConfigError(f"{path}: expected keys and values")
     return fields
+
+
+def _parse(reader: YAML, text: str) -> Any:
+    """What YAML spells.
+
+    Raises:
+        YAMLError: it is no YAML, or a value cannot be: a date of month 13, lists without an end.
+    """
+    try:
+        return reader.load(text)
+    except RecursionError as error:
+        raise YAMLError("nested too deeply") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise YAMLError(f"a value that cannot be: {error}") from error
+
+
+def _check_text(path: Path, fields: CommentedMap, given: Sequence[tuple[str, ...]]) -> None:
+    """Refuse text that no file and no name can hold.
+
+    Raises:
+        ConfigError: naming file, line and key.
+    """
+    for key, value in fields.items():
+        try:
+            fault = broken_text({key: value}, allows_nul=False)
+        except RecursionError as error:
+            raise ConfigError(f"{path}: {key}: nested too deeply") from error
+        if fault:
+            place = _place(path, fields, (key,), given).removesuffix(f"{key}: ")
+            raise ConfigError(f"{place}{fault}")
 
 
 def _assign(fields: CommentedMap, assignment: str) -> tuple[str, ...]:
@@ -77,7 +111,7 @@ def _assign(fields: CommentedMap, assignment: str) -> tuple[str, ...]:
         if not isinstance(holder, dict):
             raise ConfigError(f"--set {assignment}: {parent} holds no keys")
     try:
-        holder[last] = YAML(typ="safe", pure=True).load(value)
+        holder[last] = _parse(YAML(typ="safe", pure=True), value)
     except YAMLError as error:
         raise ConfigError(f"{value!r} is no value{_yaml_problem(error)}") from error
     return keys

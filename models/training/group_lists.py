@@ -8,6 +8,7 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.shortlists import write_rows
 from blockrank_server.models.data.source import Source, find_files, read_lists
 from blockrank_server.models.data.training_list import TrainingList
+from blockrank_server.models.output_file import write_text
 from blockrank_server.models.training.sampling import held_out
 from blockrank_server.models.training.topics import group_by_topic
 
@@ -70,7 +71,7 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
     )[: grouping.max_groups]
     if not groups:
         raise DataError([f"{path}: {len(training)} lists are less than one group"])
-    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    name = set_name(path)
     output.mkdir(parents=True, exist_ok=True)
     grouped = [(training[i], group.doc_ids) for group in groups for i in group.lists]
     _write_set(output / f"{name}-topics", grouped, passages)
@@ -81,6 +82,11 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
         "documents": len({doc_id for _, doc_ids in grouped for doc_id in doc_ids}),
         "held_out": len(out),
     }
+
+
+def set_name(path: Path) -> str:
+    """What the names of the sets written begin with."""
+    return path.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
 def _check(lists: Sequence[TrainingList]) -> None:
@@ -132,6 +138,5 @@ def _write_set(
         for doc_id, relevance in zip(x.doc_ids, x.relevance, strict=True)
         if relevance
     )
-    path.with_name(f"{path.name}.qrels.tsv").write_text(
-        f"query-id\tdoc-id\trelevance\n{judged}", encoding="utf-8"
-    )
+    qrels = path.with_name(f"{path.name}.qrels.tsv")
+    write_text(qrels, f"query-id\tdoc-id\trelevance\n{judged}")

@@ -10,9 +10,11 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
+from blockrank_server.models.checkpoint.cache import cannot_write
 from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.source import Source, find_files, read_lists
 from blockrank_server.models.data.training_list import TrainingList
+from blockrank_server.models.errors import CheckpointError
 
 # Part of a table's name: raise it when what is written, or what is valid, changes.
 _FORMAT = 2
@@ -85,6 +87,7 @@ def open_table(source: Source, root: Path, cache_dir: Path) -> ListTable:
 
     Raises:
         DataError: rows or files are at fault; told by file and line.
+        CheckpointError: the cache cannot be written.
     """
     files = find_files(source, root)
 
@@ -99,7 +102,10 @@ def open_table(source: Source, root: Path, cache_dir: Path) -> ListTable:
         table = datasets.Dataset.from_generator(
             rows, features=_FEATURES, cache_dir=str(cache_dir), fingerprint=key
         )
-    except DatasetGenerationError as error:
-        raise error.__cause__ or error from None
+    except (DatasetGenerationError, OSError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError):
+            raise CheckpointError(cannot_write(cache_dir, cause)) from error
+        raise cause from None
     name = Path(str(source.path)).name.removesuffix(".gz").removesuffix(".jsonl")
     return ListTable(name, table)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
+from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.training.config import Lora
 from blockrank_server.models.training.errors import ConfigError
@@ -88,7 +89,7 @@ def load_adapters(network: nn.Module, folder: Path) -> None:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+        raise unusable(path, error) from error
     parameters = _adapter_parameters(network)
     if odd := sorted(tensors.keys() ^ parameters.keys()):
         raise CheckpointError(f"{path} does not fit the config's lora: {odd[0]}")

@@ -1,12 +1,14 @@
 """A training run from its config to a folder that a ranker opens."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-import platformdirs
 import torch
 from transformers import TrainingArguments
 
+from blockrank_server.models.checkpoint.cache import cache_folder, make_cache_folder
+from blockrank_server.models.paths import expand_user
 from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
@@ -26,6 +28,7 @@ def train(
     is_resuming: bool = False,
     checkpoint: Path | None = None,
     cache_dir: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a ranker, in this process or as one of those that accelerate launched.
 
@@ -35,6 +38,7 @@ def train(
         is_resuming: goes on from a checkpoint of the same run.
         checkpoint: names the one to go on from; None takes the latest.
         cache_dir: keeps validated lists; None takes the user's cache folder.
+        tell: takes a line where there is nothing left to do; nothing is changed then.
 
     Returns:
         Folder with the adapter (or all weights) and its card.
@@ -47,14 +51,21 @@ def train(
     """
     config = _resolved(config)
     folder = RunFolder(config)
-    resume_from = None
-    if is_resuming:
-        resume_from = folder.resume(checkpoint)
-    else:
+    if not is_resuming:
         folder.check_free()
+        _run(config, folder, None, cache_folder(cache_dir))
+    elif folder.is_finished(found := folder.resume(checkpoint)):
+        if tell is not None:
+            tell(f"{folder.path}: this run is finished, and nothing is changed")
+    else:
+        _run(config, folder, found, cache_folder(cache_dir))
+    return folder.path
+
+
+def _run(config: TrainConfig, folder: RunFolder, resume_from: Path | None, cache: Path) -> None:
+    is_resuming = resume_from is not None
     base = BaseCheckpoint.open(config)
-    cache = cache_dir or platformdirs.user_cache_path("blockrank-server")
-    data = open_data(config, base.maker, cache / _TABLES)
+    data = open_data(config, base.maker, make_cache_folder(cache / _TABLES))
     args = _arguments(config, data, is_resuming=is_resuming)
     model, weights = base.load(config, args.device)
     if args.process_index == 0:
@@ -71,12 +82,14 @@ def train(
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if args.process_index == 0:
         dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-        folder.finish(weights, base.found.card, dtype, trainer.state.log_history)
+        history = trainer.state.log_history
+        if is_resuming:  # the Trainer's summary is of the steps since then alone, or of none
+            history = [report for report in history if "train_runtime" not in report]
+        folder.finish(weights, base.found.card, dtype, history)
     if args.device.type == "cuda":
         # Not on the CPU: gloo's group waits for its threads when it is destroyed, and holds the
         # lock that a thread may still need to free a tensor (torch 2.13). The exit ends it.
         trainer.accelerator.end_training()
-    return folder.path
 
 
 def _resolved(config: TrainConfig) -> TrainConfig:
@@ -98,7 +111,7 @@ def _arguments(config: TrainConfig, data: TrainData, *, is_resuming: bool) -> Tr
     """The config as transformers takes it."""
     optimizer, logging = config.optimizer, config.logging
     args = TrainingArguments(
-        output_dir=str(config.output.expanduser()),
+        output_dir=str(expand_user(config.output)),
         max_steps=data.num_steps,
         per_device_train_batch_size=config.lists_per_forward,
         optim="adamw_torch",

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 import transformers
 
+from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
 from blockrank_server.models.checkpoint.card import CARD_FILE, Card
+from blockrank_server.models.checkpoint.weights import SINGLE_FILE
+from blockrank_server.models.output_file import write_text
+from blockrank_server.models.paths import expand_user, obstacle
+from blockrank_server.models.text import read_text
 from blockrank_server.models.training.checkpoints import (
     check_complete,
     last_checkpoint,
@@ -37,15 +42,17 @@ class RunFolder:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        self.path = config.output.expanduser()
+        self.path = expand_user(config.output)
         self._config = config
 
     def check_free(self) -> None:
         """Refuse a folder in use for a new run.
 
         Raises:
-            ConfigError: there is something in it.
+            ConfigError: there is something in it, or nothing can be written there.
         """
+        if fault := obstacle(self.path):
+            raise ConfigError(f"output {self.path}: {fault}")
         if self.path.is_dir() and any(self.path.iterdir()):
             raise ConfigError(
                 f"output {self.path} is not empty: resume that run (--resume), or name another"
@@ -63,21 +70,30 @@ class RunFolder:
         """
         found = checkpoint or last_checkpoint(self.path)
         check_complete(found)
+        if found.resolve().parent != self.path.resolve():
+            raise ConfigError(f"{found} is a checkpoint of another run than output {self.path}")
         path = self.path / CONFIG_FILE
         try:
-            started = TrainConfig.model_validate_json(path.read_bytes())
+            started = TrainConfig.model_validate_json(read_text(path))
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path} is not the config of a run: {error}") from error
         if changed := _changed(_fixed(started), _fixed(self._config)):
             raise ConfigError(f"{path} was started with other {', '.join(changed)}")
         return found
 
+    def is_finished(self, checkpoint: Path) -> bool:
+        """Whether the run has ended after this checkpoint, with everything written."""
+        weights = ADAPTER_FILE if self._config.lora else SINGLE_FILE
+        written = (weights, CARD_FILE, RESULT_FILE)
+        is_last = checkpoint.resolve() == last_checkpoint(self.path).resolve()
+        return is_last and all((self.path / name).is_file() for name in written)
+
     def prepare(self) -> None:
         """Write the config and clear what a kill has left. For one process to do."""
         self.path.mkdir(parents=True, exist_ok=True)
         remove_incomplete(self.path)
         text = self._config.model_dump_json(indent=1)
-        (self.path / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        write_text(self.path / CONFIG_FILE, text + "\n")
 
     def finish(
         self, weights: TrainedWeights, card: Card, dtype: torch.dtype, history: list[dict[str, Any]]
@@ -88,7 +104,7 @@ class RunFolder:
         if self._config.name is not None:
             card = card.model_copy(update={"name": self._config.name})
         text = card.model_dump_json(indent=1, exclude_defaults=True)
-        (self.path / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        write_text(self.path / CARD_FILE, text + "\n")
         result = {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
@@ -96,7 +112,7 @@ class RunFolder:
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "history": history,
         }
-        (self.path / RESULT_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(self.path / RESULT_FILE, json.dumps(result, indent=1) + "\n")
 
 
 def _fixed(config: TrainConfig) -> dict[str, Any]:

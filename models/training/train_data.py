@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
+from blockrank_server.models.paths import expand_user
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import (
@@ -100,7 +101,7 @@ def _open_tables(config: TrainConfig, cache_dir: Path) -> tuple[list[ListTable],
     faults: list[str] = []
     for source in config.data.sources:
         try:
-            table = open_table(source, config.data.root.expanduser(), cache_dir)
+            table = open_table(source, expand_user(config.data.root), cache_dir)
             table.check(
                 min_relevance=config.data.min_relevance,
                 needs_answers=config.loss.contrastive + config.loss.lm > 0,

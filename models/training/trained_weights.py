@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.training.lora import load_adapters, save_adapters
@@ -92,7 +93,7 @@ class TrainedNetwork:
         try:
             found = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+            raise unusable(path, error) from error
         tensors = self._tensors()
         if odd := sorted(found.keys() ^ tensors.keys()):
             raise CheckpointError(f"{path} is of another network: {odd[0]}")

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
 from blockrank_server.models.engine.host_memory import give_back_freed_memory
 from blockrank_server.models.training.checkpoints import mark_complete
+from blockrank_server.models.training.errors import TrainingError
 from blockrank_server.models.training.examples import (
     Batch,
     Collator,
@@ -172,10 +174,14 @@ class RankTrainer(Trainer):  # type: ignore[misc]
         self._weights.load(Path(resume_from_checkpoint))
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except (RuntimeError, SafetensorError) as error:  # torch and safetensors, of a full disk
+            raise TrainingError(f"cannot write {folder}: {error}") from error
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            mark_complete(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            mark_complete(folder)
 
 
 def _add(window: RunningMeans, batch: Batch, found: BatchLoss, *, by_source: bool = False) -> None:

@@ -16,9 +16,10 @@ from prometheus_client import disable_created_metrics
 from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.service.api.app import create_app
 from blockrank_server.service.api.connection import connection_with
+from blockrank_server.service.api.probes import VERSION
 from blockrank_server.service.api.sockets import ListenError, open_sockets, url_of
 from blockrank_server.service.middleware.logs import configure_logs
-from blockrank_server.service.open_ranker import OpenRanker, open_ranker
+from blockrank_server.service.open_ranker import OpenRanker, open_served_ranker
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 from blockrank_server.service.settings import Settings
 
@@ -76,7 +77,7 @@ def prepare_process(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
+def serve(settings: Settings, open_ranker: OpenRanker = open_served_ranker) -> int:
     """Run the server until a signal.
 
     Returns:
@@ -87,6 +88,8 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_ranker) -> int:
         ApiKeysError: the API keys cannot be used.
     """
     prepare_process(settings)
+    # First of all, for a standard output that takes no log must end the process here.
+    structlog.get_logger(__name__).info("starting", version=VERSION)
     app = create_app(settings, open_ranker)
     worker: ModelWorker = app.state.worker
     try:

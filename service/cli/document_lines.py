@@ -9,6 +9,8 @@ from typing import NamedTuple
 import orjson
 
 from blockrank_server.models.prompt.request import Document
+from blockrank_server.models.stand_in import stand_in
+from blockrank_server.models.text import TextError, broken_json, decode
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.dialects.documents import as_document
 from blockrank_server.service.dialects.request import is_blank
@@ -52,27 +54,33 @@ def read_lines(file: str, kind: str | None) -> list[DocumentLine]:
 
 
 def _text(file: str, name: str) -> str:
+    if file == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed")
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
+    if raw and (fault := stand_in(raw)):
+        raise UsageError(f"{name} {fault}")
     if raw.startswith(_GZIP):
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
             raise UsageError(f"{name} is gzip, and broken: {error}") from error
     try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 at byte {error.start}") from error
+        return decode(raw, name)
+    except TextError as error:
+        raise UsageError(str(error)) from error
 
 
 def _from_json(number: int, text: str, name: str) -> DocumentLine:
     try:
-        value = orjson.loads(text)
+        value = orjson.loads(text.removeprefix("\ufeff"))  # where files were put together
         document = as_document(value, f"{name}:{number}")
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"{name}:{number} is not JSON: {error}") from error
+        fault = broken_json(text)
+        told = f": {fault}" if fault else f" is not JSON: {error}"
+        raise UsageError(f"{name}:{number}{told}") from error
     except InvalidFieldError as error:
         raise UsageError(str(error)) from error
     ids = [value[field] for field in _ID_FIELDS if field in value] if type(value) is dict else []

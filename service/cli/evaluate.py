@@ -12,8 +12,10 @@ from blockrank_server.service.cli.options import (
     add_data_flags,
     add_settings,
     check_model,
+    check_output,
     positive,
     read_settings,
+    reading,
 )
 from blockrank_server.service.cli.parser import Command, CommandParser
 from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
@@ -51,6 +53,9 @@ def run_evaluation(
     """
     check_installed("evaluate")
     _check(options)
+    check_output("--out", options.out)
+    if options.write_run:
+        check_output("--write-run", options.write_run)
     if not options.run:
         check_model(settings)
     # Here and not on top: help is shown without waiting for them.
@@ -60,7 +65,8 @@ def run_evaluation(
 
     keep_freed_memory()
     try:
-        sets = _sets(options)
+        with reading():
+            sets = _sets(options)
         _evaluate(options, settings, sets, open_ranker)
     except (EvaluationError, DataError) as error:
         raise UsageError(str(error)) from error

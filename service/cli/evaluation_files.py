@@ -13,6 +13,7 @@ from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.plots import plot
 from blockrank_server.models.evaluation.report import as_markdown
 from blockrank_server.models.evaluation.results import Judging, SetResult
+from blockrank_server.models.output_file import write_text
 
 
 def write_results(
@@ -37,9 +38,9 @@ def write_results(
     title = _title(made_by)
     folder.mkdir(parents=True, exist_ok=True)
     report = as_markdown(title, results, judging, latency)
-    (folder / "results.md").write_text(report, encoding="utf-8")
+    write_text(folder / "results.md", report)
     text = json.dumps(as_json(title, made_by, results, judging, latency), indent=1) + "\n"
-    (folder / "results.json").write_text(text, encoding="utf-8")
+    write_text(folder / "results.json", text)
     print(report)
     if has_plots:
         rows = [result.row for result in results]

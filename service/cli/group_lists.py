@@ -1,11 +1,12 @@
 """The command group-lists: training lists again, in groups that rank the same documents."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.extras import check_installed
-from blockrank_server.service.cli.options import positive
+from blockrank_server.service.cli.options import check_output, positive
 from blockrank_server.service.cli.parser import Command, CommandParser
 
 _EXAMPLES = """examples:
@@ -28,9 +29,13 @@ def group_lists(options: argparse.Namespace) -> int:
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.training.group_lists import (  # noqa: PLC0415
         Grouping,
+        set_name,
         write_groups,
     )
 
+    check_output("--out", options.out)
+    if doubled := [name for name, n in Counter(map(set_name, options.data)).items() if n > 1]:
+        raise UsageError(f"two sets of DATA would be written as {doubled[0]}")
     grouping = Grouping(
         lists_per_group=options.lists,
         max_documents=options.documents,

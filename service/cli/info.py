@@ -1,7 +1,6 @@
 """The command info: settings in force, card, and how the model runs, as JSON."""
 
 import argparse
-import sys
 from dataclasses import asdict
 
 import orjson
@@ -15,6 +14,7 @@ from blockrank_server.service.cli.options import (
     read_settings,
 )
 from blockrank_server.service.cli.parser import Command, CommandParser
+from blockrank_server.service.cli.streams import write_json
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 
@@ -48,7 +48,7 @@ def print_info(
         "card": card.model_dump(mode="json") if card else None,
         "model": asdict(ranker.info) | {"max_score": ranker.max_score} if ranker else None,
     }
-    sys.stdout.write(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n")
+    write_json(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return OK
 
 
@@ -59,7 +59,7 @@ def _add_flags(parser: CommandParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     settings = read_settings(options)
-    check_model(settings)
+    check_model(settings, is_loaded=options.load)
     return print_info(settings, is_loading=options.load)
 
 

@@ -1,27 +1,18 @@
-"""The command blockrank-server: which commands there are, and how each ends."""
+"""The command blockrank-server: which commands there are, and how each ends.
 
-import argparse
+Little is imported on top, so that an interrupt finds exit_code in place from the start.
+"""
+
 import os
-import sys
+import signal
 from collections.abc import Callable, Sequence
-from functools import partial
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from blockrank_server.models.errors import InputError, RankerError
-from blockrank_server.service.cli import (
-    evaluate,
-    group_lists,
-    info,
-    rerank,
-    select_heads,
-    serve,
-    train,
-)
-from blockrank_server.service.cli.exit_codes import FAILURE, INTERRUPTED, OK, USAGE, UsageError
-from blockrank_server.service.cli.parser import CommandParser
-from blockrank_server.service.middleware.api_keys import ApiKeysError
+from blockrank_server.service.cli.exit_codes import INTERRUPTED, UsageError
+from blockrank_server.service.cli.streams import prepare_streams, release_output
 
-_COMMANDS = (serve, rerank, info, group_lists, train, evaluate, select_heads)
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,45 +22,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: do not hold the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0 ok, 1 model or runtime failure, 2 wrong usage or input.
+        Exit code: 0 ok, 1 model or runtime failure, 2 wrong usage or input, 130 interrupted.
     """
-    options = parse(arguments)
-    return exit_code(partial(options.command, options))
+
+    def run() -> int:
+        options = parse(arguments)
+        _check_folder()
+        code: int = options.command(options)
+        return code
+
+    try:
+        return exit_code(run)
+    finally:
+        if arguments is None:  # the process ends now, and an interrupt has nothing to tell any more
+            signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
     """The flags of a command by name, and the command itself as `command`.
 
     Raises:
         SystemExit: help or version was asked for, or a flag is wrong.
     """
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from blockrank_server.service.cli import (  # noqa: PLC0415
+        evaluate,
+        group_lists,
+        info,
+        rerank,
+        select_heads,
+        serve,
+        train,
+    )
+    from blockrank_server.service.cli.parser import CommandParser  # noqa: PLC0415
+
     parser = CommandParser(
         prog="blockrank-server", description="Listwise reranking with one prefill of an LLM."
     )
     text = f"blockrank-server {version('blockrank-server')}"
     parser.add_argument("--version", action="version", version=text)
-    parser.add_commands(module.COMMAND for module in _COMMANDS)
+    modules = (serve, rerank, info, group_lists, train, evaluate, select_heads)
+    parser.add_commands(module.COMMAND for module in modules)
     return parser.parse_args(arguments)
 
 
 def exit_code(run: Callable[[], int]) -> int:
-    """Run, and turn what it raises into one line on standard error and an exit code."""
+    """Run, and turn what it raises into one line on standard error and an exit code.
+
+    An error that nobody foresaw keeps its traceback, above the line.
+    """
     try:
-        code = run()
-        sys.stdout.flush()
+        prepare_streams()
+        try:
+            code = run()
+        except SystemExit:  # argparse has shown help, or told of a wrong flag
+            if (refused := release_output()) is not None:
+                raise refused from None
+            raise
+        if (refused := release_output()) is not None:
+            raise refused
         return code
-    except (UsageError, InputError, ApiKeysError) as error:
-        return _fail(USAGE, str(error))
-    except RankerError as error:
-        return _fail(FAILURE, str(error))
-    except BrokenPipeError:
-        # The reader (head, say) has enough. Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        from blockrank_server.service.cli.failure import explain  # noqa: PLC0415
+
+        # A file that is full has no name in the error; standard output fails again.
+        refused = release_output()
+        return explain(refused if refused and isinstance(error, OSError) else error)
+    finally:
+        release_output()
 
 
-def _fail(code: int, message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return code
+def _check_folder() -> None:
+    """Refuse a working folder that was deleted: libraries of torch cannot be loaded in it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError("the current folder was deleted; change to another one") from error

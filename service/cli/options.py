@@ -1,16 +1,20 @@
 """What the commands share: every setting as a flag, settings from flags, checks before a start."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from blockrank_server.models.checkpoint.cache import cache_folder, check_hub_cache
 from blockrank_server.models.checkpoint.location import locate
 from blockrank_server.models.engine.cuda_driver import check_device
 from blockrank_server.models.errors import RankerError
+from blockrank_server.models.paths import obstacle
+from blockrank_server.models.text import broken_text
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.cli.parser import CommandParser
 from blockrank_server.service.settings import Settings, variable_name
@@ -71,23 +75,69 @@ def read_settings(options: argparse.Namespace) -> Settings:
         raise UsageError("; ".join(_fault(each, flags) for each in error.errors())) from error
 
 
-def check_model(settings: Settings) -> None:
-    """Refuse a model, card or device that cannot be opened, before anything slow begins.
+def check_model(settings: Settings, *, is_loaded: bool = True) -> None:
+    """Refuse a model, card, cache or device that cannot be used, before anything slow begins.
+
+    Args:
+        is_loaded: the model will be opened, which takes a cache.
 
     Raises:
         UsageError: saying why, and what is possible.
     """
     try:
-        locate(settings.model, card=settings.card, revision=settings.revision)
+        found = locate(settings.model, card=settings.card, revision=settings.revision)
+        if is_loaded and found.kind == "embedded":
+            cache_folder(settings.cache_dir)
+        if is_loaded and found.kind == "hub":
+            check_hub_cache(settings.cache_dir)
         check_device(settings.device)
     except RankerError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
 
 
 def add_data_flags(parser: CommandParser) -> None:
     """Add the sets of lists with judgements that a command reads."""
     parser.add_argument("data", metavar="DATA", type=Path, nargs="+", help="Sets of lists.")
     parser.add_argument("--sets", metavar="NAME", nargs="+", help="Some of the sets. Default: all.")
+
+
+def check_output(flag: str, folder: Path) -> None:
+    """Refuse a folder that nothing can be written to, before the work is done in vain.
+
+    Raises:
+        UsageError: naming the flag, and what is in the way.
+    """
+    try:
+        fault = obstacle(folder)
+    except OSError as error:
+        fault = error.strerror
+    if fault:
+        raise UsageError(f"{flag} {folder}: {fault}")
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Tell of what cannot be read, such as a folder of somebody else, as of wrong usage.
+
+    Raises:
+        UsageError: naming what the system refused, and why.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def check_text(flag: str, text: str) -> None:
+    """Refuse what a terminal of another encoding has sent.
+
+    Raises:
+        UsageError: it is no UTF-8.
+    """
+    if broken_text(text):
+        raise UsageError(f"{flag} is not UTF-8")
 
 
 def positive(text: str) -> int:

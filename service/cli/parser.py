@@ -43,6 +43,17 @@ class CommandParser(argparse.ArgumentParser):
         see = " See" if line.endswith("?") else "; see"
         self.exit(USAGE, f"error: {line}{see} {self.prog} --help\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print, and tell of standard output what argparse would not: that it takes nothing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if file is sys.stderr:
+            super()._print_message(message, file)
+        else:
+            file.write(message)
+
     def parse_known_args(  # type: ignore[override]  # argparse declares overloads
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:

@@ -10,6 +10,7 @@ import orjson
 
 from blockrank_server.service.cli.document_lines import DocumentLine, read_lines
 from blockrank_server.service.cli.exit_codes import OK
+from blockrank_server.service.cli.streams import write_json
 from blockrank_server.service.dialects.request import Ranked, rank, text_of
 from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
@@ -36,7 +37,7 @@ def rank_file(
     scores = tournament.score(lines)
     ranking = rank(scores, max_score=ranker.max_score, top_n=options.top_n)
     if options.json:
-        sys.stdout.write(_as_json(options.query, ranker.card.name, lines, ranking))
+        write_json(_as_json(options.query, ranker.card.name, lines, ranking))
     else:
         sys.stdout.writelines(_as_table(lines, ranking))
     if num_cut := len(tournament.cut_lines):
@@ -91,7 +92,7 @@ class _Tournament:
 
 def _as_json(
     query: str, model: str, lines: Sequence[DocumentLine], ranking: Sequence[Ranked]
-) -> str:
+) -> bytes:
     results = []
     for place, ranked in enumerate(ranking, start=1):
         number, document, own_id = lines[ranked.index]
@@ -106,7 +107,7 @@ def _as_json(
             }
         )
     body = {"query": query, "model": model, "results": results}
-    return orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n"
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _as_table(lines: Sequence[DocumentLine], ranking: Sequence[Ranked]) -> Iterable[str]:

@@ -7,6 +7,7 @@ from blockrank_server.service.cli.options import (
     MODEL_SETTINGS,
     add_settings,
     check_model,
+    check_text,
     positive,
     read_settings,
 )
@@ -41,6 +42,7 @@ def _add_flags(parser: CommandParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     if not options.query.strip():
         raise UsageError("--query is empty")
+    check_text("--query", options.query)
     settings = read_settings(options)
     check_model(settings)
     # Here and not on top: help is shown without waiting for them.

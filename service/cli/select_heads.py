@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
+from blockrank_server.models.output_file import write_text
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.options import (
     MODEL_SETTINGS,
     add_data_flags,
     add_settings,
     check_model,
+    check_output,
+    check_text,
     positive,
     read_settings,
+    reading,
 )
 from blockrank_server.service.cli.parser import Command, CommandParser
 from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
@@ -50,6 +54,10 @@ def select_heads(
     """
     if options.temperature <= 0:
         raise UsageError(f"--temperature is {options.temperature}, above 0 is needed")
+    check_output("--out", options.out.parent)
+    if options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a folder, not a file")
+    check_text("--name", options.name or "")
     check_model(settings)
     # Here and not on top: help is shown without waiting for them.
     from blockrank_server.models.checkpoint.model_config import load_model_config  # noqa: PLC0415
@@ -58,7 +66,8 @@ def select_heads(
     from blockrank_server.models.evaluation.head_choice import HeadChoice  # noqa: PLC0415
 
     try:
-        drawn = _draw(options)
+        with reading():
+            drawn = _draw(options)
     except (EvaluationError, DataError) as error:
         raise UsageError(str(error)) from error
     found = checkpoint_of(settings)
@@ -138,7 +147,11 @@ def _write_card(
     card = found.card.model_copy(
         update={"name": options.name or found.card.name, "read": read, "adapter": adapter}
     )
-    options.out.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    text = card.model_dump_json(indent=2) + "\n"
+    if options.out.is_file() and options.out.read_bytes() == text.encode():
+        print(f"note: {options.out} is this card already, and is not changed", file=sys.stderr)
+        return
+    write_text(options.out, text)
     print(f"wrote {options.out}", file=sys.stderr)
 
 

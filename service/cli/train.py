@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from blockrank_server.service.cli.exit_codes import OK, UsageError
@@ -31,6 +32,7 @@ def run_training(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from accelerate import PartialState  # noqa: PLC0415
 
+    from blockrank_server.models.checkpoint.cache import NoHomeError  # noqa: PLC0415
     from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
     from blockrank_server.models.engine.host_memory import keep_freed_memory  # noqa: PLC0415
     from blockrank_server.models.training.config_file import load_train_config  # noqa: PLC0415
@@ -41,12 +43,24 @@ def run_training(options: argparse.Namespace) -> int:
     try:
         config = load_train_config(options.config, options.assignments)
         checkpoint = Path(options.resume) if options.resume else None
-        folder = train(config, is_resuming=options.resume is not None, checkpoint=checkpoint)
-    except (ConfigError, DataError) as error:
+        folder = train(
+            config,
+            is_resuming=options.resume is not None,
+            checkpoint=checkpoint,
+            tell=_tell,
+        )
+    except (ConfigError, DataError, NoHomeError) as error:
         raise UsageError(str(error)) from error
     if PartialState().is_main_process:
         print(folder)
     return OK
+
+
+def _tell(line: str) -> None:
+    from accelerate import PartialState  # noqa: PLC0415
+
+    if PartialState().is_main_process:
+        print(f"note: {line}", file=sys.stderr)
 
 
 def _add_flags(parser: CommandParser) -> None:

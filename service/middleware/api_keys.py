@@ -102,7 +102,7 @@ def _read(path: Path) -> tuple[ApiKey, ...]:
         raise ApiKeysError(f"api_keys_file {path}: {error.strerror}") from None
     keys: list[ApiKey] = []
     line_of: dict[bytes, int] = {}
-    for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
+    for number, line in enumerate(raw.decode("utf-8-sig", "replace").split("\n"), 1):
         if not (text := line.strip()) or text.startswith("#"):
             continue
         at = f"api_keys_file {path}, line {number}"

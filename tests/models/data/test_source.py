@@ -94,7 +94,7 @@ def test_missing_empty_and_broken_files(tmp_path: Path) -> None:
         "absent": r"absent\.lists\.jsonl\.gz: no such file; .*passages\.jsonl\.gz: no such file",
         "absent-*.jsonl": r"absent-\*\.jsonl: no such file",
         "empty.jsonl": r"empty\.jsonl: is empty",
-        "latin.jsonl": r"latin\.jsonl: not UTF-8",
+        "latin.jsonl": r"latin\.jsonl:2: not UTF-8 at byte 11",
         "cut.jsonl.gz": r"cut\.jsonl\.gz: cannot be read after line \d+: .*end-of-stream",
         "plain.jsonl.gz": r"plain\.jsonl\.gz: cannot be read after line 0: Not a gzipped file",
     }.items():

@@ -1,5 +1,6 @@
 """The command train: what it hands on, and how faults come out."""
 
+from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ class FakeTraining:
     def __init__(self) -> None:
         self.config: TrainConfig
         self.options: dict[str, Any] = {}
+        self.tell: Callable[[str], None]
         self.error: Exception | None = None
 
     def __call__(self, config: TrainConfig, **options: Any) -> Path:
+        self.tell = options.pop("tell")
         self.config, self.options = config, options
         if self.error:
             raise self.error
