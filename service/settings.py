@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blockrank_server.models.engine.cuda_driver import DEVICE_NAME
+from blockrank_server.models.engine.cuda_driver import check_device_name
 from blockrank_server.models.quantization.names import Quantization
 
 _PREFIX = "BLOCKRANK_"
@@ -31,12 +31,6 @@ _NEVER_EMPTY = ("api_keys", "api_keys_file")
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _check_device_name(name: str) -> str:
-    if DEVICE_NAME.fullmatch(name) is None:
-        raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
-    return name
 
 
 # What a browser sends as Origin, so no path and no closing slash.
@@ -76,7 +70,7 @@ class Settings(BaseSettings):
     offline: bool = Field(
         False, description="Nothing is fetched: the hub's cache must hold what is needed."
     )
-    device: Annotated[str, AfterValidator(_check_device_name)] = Field(
+    device: Annotated[str, AfterValidator(check_device_name)] = Field(
         "auto",
         description="The model runs on cpu, cuda or cuda:N; auto takes CUDA if there is a device.",
     )

@@ -14,6 +14,17 @@ _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
+def check_device_name(name: str) -> str:
+    """Return a device's name if it is one.
+
+    Raises:
+        ValueError: it is not auto, cpu, cuda or cuda:N.
+    """
+    if DEVICE_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
+    return name
+
+
 def check_device(name: str) -> None:
     """Refuse a device that is certainly not there. What only torch can tell is not asked.
 
