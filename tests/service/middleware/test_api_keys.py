@@ -45,6 +45,14 @@ def test_a_list_and_a_file_hold_together(file: Path) -> None:
     assert [name_of(found.find([k])) for k in ("k-alice", "k/b+o=b")] == ["alice", "bob"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_key(file: Path) -> None:
+    file.write_text("alice:k-alice\nk-nobody", encoding="utf-8-sig")
+    assert name_of(keys(file=file).find(["k-alice"])) == "alice"
+    file.write_text("# who", encoding="utf-8-sig")
+    with pytest.raises(ApiKeysError, match="holds no key"):
+        keys(file=file)
+
+
 @pytest.mark.parametrize(
     "wrong", ["", "k", "k11", "K1", "k1,k2", "alice:k1", "# c", "k1 ", "\xe9", "k" * 60_000]
 )
