@@ -87,7 +87,7 @@ def test_no_key_is_kept_or_shown(file: Path) -> None:
         ("a" * 65 + ":secret", "line 1 is not"),
         ("secret" * 50, "line 1 is not"),
         ("k1\n\n\xe9secret", "line 3 is not"),
-        ("\ufeffsecret", "line 1 is not"),
+        ("k1\n\ufeffsecret", "line 2 is not"),
         ("secret\x00", "line 1 is not"),
         ("k1\nalice:secret\nbob:secret\n", "line 3 repeats the key of line 2"),
     ],
