@@ -67,7 +67,6 @@ def test_a_nul_character_is_text_but_no_name() -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         (MARK + b"\n<!DOCTYPE html><html>", "is an HTML page"),
-        (b"", "is empty"),
     ],
 )
 def test_another_file_than_was_meant_is_told(raw: bytes, reason: str, tmp_path: Path) -> None:
