@@ -26,7 +26,7 @@ def read_text(path: Path) -> str:
         TextError: it is another file than was meant, or no UTF-8; naming it and the line.
     """
     raw = path.read_bytes()
-    if fault := stand_in(raw):
+    if raw and (fault := stand_in(raw)):
         raise TextError(f"{path} {fault}")
     return decode(raw, str(path))
 

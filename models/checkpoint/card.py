@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.paths import expand_user
+from blockrank_server.models.stand_in import stand_in
 from blockrank_server.models.text import TextError, broken_json, read_text
 
 CARD_FILE = "rerank_card.json"
@@ -199,6 +200,8 @@ def load_card(path: Path) -> Card:
         raise CardError(f"cannot read card {path}: {error.strerror}") from error
     except TextError as error:
         raise CardError(f"card {error}") from error
+    if not text:
+        raise CardError(f"card {path} {stand_in(b'')}")
     try:
         if fault := broken_json(text, allows_nul=False):
             raise CardError(f"card {path}: {fault}")

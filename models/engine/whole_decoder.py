@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
+from blockrank_server.models.checkpoint.weights import check_tensor_files
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import ATTENTION, Attention, check_config
 from blockrank_server.models.errors import CheckpointError
@@ -78,7 +79,9 @@ def load_whole_decoder(found: Checkpoint, device: torch.device, dtype: torch.dty
     """
     weights = found.card.weights
     source, file = found.folder, None
-    if weights is not None:
+    if weights is None:
+        check_tensor_files(source)
+    else:
         path = weights_file(weights)
         source, file = path.parent, path.name
     try:

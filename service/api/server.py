@@ -88,8 +88,6 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_served_ranker) -> i
         ApiKeysError: the API keys cannot be used.
     """
     prepare_process(settings)
-    # First of all, for a standard output that takes no log must end the process here.
-    structlog.get_logger(__name__).info("starting", version=VERSION)
     app = create_app(settings, open_ranker)
     worker: ModelWorker = app.state.worker
     try:
@@ -106,6 +104,8 @@ def serve(settings: Settings, open_ranker: OpenRanker = open_served_ranker) -> i
         timeout_graceful_shutdown=settings.drain_timeout_s,
     )
     try:
+        # Here, for a standard output that takes no log must end the process with its own error.
+        structlog.get_logger(__name__).info("starting", version=VERSION)
         Server(config, worker).run(sockets)
     except SystemExit:  # uvicorn has logged the reason, on standard output
         return _leave(worker, 1, "the application cannot start; the log says why")

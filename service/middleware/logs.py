@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import BinaryIO, cast
 
 import orjson
 import structlog
@@ -24,6 +25,30 @@ class _Lines(logging.Handler):
             self.handleError(record)
 
 
+class _Output:
+    """Standard output for logs: a reader that ends or a disk that fills up ends no request.
+
+    The first line must be taken; of the later ones those are lost that are not.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._has_worked = False
+
+    def write(self, line: bytes) -> int:
+        try:
+            self._raw.write(line)
+            self._raw.flush()
+        except OSError:
+            if not self._has_worked:
+                raise
+        self._has_worked = True
+        return len(line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 def configure_logs(level: str) -> None:
     """Set up the process's logging; for entry points only.
 
@@ -40,7 +65,7 @@ def configure_logs(level: str) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_as_json),
         ],
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Output(sys.stdout.buffer))),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )

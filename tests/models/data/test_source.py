@@ -44,6 +44,14 @@ def test_plain_gzip_and_sharded_files_give_the_same_lists(tmp_path: Path) -> Non
     ]
 
 
+def test_files_that_were_put_together_may_hold_byte_order_marks(tmp_path: Path) -> None:
+    text = "\ufeff" + row(0) + "\ufeff" + row(1) + "\n\ufeff\n"
+    (tmp_path / "all.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "all.jsonl.gz").write_bytes(b"".join(gzip.compress(x.encode()) for x in text))
+    for path in ("all.jsonl", "all.jsonl.gz"):
+        assert [x.query for x in read(tmp_path, path=path)] == ["q0", "q1"]
+
+
 def test_lists_passages_and_qrels_in_files_of_their_own(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "set.passages.jsonl.gz", "wt") as file:
         for doc_id in "abc":

@@ -45,6 +45,14 @@ def test_a_list_and_a_file_hold_together(file: Path) -> None:
     assert [name_of(found.find([k])) for k in ("k-alice", "k/b+o=b")] == ["alice", "bob"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_key(file: Path) -> None:
+    file.write_text("alice:k-alice\nk-nobody", encoding="utf-8-sig")
+    assert name_of(keys(file=file).find(["k-alice"])) == "alice"
+    file.write_text("# who", encoding="utf-8-sig")
+    with pytest.raises(ApiKeysError, match="holds no key"):
+        keys(file=file)
+
+
 @pytest.mark.parametrize(
     "wrong", ["", "k", "k11", "K1", "k1,k2", "alice:k1", "# c", "k1 ", "\xe9", "k" * 60_000]
 )
@@ -79,7 +87,7 @@ def test_no_key_is_kept_or_shown(file: Path) -> None:
         ("a" * 65 + ":secret", "line 1 is not"),
         ("secret" * 50, "line 1 is not"),
         ("k1\n\n\xe9secret", "line 3 is not"),
-        ("\ufeffsecret", "line 1 is not"),
+        ("k1\n\ufeffsecret", "line 2 is not"),
         ("secret\x00", "line 1 is not"),
         ("k1\nalice:secret\nbob:secret\n", "line 3 repeats the key of line 2"),
     ],

@@ -50,3 +50,22 @@ def test_an_exception_keeps_its_traceback() -> None:
         [line] = lines_of(script.format(call))
         assert line["level"] == "error"
         assert "ZeroDivisionError: division by zero" in line["exception"]
+
+
+def test_an_output_that_fills_up_later_ends_nothing() -> None:
+    script = (
+        "import os\nlog = structlog.get_logger()\n"
+        "log.info('taken')\nkept = os.dup(1)\n"
+        "for lost in (os.open('/dev/full', os.O_WRONLY), os.open('/dev/null', os.O_RDONLY)):\n"
+        "    os.dup2(lost, 1)\n"
+        "    log.info('lost')\n"
+        "os.dup2(kept, 1)\n"
+    )
+    assert lines_of(script)[0]["event"] == "taken"
+
+
+def test_an_output_that_takes_not_one_line_is_told() -> None:
+    script = "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+    script += "try:\n    structlog.get_logger().info('lost')\nexcept OSError:\n    os._exit(7)\n"
+    found = subprocess.run([sys.executable, "-c", SET_UP + script], check=False)
+    assert found.returncode == 7

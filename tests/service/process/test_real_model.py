@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from blockrank_server.models.checkpoint.card import BUILT_IN
+from blockrank_server.models.engine.cpu_quota import cpu_quota
 
 if TYPE_CHECKING:
     from tests.service.process.conftest import StartServer
@@ -62,6 +63,18 @@ def client(start_server: "StartServer", fixtures: Path, card: Path) -> Iterator[
             pass
         yield client
         server.process.send_signal(signal.SIGTERM)
+    assert server.end() == (0, "")
+
+
+def test_threads_cores_and_quota_are_logged_at_start(
+    start_server: "StartServer", fixtures: Path, card: Path
+) -> None:
+    flags = ("--model", str(fixtures / "blockrank"), "--card", str(card), "--device", "cpu")
+    server = start_server(str(COMMAND), "serve", *flags, "--port", "0", **ONE_THREAD)
+    told = json.loads(server.read_until('"threads"'))
+    server.process.send_signal(signal.SIGTERM)
+    assert (told["num_torch_threads"], told["num_cores"]) == (1, len(os.sched_getaffinity(0)))
+    assert told["cpu_quota"] == cpu_quota()
     assert server.end() == (0, "")
 
 

@@ -1,0 +1,121 @@
+"""A user without rights and without a home: one process gives up root, then runs the commands."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# All that the commands import, before the rights to read it may be gone with those of root.
+RUN = """
+import contextlib, io, json, os, pwd, sys, tempfile
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown  # libraries ask for the home when they are imported
+del os.environ["HOME"]
+import datasets, huggingface_hub.constants, torch
+import blockrank_server.models.evaluation.head_masses, blockrank_server.models.ranker
+import blockrank_server.models.training.group_lists, blockrank_server.models.training.run
+import blockrank_server.models.training.config_file, blockrank_server.service.cli.evaluation_files
+import blockrank_server.service.api.server, blockrank_server.service.cli.rank_file
+import blockrank_server.service.cli.failure
+from blockrank_server.service.cli.main import main, parse
+parse(["info"])
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(54321)
+    os.setuid(54321)
+for arguments in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        code = main(arguments)
+    print(json.dumps([code, said.getvalue()]))
+"""
+ROWS = [
+    {"query": f"q{i}", "documents": [{"doc_id": "a", "text": "x"}, {"doc_id": "b", "text": "y"}]}
+    | {"answer_ids": ["a"]}
+    for i in range(4)
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder that anybody may read, with one below it that nobody else may open or write to."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        (path / "lists.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+        (path / "run.yaml").write_text(
+            f"output: x\nsteps: 1\ndata: {{sources: [{{path: {path}/lists.jsonl}}]}}"
+        )
+        (path / "theirs").mkdir()
+        (path / "theirs" / "lists.jsonl").touch()
+        (path / "theirs").chmod(0o000)
+        yield path
+        (path / "theirs").chmod(0o755)
+
+
+def outcomes(commands: list[list[Any]]) -> list[tuple[int, str]]:
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("BLOCKRANK_", "XDG_", "HF_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps([list(map(str, each)) for each in commands])],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"HOME": "/", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_a_user_without_rights_or_home_is_told_so_in_a_line(folder: Path, fixtures: Path) -> None:
+    lists, theirs = folder / "lists.jsonl", folder / "theirs"
+    query = ["--query", "q"]
+    no_home = "there is no home folder to keep the cache in: set HOME or XDG_CACHE_HOME"
+    cases: dict[str, list[list[Any]]] = {
+        no_home: [
+            ["rerank", *query, lists],
+            ["serve", "--port", "0"],
+            ["info", "--load"],
+            ["evaluate", lists, "--out", folder.parent / "out"],
+            ["select-heads", lists, "--out", folder.parent / "card.json"],
+        ],
+        "there is no home folder to keep the cache in: set HOME or HF_HOME": [
+            ["rerank", *query, lists, "--model", "owner/name", "--card", "default"]
+        ],
+        f"{theirs} cannot be written to": [
+            ["evaluate", lists, "--out", theirs / "below"],
+            ["evaluate", lists, "--out", "/tmp", "--write-run", theirs / "below"],
+            ["select-heads", lists, "--out", theirs / "card.json"],
+            ["group-lists", lists, "--out", theirs / "grouped"],
+            ["train", folder / "run.yaml", "--set", f"output={theirs}/run"],
+        ],
+        "Permission denied": [
+            ["rerank", *query, theirs / "lists.jsonl", "--cache-dir", folder],
+            ["info", "--card", theirs / "card.json"],
+            ["info", "--model", theirs / "model"],
+            ["serve", "--api-keys-file", theirs / "keys", "--cache-dir", folder],
+            ["evaluate", theirs, "--out", "/tmp", "--cache-dir", folder],
+            ["evaluate", theirs / "lists.jsonl", "--out", "/tmp", "--cache-dir", folder],
+            ["group-lists", theirs / "lists.jsonl", "--out", "/tmp"],
+            ["train", theirs / "run.yaml"],
+        ],
+    }
+    expected = [(reason, command) for reason, found in cases.items() for command in found]
+    for (reason, command), (code, said) in zip(
+        expected, outcomes([command for _, command in expected]), strict=True
+    ):
+        assert (code, said.count("\n")) == (2, 1), (command, said)
+        assert said.startswith("error: "), command
+        assert reason in said, (command, said)
+
+
+def test_without_a_home_what_needs_no_cache_works() -> None:
+    assert [code for code, _ in outcomes([["info"]])] == [0]
