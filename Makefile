@@ -145,8 +145,16 @@ SCENARIO ?= smoke
 load-test: setup ## run a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
 	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
 
-gpu: setup ## test and measure this machine's CUDA device, under 10 minutes; writes loadtests/results/
+gpu: setup ## test and measure this machine's CUDA device, 7 minutes; writes .gpu/
 	$(BIN)/python loadtests/gpu/run.py $(GPU_OPTIONS)
+
+# For a machine that reaches no registry: carry .gpu/wheels there, and call python3 loadtests/gpu/run.py.
+GPU_PYTHON ?= 3.12
+gpu-wheels: setup ## fetch what loadtests/gpu/run.py needs beside torch, triton and transformers
+	rm -rf .gpu/wheels
+	$(BIN)/pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
+	  --implementation cp --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
+	  -c constraints.txt -r loadtests/gpu/wheels.txt -d .gpu/wheels
 
 # What models/training/default.yaml, default-harder.yaml (.train/harder), default-geometric.yaml
 # (.train/more) and default-mpnet.yaml (.train/mpnet) train on. The sets themselves are no part of
@@ -208,4 +216,4 @@ train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
   test test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
-  dashboard load load-overhead load-ray load-test train-data train-data-mpnet gpu
+  dashboard load load-overhead load-ray load-test train-data train-data-mpnet gpu gpu-wheels

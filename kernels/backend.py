@@ -7,7 +7,9 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from blockrank_server.kernels import block_attention, span_lse
+from blockrank_server.kernels import block_attention, document_scores, span_lse
+from blockrank_server.kernels.document_scores import ScoreRule
+from blockrank_server.kernels.glue import TORCH_GLUE, Glue
 from blockrank_server.kernels.launch_config import arch_of
 from blockrank_server.kernels.segments import Segment
 
@@ -20,7 +22,7 @@ class BlockAttentionPlanLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One implementation of the two operations. A plan of one backend fits no other backend.
+    """One implementation of all operations. A plan of one backend fits no other backend.
 
     Attributes:
         name: is shown in logs and by /info.
@@ -30,6 +32,9 @@ class Backend:
         plan_span_lse: (reads, device) -> plan.
         span_lse: (q_RHD, k_TKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
             kernels/span_lse.py.
+        document_scores: (lse of each layer, num_documents, rule) -> [sum of N], as documented in
+            kernels/document_scores.py.
+        glue: what stands between matrix products, as documented in kernels/glue.py.
     """
 
     name: Literal["torch", "triton"]
@@ -38,6 +43,10 @@ class Backend:
     block_attention: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, float], torch.Tensor]
     plan_span_lse: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.SpanLsePlanLike]
     span_lse: Callable[[torch.Tensor, torch.Tensor, Sequence[int], Any, float], list[torch.Tensor]]
+    document_scores: Callable[
+        [Sequence[Sequence[torch.Tensor]], Sequence[int], ScoreRule], torch.Tensor
+    ]
+    glue: Glue
 
 
 TORCH_BACKEND = Backend(
@@ -46,6 +55,8 @@ TORCH_BACKEND = Backend(
     block_attention=block_attention.block_attention,
     plan_span_lse=span_lse.SpanLsePlan,
     span_lse=span_lse.span_lse,
+    document_scores=document_scores.document_scores,
+    glue=TORCH_GLUE,
 )
 """Runs on every device and is differentiable: the choice for training, on CUDA too."""
 
@@ -81,6 +92,8 @@ def triton_backend() -> Backend:
     from blockrank_server.kernels import (  # noqa: PLC0415
         block_attention_tiles,
         block_attention_triton,
+        document_scores_triton,
+        glue_triton,
         span_lse_tiles,
         span_lse_triton,
     )
@@ -91,4 +104,6 @@ def triton_backend() -> Backend:
         block_attention=block_attention_triton.block_attention,
         plan_span_lse=span_lse_tiles.SpanLseTilePlan,
         span_lse=span_lse_triton.span_lse,
+        document_scores=document_scores_triton.document_scores,
+        glue=glue_triton.TRITON_GLUE,
     )

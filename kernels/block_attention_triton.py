@@ -196,7 +196,7 @@ def block_attention(
     check_kernel_inputs(q=q_THD, k=k_TKD, v=v_TKD)
     num_tokens, num_heads, dim = q_THD.shape
     num_kv, group = k_TKD.shape[1], num_heads // k_TKD.shape[1]
-    config = block_attention_config(arch_of(q_THD.device), dim, q_THD.dtype)
+    config = block_attention_config(arch_of(q_THD.device), dim, q_THD.dtype, group)
     if group > config.block_m:
         raise ValueError(f"at most {config.block_m} query heads per KV head, got {group}")
     tables = plan.tables(config, group=group, num_kv=num_kv)

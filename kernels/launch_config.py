@@ -54,6 +54,19 @@ class SpanLseConfig:
     num_stages: int
 
 
+@dataclass(frozen=True, slots=True)
+class RowConfig:
+    """Launch constants of a kernel in which one program holds one row.
+
+    Attributes:
+        block: places of the row, a power of two.
+        num_warps: counts the warps, of 32 threads each.
+    """
+
+    block: int
+    num_warps: int
+
+
 def arch_of(device: torch.device) -> Arch:
     """Return the row of the tables below for a device; a CPU runs the kernels in the interpreter.
 
@@ -70,8 +83,10 @@ def arch_of(device: torch.device) -> Arch:
     return "hopper" if major in (9, 10) else "ampere"
 
 
-def block_attention_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> BlockAttentionConfig:
-    """Return the launch constants of block attention for one head_dim and dtype."""
+def block_attention_config(
+    arch: Arch, head_dim: int, dtype: torch.dtype, group: int = 1
+) -> BlockAttentionConfig:
+    """Return the launch constants of block attention for one head_dim, dtype and group of heads."""
     if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
         return BlockAttentionConfig(32, 16, num_warps=4, num_stages=1, split_keys=64)
     if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
@@ -81,8 +96,12 @@ def block_attention_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> Blo
     # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill at either head_dim.
     # Over 128 registers a thread leave one program to a multiprocessor, so it may as well take
     # shared memory for a third block where the card has it. On Ampere a third block spills at
-    # head_dim 128.
-    fits_three = arch == "hopper" or head_dim <= 64
+    # head_dim 128, as it does on Hopper where rows are divided by a group that is no power of two;
+    # on Ampere such a group spills with 64 keys anyway.
+    is_odd = head_dim > 64 and bool(group & (group - 1))
+    if arch == "ampere" and is_odd:
+        return BlockAttentionConfig(128, 32, num_warps=8, num_stages=3, split_keys=512)
+    fits_three = head_dim <= 64 or (arch == "hopper" and not is_odd)
     return BlockAttentionConfig(
         128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512
     )
@@ -97,6 +116,12 @@ def span_lse_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> SpanLseCon
     # Bound by reading keys, so rows are nearly free: 64 are one wgmma, and one program reads a key
     # once for 16 signal tokens of 4 heads.
     return SpanLseConfig(64, 64, num_warps=4, num_stages=2 if head_dim > 128 else 3)
+
+
+def row_config(size: int) -> RowConfig:
+    """Return the launch constants for rows of one size: 16 places a thread, 32 in long rows."""
+    block = 1 << (size - 1).bit_length()
+    return RowConfig(block, num_warps=min(16, max(1, block // 512)))
 
 
 def check_kernel_inputs(**tensors: torch.Tensor) -> None:

@@ -241,6 +241,7 @@ def _load(found: Checkpoint, config: PretrainedConfig, placement: Placement) -> 
         placement.dtype,
         quantization=placement.quantization,
         adapter=Adapter(found.adapter, last) if found.adapter is not None else None,
+        glue=placement.backend.glue if placement.is_fused else None,
     )
     if placement.device.type == "cpu":
         network.slice_mlps()

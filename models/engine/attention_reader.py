@@ -6,13 +6,9 @@ from functools import lru_cache
 import torch
 
 from blockrank_server.kernels.backend import Backend
+from blockrank_server.kernels.document_scores import ScoreRule, document_mass
 from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.engine.document_mass import (
-    document_mass,
-    mean_over_tokens,
-    reduce_heads,
-)
 
 
 class AttentionReader:
@@ -38,7 +34,7 @@ class AttentionReader:
         device: torch.device,
         backend: Backend,
     ) -> None:
-        self._card = card
+        self._rule = ScoreRule(card.normalise_over, card.reduce_tokens, card.reduce_heads)
         self._backend = backend
         self._plan = backend.plan_span_lse(reads, device)
         self._num_documents = num_documents
@@ -48,7 +44,7 @@ class AttentionReader:
             point.layer: self._all_heads if point.heads == "all" else point.heads
             for point in card.read
         }
-        self._mass: list[list[torch.Tensor]] = [[] for _ in reads]
+        self._lse: list[list[torch.Tensor]] = []  # of each layer read, one for each request
 
     @property
     def signal_R(self) -> torch.Tensor:
@@ -65,22 +61,25 @@ class AttentionReader:
         kv_heads = [head // self._group_size for head in heads]
         if heads != self._all_heads:
             q_RHD = q_RHD.index_select(1, _on_device(heads, q_RHD.device))
-        lse = self._backend.span_lse(q_RHD, k_TKD, kv_heads, self._plan, scale)
-        if self._card.reduce_tokens == "geometric_mean":
-            lse = [mean_over_tokens(lse_HrN) for lse_HrN in lse]
-        for found, lse_HrN, num_documents in zip(self._mass, lse, self._num_documents, strict=True):
-            found.append(document_mass(lse_HrN, num_documents, self._card.normalise_over))
+        self._lse.append(self._backend.span_lse(q_RHD, k_TKD, kv_heads, self._plan, scale))
 
     def masses(self) -> list[list[torch.Tensor]]:
         """Return [heads, signal tokens, N] of each request and read layer, the lowest first.
 
         With reduce_tokens = geometric_mean the axis of the signal tokens is 1 long.
         """
-        return self._mass
+        return [
+            [document_mass(lse_HrN, num, self._rule) for lse_HrN in layers]
+            for layers, num in zip(zip(*self._lse, strict=True), self._num_documents, strict=True)
+        ]
+
+    def joined_scores(self) -> torch.Tensor:
+        """Reduce to [sum of N] fp32 scores; called after the last read layer."""
+        return self._backend.document_scores(self._lse, self._num_documents, self._rule)
 
     def scores(self) -> list[torch.Tensor]:
         """Reduce to [N] fp32 scores for each request; called after the last read layer."""
-        return [reduce_heads(mass, self._card.reduce_heads) for mass in self._mass]
+        return list(torch.split(self.joined_scores(), list(self._num_documents)))
 
 
 @lru_cache(maxsize=256)  # an index given as a list is copied every time, and waits for the device

@@ -154,7 +154,8 @@ class Engine:
         try:
             batch = pack(requests, self._card)
             with torch.inference_mode(), self._on_device():
-                return LaunchedPass(self.forward(batch, between_steps).scores())
+                reader = self.forward(batch, between_steps)
+                return LaunchedPass(reader.joined_scores(), batch.num_documents)
         except torch.OutOfMemoryError:
             return None
         except torch.AcceleratorError as error:

@@ -8,7 +8,7 @@ Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,8 +17,6 @@ from transformers.models.llama.modeling_llama import rotate_half
 
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.quantization.fp8 import Fp8Linear
-from blockrank_server.models.quantization.weight_only import WeightOnlyLinear
 
 # (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -52,6 +50,20 @@ def _attend(
 AttentionInterface.register(ATTENTION, _attend)
 
 
+class Place(NamedTuple):
+    """Where a checkpoint's tensor stands in the network.
+
+    Attributes:
+        parameter: names it.
+        start: the first of its rows that the tensor fills.
+        shape: that of the tensor.
+    """
+
+    parameter: str
+    start: int
+    shape: torch.Size
+
+
 class Network(nn.Module):
     """Layers 0 .. last_layer of a decoder, the last one reduced to its queries and keys.
 
@@ -81,28 +93,13 @@ class Network(nn.Module):
         self._between_steps: Callable[[], None] = _do_nothing
         del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
 
+    def places(self) -> dict[str, Place]:
+        """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
+        return {name: Place(name, 0, tensor.shape) for name, tensor in self.state_dict().items()}
+
     def restore_rotary(self, device: torch.device) -> None:
         """Compute the rotary frequencies, which no checkpoint holds, in fp32 on the device."""
         self.rotary_emb = type(self.rotary_emb)(self.config).to(device)
-
-    def fuse_elementwise(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Let torch.compile fuse what stands between the matrix products.
-
-        That is norms, the MLP's gate, and what quantized layers do before their products. It is
-        compiled in the first forward pass, once for every length. Scores change by rounding. It is
-        not the default: loadtests/gpu measures whether it pays.
-        """
-        for layer in self.layers[:-1]:
-            projections = [
-                m for m in layer.self_attn.children() if isinstance(m, Fp8Linear | WeightOnlyLinear)
-            ]
-            for part in (
-                layer.input_layernorm,
-                layer.post_attention_layernorm,
-                layer.mlp,
-                *projections,
-            ):
-                part.compile(dynamic=True, backend=backend)
 
     def slice_mlps(self, num_tokens: int = _MLP_SLICE) -> None:
         """Run the MLPs over so many tokens at a time, each a step of its own.
@@ -152,13 +149,6 @@ class Network(nn.Module):
         attention: Attention,
         reader: AttentionReader,
     ) -> None:
-        def attention_step(
-            q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, scale: float
-        ) -> torch.Tensor:
-            heads_THD = attention(q_THD, k_TKD, v_TKD, scale)
-            self._between_steps()
-            return heads_THD
-
         hidden = self.embed_tokens(token_ids_T)[None]
         cos, sin = self.rotary_emb(hidden, position_ids_T[None])
         for layer in self.layers[:-1]:
@@ -166,11 +156,23 @@ class Network(nn.Module):
                 hidden,
                 attention_mask=None,
                 position_embeddings=(cos, sin),
-                attention=attention_step,
+                attention=partial(self._attention_step, attention),
                 reader=reader,
             )
             self._between_steps()
         self._read_last(hidden[0], cos[0], sin[0], reader)
+
+    def _attention_step(
+        self,
+        attention: Attention,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        heads_THD = attention(q_THD, k_TKD, v_TKD, scale)
+        self._between_steps()
+        return heads_THD
 
     def _read_last(
         self,

@@ -11,12 +11,12 @@ class LaunchedPass:
     """One forward pass that has been launched, its scores on the way to the CPU.
 
     Args:
-        scores: [N] fp32 for each request, on the device; their last use there.
+        joined: fp32 scores, request after request, on the device; their last use there.
+        num_documents: one for each request.
     """
 
-    def __init__(self, scores: Sequence[torch.Tensor]) -> None:
-        self._lengths = [len(row) for row in scores]
-        joined = torch.cat(list(scores))
+    def __init__(self, joined: torch.Tensor, num_documents: Sequence[int]) -> None:
+        self._lengths = tuple(num_documents)
         self._done: torch.cuda.Event | None = None
         if joined.device.type == "cuda":
             # A copy asked for later would wait for the batches started in between.

@@ -44,6 +44,11 @@ class Placement(NamedTuple):
         kind = _dtype(dtype, where)
         return cls(where, kind, backend, check_quantization(quantization, where, kind))
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether the network runs with few launches, as CUDA needs it."""
+        return self.backend.name == "triton"
+
     def names(self) -> PlacementNames:
         """Spell the placement out."""
         return {

@@ -11,11 +11,12 @@ from torch import nn
 
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.quantization.fp8 import Fp8Linear
+from blockrank_server.models.quantization.fp8 import Fp8Linear, probe
 from blockrank_server.models.quantization.names import Quantization
 from blockrank_server.models.quantization.weight_only import GROUP_SIZE, Int4Linear, Int8Linear
 
 _FP8_CAPABILITY = (8, 9)
+_ADA = (8, 9)
 _LAYERS: Mapping[Quantization, Callable[[nn.Linear], nn.Module]] = {
     "fp8": Fp8Linear,
     "int8": Int8Linear,
@@ -42,7 +43,25 @@ def check_quantization(how: str, device: torch.device, dtype: torch.dtype) -> Qu
             "quantization fp8 needs bfloat16 on a CUDA device of compute capability 8.9 or newer, "
             f"got {str(dtype).removeprefix('torch.')} on {device}"
         )
+    if how == "fp8":
+        _check_fp8_products(device)
     return cast(Quantization, how)
+
+
+def _check_fp8_products(device: torch.device) -> None:
+    """Refuse a device whose float8 products fail, hang or are wrong, by one product."""
+    # It would hang there instead of failing (pytorch#177651).
+    if torch.cuda.get_device_capability(device) == _ADA and _torch_version() < (2, 12):
+        raise CheckpointError(
+            f"quantization fp8 needs torch 2.12 or newer on compute capability 8.9, {device} "
+            f"runs torch {torch.__version__}"
+        )
+    if (fault := probe(device)) is not None:
+        raise CheckpointError(f"{device} refuses a product in fp8: {fault}; use bfloat16 or int8")
+
+
+def _torch_version() -> tuple[int, ...]:
+    return tuple(map(int, torch.__version__.split(".")[:2]))
 
 
 def linear_names(network: Network, how: Quantization) -> list[str]:

@@ -1,4 +1,8 @@
-"""Scores made-up requests before the first caller's: one takes every path, two are timed."""
+"""Scores made-up requests before the first caller's: one takes every path, two are timed.
+
+On CUDA a matrix product takes another kernel for another number of tokens, which is loaded when it
+is first needed; so requests of a ladder of lengths are scored there.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -45,7 +49,16 @@ def warm_up(
     if has_kernels:
         large = long_request(encoder, num_tokens)
         score([large])
+        frame = short.num_tokens - (short.tail_start - short.num_prefix_tokens)
+        for rung in ladder(frame, large.num_tokens):
+            score([_encode_tokens(encoder, rung - frame)])
     return _timed(score, short), _timed(score, large)
+
+
+def ladder(least: int, most: int) -> list[int]:
+    """List 64, 96, 128, 192, 256, ... tokens, each two steps twice as many, between two bounds."""
+    rungs = [step << i for i in range(most.bit_length()) for step in (64, 96)]
+    return [rung for rung in rungs if least < rung < most]
 
 
 def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedRequest) -> TimedPass:
@@ -63,13 +76,19 @@ def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedReque
     Args:
         num_tokens: the documents' together; None or less than 2,048 is 2,048.
     """
+    return _encode_tokens(encoder, max(num_tokens or 0, _LONG_TOKENS))
+
+
+def _encode_tokens(encoder: PromptEncoder, num_tokens: int) -> EncodedRequest:
+    """Encode documents of so many tokens together, as long as may be; at least one of one word."""
     limits = encoder.card.limits
     longest, count = limits.max_document_tokens, limits.max_documents
     if encoder.card.positions.documents == "sequential":
         longest = min(longest, encoder.max_positions // 4)
         alone = _encode(encoder, longest, 1).num_tokens + _DIGITS
         count = max(1, min(count, encoder.max_positions // alone))
-    return _encode(encoder, longest, min(count, -(-max(num_tokens or 0, _LONG_TOKENS) // longest)))
+    num = -(-num_tokens // longest)
+    return _encode(encoder, min(longest, -(-num_tokens // num)), min(count, num))
 
 
 def _encode(encoder: PromptEncoder, longest: int, count: int) -> EncodedRequest:

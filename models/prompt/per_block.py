@@ -61,7 +61,7 @@ class PerBlockEncoder:
         return np.array(ids, np.int32), query_span
 
     def _documents(self, contents: Sequence[str], max_tokens: int) -> list[TokenIds]:
-        heads = [self._tokenizer.head(content, max_tokens) for content in contents]
+        heads = self._tokenizer.heads(contents, max_tokens)
         first = self._card.prompt.first_number
         columns: list[list[TokenIds]] = []
         for piece in self._card.prompt.document:

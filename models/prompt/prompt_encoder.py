@@ -84,7 +84,7 @@ class PromptEncoder:
         )
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
-        kept, num_query_tokens = self._tokenizer.cut(query, max_query)
+        ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
         if num_query_tokens == 0:
             raise EmptyInputError(
                 "query has no token: the checkpoint's vocabulary holds none of its characters",

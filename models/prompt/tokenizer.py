@@ -81,25 +81,35 @@ class TextTokenizer:
         """Return the text of ids, with control tokens spelt out."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
-    def head(self, text: str, max_tokens: int) -> str:
-        """Return all of text, or so much of it that its first max_tokens + 1 ids are final.
+    def heads(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """Return all of each text, or so much that its first max_tokens + 1 ids are final.
 
         Spares the tokenising of megabytes of which a few hundred tokens are kept.
         """
-        size = max_tokens * _CHARACTERS_PER_TOKEN
-        while size < len(text):
-            if len(self.encode(text[:size]).ids) > max_tokens + _PROVISIONAL_TOKENS:
-                return text[:size]
+        found, size = list(texts), max_tokens * _CHARACTERS_PER_TOKEN
+        longer = [i for i, text in enumerate(texts) if size < len(text)]
+        while longer:
+            starts = [texts[i][:size] for i in longer]
+            for i, start, ids in zip(longer, starts, self.encode_many(starts), strict=True):
+                if len(ids) > max_tokens + _PROVISIONAL_TOKENS:
+                    found[i] = start
             size *= 2
-        return text
+            longer = [i for i in longer if found[i] is texts[i] and size < len(texts[i])]
+        return found
 
-    def cut(self, text: str, max_tokens: int) -> tuple[str, int]:
-        """Cut text after its first max_tokens tokens; also count the tokens it had.
+    def cut(self, texts: Sequence[str], max_tokens: int) -> list[tuple[str, int]]:
+        """Cut each text after its first max_tokens tokens; also count the tokens it had.
 
         The count is exact for text that fits and a lower bound above the limit for text cut.
         """
-        head = self.head(text, max_tokens)
-        encoding = self.encode(head)
-        if len(encoding.ids) <= max_tokens:
-            return head, len(encoding.ids)
-        return head[: encoding.offsets[max_tokens - 1][1]], len(encoding.ids)
+        heads = self.heads(texts, max_tokens)
+        encodings = self._tokenizer.encode_batch(heads, add_special_tokens=False)
+        return [
+            (
+                head
+                if len(encoding.ids) <= max_tokens
+                else head[: encoding.offsets[max_tokens - 1][1]],
+                len(encoding.ids),
+            )
+            for head, encoding in zip(heads, encodings, strict=True)
+        ]

@@ -33,7 +33,7 @@ class WholeTextEncoder:
     ) -> tuple[EncodedRequest, list[int]]:
         """Encode a request; also count the tokens each document had, as TextTokenizer.cut does."""
         template = self._card.prompt
-        cut = [self._tokenizer.cut(content, max_document_tokens) for content in contents]
+        cut = self._tokenizer.cut(contents, max_document_tokens)
         state = _PromptState()
         self._add(state, template.prefix, {"query": query}, "prefix")
         for i, (content, _) in enumerate(cut):

@@ -6,9 +6,12 @@ Axes: M = tokens, N = outputs, K = inputs.
 import torch
 from torch import nn
 
-FP8 = torch.float8_e4m3fn
-_LARGEST = torch.finfo(FP8).max
-_TINY = 1e-12  # a row of zeros has no scale of its own
+from blockrank_server.kernels.glue import Activations, RoundedRows, round_rows
+
+# Weights that are rounded at a time: in fp32 they are small beside one whole weight.
+_NUM_AT_A_TIME = 2**22
+# No dimension is small enough for a kernel of its own, nor a power of two.
+_PROBED_M, _PROBED_NK = 48, 272
 
 
 class Fp8Linear(nn.Module):
@@ -33,34 +36,60 @@ class Fp8Linear(nn.Module):
                 f"float8 needs bfloat16 weights with sizes that are multiples of 16, got "
                 f"{str(weight.dtype).removeprefix('torch.')} {list(weight.shape)}"
             )
-        weight_NK, scale_N1 = round_rows_to_fp8(weight.detach())
+        rows = max(1, _NUM_AT_A_TIME // weight.shape[1])
+        parts = [round_rows(part) for part in torch.split(weight.detach(), rows)]
         self.weight_NK: torch.Tensor
         self.scale_1N: torch.Tensor
-        self.register_buffer("weight_NK", weight_NK)
-        self.register_buffer("scale_1N", scale_N1.T.contiguous())
+        self.register_buffer("weight_NK", torch.cat([part.values_TC for part in parts]))
+        self.register_buffer(
+            "scale_1N", torch.cat([part.scale_T1 for part in parts]).T.contiguous()
+        )
         self.bias = linear.bias
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute [..., N] bfloat16 from [..., K] bfloat16; sums are kept in fp32."""
-        x_MK, scale_M1 = round_rows_to_fp8(x.flatten(0, -2))
-        y_MN: torch.Tensor = torch._scaled_mm(
-            x_MK,
-            self.weight_NK.T,
-            scale_a=scale_M1,
-            scale_b=self.scale_1N,
-            out_dtype=torch.bfloat16,
-            use_fast_accum=True,
-        )
-        if self.bias is not None:
-            y_MN = y_MN + self.bias
-        return y_MN.view(*x.shape[:-1], -1)
+    def forward(self, x: Activations) -> torch.Tensor:
+        """Compute [..., N] bfloat16 from [..., K]; sums are kept in fp32.
+
+        Args:
+            x: in bfloat16, or [M, K] rounded already.
+        """
+        rounded = x if isinstance(x, RoundedRows) else round_rows(x.flatten(0, -2))
+        y_MN = multiply(rounded, RoundedRows(self.weight_NK, self.scale_1N), self.bias)
+        return y_MN if isinstance(x, RoundedRows) else y_MN.view(*x.shape[:-1], -1)
 
 
-def round_rows_to_fp8(x_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Round to [M, K] float8 and [M, 1] fp32 scales; each row's largest becomes float8's."""
-    largest_M1 = x_MK.abs().amax(1, keepdim=True).float().clamp(min=_TINY)
-    # Rounded before it is inverted, so that what divides is to the bit what multiplies back.
-    inverse_M1 = (_LARGEST / largest_M1).to(x_MK.dtype)
-    # Rounding can pass the largest, which float8 would make a nan.
-    scaled_MK = (x_MK * inverse_M1).clamp_(-_LARGEST, _LARGEST)
-    return scaled_MK.to(FP8), 1 / inverse_M1.float()
+def multiply(
+    x_MK: RoundedRows, weight_NK: RoundedRows, bias_N: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Compute [M, N] bfloat16.
+
+    Args:
+        weight_NK: its scales are [1, N].
+    """
+    y_MN: torch.Tensor = torch._scaled_mm(
+        x_MK.values_TC,
+        weight_NK.values_TC.T,
+        scale_a=x_MK.scale_T1,
+        scale_b=weight_NK.scale_T1,
+        bias=bias_N,
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
+    return y_MN
+
+
+def probe(device: torch.device) -> str | None:
+    """Multiply once on a device; tell what is wrong with the product, or None."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (
+        torch.randn(size, _PROBED_NK, generator=generator).to(device, torch.bfloat16)
+        for size in (_PROBED_M, _PROBED_NK)
+    )
+    bias = torch.zeros(_PROBED_NK, dtype=torch.bfloat16, device=device)
+    (a, scale_a), (b, scale_b) = round_rows(x), round_rows(weight)
+    try:
+        found = multiply(RoundedRows(a, scale_a), RoundedRows(b, scale_b.T.contiguous()), bias)
+        exact = (a.float() * scale_a) @ (b.float() * scale_b).T
+        off = float((found.float() - exact).abs().max() / exact.abs().max())
+    except RuntimeError as error:
+        return str(error).strip().partition("\n")[0]
+    return None if off < 2**-6 else f"it is off by {off:.2g} of its largest"

@@ -7,11 +7,13 @@ exclude each other. Compiling proves that the code fits the card, neither that i
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import triton
@@ -21,37 +23,67 @@ from triton.compiler import ASTSource
 from blockrank_server.kernels import (
     block_attention_merge_triton,
     block_attention_triton,
+    document_scores_triton,
+    glue_triton,
     span_lse_triton,
 )
-from blockrank_server.kernels.launch_config import Arch, block_attention_config, span_lse_config
+from blockrank_server.kernels.launch_config import (
+    Arch,
+    block_attention_config,
+    row_config,
+    span_lse_config,
+)
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 CAPABILITIES: dict[int, Arch] = {80: "ampere", 90: "hopper"}
+DIMS, GROUPS = (64, 128), range(1, 9)
 HEADS = [(64, 3), (128, 4)]  # head_dim, group: SmolLM2; Mistral, Llama and Qwen3
+HIDDEN_SIZES = (576, 1024, 3584, 4096)  # SmolLM2, Qwen3-0.6B, Qwen2.5-7B, Mistral-7B
+GATED_SIZES = (1536, 14_336, 18_944)  # SmolLM2, Mistral-7B, Qwen2.5-7B
+ROTATED = [(64, 12), (128, 40)]  # head_dim, queries and keys: SmolLM2, Mistral
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-INT_POINTERS = ("tiles_ptr", "ranges_ptr", "merges_ptr", "chunks_ptr", "groups_ptr", "order_ptr")
-FP32_POINTERS = ("part_ptr", "part_lse_ptr", "lse_ptr")
+INT_POINTERS = (
+    *("tiles_ptr", "ranges_ptr", "merges_ptr", "chunks_ptr", "groups_ptr", "order_ptr"),
+    "spans_ptr",
+)
+FP32_POINTERS = ("part_ptr", "part_lse_ptr", "lse_ptr", "scale_ptr", "scores_ptr")
 
 
-def type_of(name: str, dtype: str) -> str:
+class Variant(NamedTuple):
+    """One way a card launches a kernel."""
+
+    label: str  # kernel-dtype-sizes-card
+    module: str
+    kernel: str
+    constants: dict[str, int]
+    options: dict[str, int]
+
+
+def type_of(name: str, dtype: str, constants: dict[str, int]) -> str:
     if not name.endswith("_ptr"):
-        return "fp32" if name.startswith("scale") else "i32"
-    if name in (*INT_POINTERS, "spans_ptr"):
+        return "fp32" if name.startswith("scale") or name == "eps" else "i32"
+    if name in INT_POINTERS:
         return "*i32"
+    if name == "reads_ptr":
+        return "*i64"
+    if name == "out_ptr" and constants.get("FP8"):
+        return "*fp8e4nv"
     return "*fp32" if name in FP32_POINTERS else f"*{dtype}"
 
 
-def compiled(
-    kernel: Any, dtype: str, constants: dict[str, int], capability: int, **options: int
-) -> dict[str, int]:
+def compiled(variant: Variant) -> dict[str, int]:
+    _, dtype, *_, card = variant.label.split("-")
+    kernel = getattr(sys.modules[variant.module], variant.kernel)
+    constants, capability, options = variant.constants, int(card[2:]), variant.options
     names = [name for name in kernel.arg_names if name not in constants]
     # What the launcher finds in practice: tensors begin, and heads and tokens lie, at multiples
     # of 16 elements. Without it there are no vector loads.
     aligned = [name for name in names if name.endswith("_ptr") or name.startswith("stride_")]
+    types = {"FP8": int("fp8" in variant.label)}
     source = ASTSource(
         fn=kernel,
         signature={
-            name: "constexpr" if name in constants else type_of(name, dtype)
+            name: "constexpr" if name in constants else type_of(name, dtype, types)
             for name in kernel.arg_names
         },
         constexprs=constants,
@@ -78,44 +110,113 @@ def compiled(
     }
 
 
-def variants(
-    capability: int, dtype: torch.dtype, dim: int, group: int
-) -> Iterator[tuple[Any, ...]]:
-    """(label, kernel, constants, launch options) of what a card of these heads launches."""
-    arch, name = CAPABILITIES[capability], DTYPES[dtype]
-    attention = block_attention_config(arch, dim, dtype)
-    lse = span_lse_config(arch, dim, dtype)
-    heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": attention.block_m}
-    label = f"{name}-dim{dim}-group{group}-sm{capability}"
-    yield (
-        f"attention-{label}",
-        block_attention_triton.block_attention_kernel,
-        heads | {"BLOCK_N": attention.block_n},
-        {"num_warps": attention.num_warps, "num_stages": attention.num_stages},
-    )
-    yield (
-        f"merge-{label}",
-        block_attention_merge_triton.merge_block_attention_kernel,
-        heads | {"ROWS": block_attention_merge_triton.MERGE_ROWS},
-        {"num_warps": 4},
-    )
-    yield (
+def attention_variants() -> Iterator[Variant]:
+    """Block attention of every group of heads in bf16; what else depends on heads for a few."""
+    module, merge = block_attention_triton, block_attention_merge_triton
+    for capability, dim, group in product(CAPABILITIES, DIMS, GROUPS):
+        for dtype, name in DTYPES.items():
+            arch, is_common = CAPABILITIES[capability], (dim, group) in HEADS
+            if name == "fp16" and not is_common:
+                continue
+            tile = block_attention_config(arch, dim, dtype, group)
+            heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile.block_m}
+            label = f"{name}-dim{dim}-group{group}-sm{capability}"
+            yield Variant(
+                f"attention-{label}",
+                module.__name__,
+                "block_attention_kernel",
+                heads | {"BLOCK_N": tile.block_n},
+                {"num_warps": tile.num_warps, "num_stages": tile.num_stages},
+            )
+            if is_common:
+                yield Variant(
+                    f"merge-{label}",
+                    merge.__name__,
+                    "merge_block_attention_kernel",
+                    heads | {"ROWS": merge.MERGE_ROWS},
+                    {"num_warps": 4},
+                )
+                yield from lse_variants(arch, dim, dtype, label)
+
+
+def lse_variants(arch: Arch, dim: int, dtype: torch.dtype, label: str) -> Iterator[Variant]:
+    module, lse = span_lse_triton, span_lse_config(arch, dim, dtype)
+    yield Variant(
         f"lse-{label}",
-        span_lse_triton.span_lse_kernel,
+        module.__name__,
+        "span_lse_kernel",
         {"HEAD_DIM": dim, "BLOCK_M": lse.block_m, "BLOCK_N": lse.block_n},
         {"num_warps": lse.num_warps, "num_stages": lse.num_stages},
     )
-    yield (
+    yield Variant(
         f"lse_merge-{label}",
-        span_lse_triton.merge_span_lse_kernel,
-        {"BLOCK_M": span_lse_triton.MERGE_ROWS, "BLOCK_B": span_lse_triton.MERGE_CHUNKS},
+        module.__name__,
+        "merge_span_lse_kernel",
+        {"BLOCK_M": module.MERGE_ROWS, "BLOCK_B": module.MERGE_CHUNKS},
         {"num_warps": 4},
     )
 
 
+def glue_variants() -> Iterator[Variant]:
+    """What stands between products, in bf16; float8 is for cards of 8.9 and newer."""
+    module = glue_triton.__name__
+    for capability in CAPABILITIES:
+        card = f"sm{capability}"
+        for fp8 in (0, 1) if capability >= 89 else (0,):
+            suffix = "_fp8" if fp8 else ""
+            for size in HIDDEN_SIZES:
+                row = row_config(size)
+                yield Variant(
+                    f"add_rms_norm{suffix}-bf16-size{size}-{card}",
+                    module,
+                    "add_rms_norm_kernel",
+                    {"SIZE": size, "BLOCK": row.block, "ADD": 1, "FP8": fp8},
+                    {"num_warps": row.num_warps},
+                )
+                if fp8:
+                    yield Variant(
+                        f"round_rows_fp8-bf16-size{size}-{card}",
+                        module,
+                        "round_rows_kernel",
+                        {"SIZE": size, "BLOCK": row.block},
+                        {"num_warps": row.num_warps},
+                    )
+            for size in GATED_SIZES:
+                row = row_config(size)
+                yield Variant(
+                    f"silu_mul{suffix}-bf16-size{size}-{card}",
+                    module,
+                    "silu_mul_kernel",
+                    {"SIZE": size, "BLOCK": row.block, "FP8": fp8},
+                    {"num_warps": row.num_warps},
+                )
+        for (dim, heads), norm in product(ROTATED, (0, 1)):
+            sizes = {"HEADS": heads, "QUERIES": heads * 3 // 4, "HEAD_DIM": dim, "NORM": norm}
+            yield Variant(
+                f"rotate{'_norm' * norm}-bf16-dim{dim}-{card}",
+                module,
+                "rotate_kernel",
+                sizes | {"BLOCK_H": glue_triton.ROTARY_HEADS},
+                {"num_warps": glue_triton.ROTARY_WARPS},
+            )
+
+
+def score_variants() -> Iterator[Variant]:
+    module = document_scores_triton
+    for capability, over_all, geometric in product(CAPABILITIES, (0, 1), (0, 1)):
+        how = f"{'all' if over_all else 'documents'}-{'geometric' if geometric else 'mean'}"
+        sizes = {"BLOCK_R": module.BLOCK_R, "BLOCK_N": module.BLOCK_N}
+        yield Variant(
+            f"scores-fp32-{how}-sm{capability}",
+            module.__name__,
+            "document_scores_kernel",
+            sizes | {"OVER_ALL": over_all, "GEOMETRIC": geometric, "SUM_HEADS": 0},
+            {"num_warps": module.NUM_WARPS},
+        )
+
+
 if __name__ == "__main__":
-    found = {}
-    for capability, dtype, (dim, group) in product(CAPABILITIES, DTYPES, HEADS):
-        for label, kernel, constants, options in variants(capability, dtype, dim, group):
-            found[label] = compiled(kernel, DTYPES[dtype], constants, capability, **options)
-    print(json.dumps(found))
+    every = [*attention_variants(), *glue_variants(), *score_variants()]
+    with ProcessPoolExecutor(2) as pool:
+        found = pool.map(compiled, every)
+        print(json.dumps(dict(zip([each.label for each in every], found, strict=True))))

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import run as gpu_run
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -84,7 +86,7 @@ def test_mistral_has_the_weights_the_specification_says() -> None:
 
 
 def test_the_share_is_that_of_the_larger_floor() -> None:
-    ceilings = Ceilings(tflops=800, gbytes=4000)
+    ceilings = Ceilings(tflops=800, sustained_tflops=700, gbytes=4000)
     bound_by_arithmetic = Work(flops=8 * 10**11, bytes=10**6).rates(2.0, ceilings)
     assert bound_by_arithmetic == pytest.approx({"tflops": 400, "gbytes": 0.5, "share": 0.5})
     bound_by_memory = Work(flops=10**6, bytes=4 * 10**9).rates(4.0, ceilings)
@@ -93,7 +95,7 @@ def test_the_share_is_that_of_the_larger_floor() -> None:
 
 def test_percentiles_are_values_that_were_seen() -> None:
     assert percentiles(list(range(1, 101))) == {"p50": 50, "p95": 95, "p99": 99}
-    assert percentiles([3.0, 1.0]) == {"p50": 1, "p95": 3, "p99": 3}
+    assert percentiles([3.0, 1.0]) == {"p50": 1, "p95": 3, "p99": None}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,11 @@ def test_percentiles_are_values_that_were_seen() -> None:
         ("merge_block_attention_kernel", "attention"),
         ("span_lse_kernel", "read"),
         ("merge_span_lse_kernel", "read"),
+        ("document_scores_kernel", "read"),
+        ("add_rms_norm_kernel", "glue"),
+        ("rotate_kernel", "glue"),
+        ("silu_mul_kernel", "glue"),
+        ("round_rows_kernel", "glue"),
         ("nvjet_tst_256x128_64x4_1x2_h_bz_coopA_NTN", "products"),
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n", "products"),
         ("void at::native::vectorized_elementwise_kernel<4, at::native::silu>", "rest"),
@@ -127,12 +134,23 @@ def test_a_table_leaves_out_what_no_row_has() -> None:
     )
 
 
-def test_a_report_is_written_after_every_note_as_markdown_and_json(tmp_path: Path) -> None:
-    folder = tmp_path / "made"
-    report = tables.BenchReport("gpu_A.1", "t", {"model": "m"}, folder)
-    report.note("left out")
-    assert json.loads((folder / "gpu_A.1.json").read_text())["notes"] == ["left out"]
-    assert (folder / "gpu_A.1.md").read_text().startswith("# t\n\n- model: m\n")
+def test_a_part_is_written_after_every_row_and_keeps_what_failed(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "bf16.json"
+    part = tables.Part(path)
+
+    def fail() -> None:
+        raise ValueError("no such tile\nsecond line")
+
+    part.add("Engine, end to end", {"documents": 10, "p50_ms": 1.5})
+    assert json.loads(path.read_text())["rows"] == {
+        "Engine, end to end": [{"documents": 10, "p50_ms": 1.5}]
+    }
+    assert not part.guarded("tiles", fail)
+    assert part.guarded("more", lambda: part.note("left out"))
+    found = tables.report("t", ["STAMP"], [json.loads(path.read_text())])
+    assert found.startswith("# t\n\n**STAMP**\n")
+    assert "- FAILED: tiles: ValueError: no such tile\n- left out\n" in found
+    assert "Traceback (most recent call last)" in found
 
 
 def test_a_difference_is_relative_to_the_expected() -> None:
@@ -140,54 +158,61 @@ def test_a_difference_is_relative_to_the_expected() -> None:
     assert relative_difference(expected + torch.tensor([0.0, 0.5]), expected) == 0.1
 
 
-def dry_run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def test_another_kernel_is_compared_over_the_same_keys() -> None:
+    one = request(3, vocab_size=7, seed=1)
+    batch = pack([one], TINY_MODEL.card())
+    q, k, v = (torch.randn(batch.num_tokens, heads, 16) for heads in (4, 2, 2))
+    plan = TORCH_BACKEND.plan_block_attention(batch.segments, batch.num_tokens, CPU)
+    expected = TORCH_BACKEND.block_attention(q, k, v, plan, 0.25)
+    torch.testing.assert_close(baselines.flash(q, k, v, batch.segments)(), expected)
+
+
+def test_a_run_takes_seven_minutes_and_says_what_ended_badly(tmp_path: Path) -> None:
+    steps = gpu_run.steps(tmp_path, is_dry=False)
+    assert [step.name for step in steps][:3] == ["tests", "bf16", "fp8"]
+    assert sum(step.limit_s for step in steps[:-1]) <= gpu_run.LIMIT_S
+    assert gpu_run.stamps({"tests": 0, "bf16": 0}) == []
+    red, slow, ended = gpu_run.stamps({"tests": 1}) + gpu_run.stamps({"tests": 124, "fp8": -9})
+    assert red == "THE TESTS ARE RED (CODE 1): these numbers are not results."
+    assert slow == "THE TESTS DID NOT END IN TIME: these numbers are not results."
+    assert ended == "fp8 ended with code -9: its rows may be incomplete."
+
+
+def test_a_step_that_hangs_is_ended_and_its_output_kept(tmp_path: Path) -> None:
+    code = "import time; print('begun', flush=True); time.sleep(60)"
+    step = gpu_run.Step("hangs", ["-c", code], 9)
+    assert gpu_run.run(step, 2.0, tmp_path / "output.txt", os.environ) == 124
+    assert "begun" in (tmp_path / "output.txt").read_text()
+
+
+def test_a_dry_run_writes_every_table_and_the_baselines_agree(tmp_path: Path) -> None:
+    """Without the installed package: run.py lays it out itself."""
     ours = "PYTHONPATH", "TRITON_INTERPRET"
     environment = {name: value for name, value in os.environ.items() if name not in ours}
-    return subprocess.run(
-        [
-            sys.executable,
-            ROOT / "loadtests/gpu/run.py",
-            "--dry-run",
-            "--results",
-            tmp_path,
-            *options,
-        ],
+    done = subprocess.run(
+        [sys.executable, ROOT / "loadtests/gpu/run.py", "--dry-run", "--out", tmp_path],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_a_dry_run_writes_every_table_and_the_baselines_agree(tmp_path: Path) -> None:
-    done = dry_run(tmp_path, "--documents", "2", "3", "--variants", "plain")
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = tmp_path.glob("gpu_dry-run_*.json")
-    found = json.loads(path.read_text())
-    assert found["notes"] == []
-    kernels, engine, kinds, dense = (
-        found["sections"][name]
-        for name in (
-            "Kernels, one layer, one request",
-            "Engine, end to end",
-            "Where the device's time goes",
-            "Plain transformers, all layers",
-        )
-    )
-    assert [row["documents"] for row in engine] == [2, 3]
-    assert [row["documents"] for row in dense] == [2, 3]
-    assert all(row["products"] > 0 for row in kinds)
+    report = (tmp_path / "report.md").read_text()
+    assert report in done.stdout
+    assert report.startswith("# Dry run, ")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in tmp_path.glob("*.json"):
+        part = json.loads(path.read_text())
+        assert (part["notes"], part["failures"]) == ([], [])
+        for title, rows in part["rows"].items():
+            found.setdefault(title, []).extend(rows)
+    assert sorted(found) == sorted(tables.TABLES)
+    engine = [(row["variant"], row["documents"]) for row in found["Engine, end to end"]]
+    assert sorted(engine) == [("bf16", 2), ("bf16", 3), ("fp8", 2), ("fp8", 3)]
+    assert all(row["encode_ms"] > 0 for row in found["Engine, end to end"])
+    assert all(row["products"] > 0 for row in found["Where the device's time goes"])
     # bfloat16 has 8 bits: results of two kernels are apart by its rounding, no more.
-    for row in kernels:
-        differences = [value for key, value in row.items() if key.endswith("_difference")]
-        assert len(differences) == (2 if row["kernel"] == "block attention" else 1)
-        assert max(differences) < 2**-7
-    assert path.with_suffix(".md").read_text() in done.stdout
-
-
-def test_red_kernel_tests_leave_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing_of_that_name")
-    done = dry_run(tmp_path)
-    assert done.returncode == 5
-    assert "no tables" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    kernels, rivals = found["Kernels, one layer, one request"], found["Attention beside others"]
+    assert max(row["torch_difference"] for row in kernels) < 2**-7
+    assert max(row["difference"] for row in rivals) < 2**-7
+    assert {"flash_ms", "sdpa_ms", "flex_ms"} <= rivals[0].keys()

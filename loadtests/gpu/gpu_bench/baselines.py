@@ -1,6 +1,7 @@
 """What the kernels and the engine are measured against: torch and transformers as they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from blockrank_server.kernels.segments import Segment
 from blockrank_server.models.prompt.request import EncodedRequest
 
 _PREFIX, _TAIL = -1, -2
@@ -35,6 +37,52 @@ def dense_sdpa(
     # As a bias from the start: torch would turn a mask into one in every call.
     bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, -torch.inf)
     return lambda: scaled_dot_product_attention(q, k, v, bias)[0].transpose(0, 1)
+
+
+def flash(
+    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, segments: Sequence[Segment]
+) -> Callable[[], torch.Tensor]:
+    """FlashAttention-2 of torch over ragged sequences, one for each segment; result [T, H, D].
+
+    Its keys are those the segment sees and then its own, gathered in every call: causal from the
+    last key backwards, which is what a segment means. On the CPU SDPA takes its place.
+    """
+    keys = [torch.arange(*span) for s in segments for span in (*s.full, (s.start, s.stop))]
+    keys_S = torch.cat(keys).to(q_THD.device)
+    num_queries = [segment.num_tokens for segment in segments]
+    num_keys = [segment.num_full + segment.num_tokens for segment in segments]
+    if q_THD.device.type == "cpu":
+        return lambda: _by_segment(q_THD, k_TKD[keys_S], v_TKD[keys_S], num_queries, num_keys)
+    q_edges, k_edges = (
+        torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=q_THD.device)
+        for sizes in (num_queries, num_keys)
+    )
+
+    def call() -> torch.Tensor:
+        found: torch.Tensor = torch.ops.aten._flash_attention_forward(
+            *(q_THD, k_TKD[keys_S], v_TKD[keys_S], q_edges, k_edges),
+            *(max(num_queries), max(num_keys), 0.0, True, False),
+        )[0]
+        return found
+
+    return call
+
+
+def _by_segment(
+    q_THD: torch.Tensor,
+    k_SKD: torch.Tensor,
+    v_SKD: torch.Tensor,
+    num_queries: Sequence[int],
+    num_keys: Sequence[int],
+) -> torch.Tensor:
+    parts = zip(q_THD.split(num_queries), k_SKD.split(num_keys), v_SKD.split(num_keys), strict=True)
+    found = []
+    for each in parts:
+        q, k, v = _heads_first(*each)
+        visible = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
+        out = scaled_dot_product_attention(q, k, v, visible, enable_gqa=True)
+        found.append(out[0].transpose(0, 1))
+    return torch.cat(found)
 
 
 def flex(

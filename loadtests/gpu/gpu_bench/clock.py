@@ -1,13 +1,16 @@
-"""Times on a device, and its two ceilings measured the same way."""
+"""Times on a device, and its ceilings measured the same way."""
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
+from blockrank_server.kernels.glue import round_rows
+from blockrank_server.models.quantization.fp8 import multiply
 from gpu_bench.work import Ceilings
 
 Call = Callable[[], object]
@@ -42,23 +45,39 @@ class Clock:
             as_graph: replays them as a graph on CUDA; otherwise the launches of small kernels are
                 what is timed.
         """
+        once = self._once(calls, as_graph=as_graph)
+        timer = self._host_ms if self.device.type == "cpu" else self._device_ms
+        once()
+        return median(timer(once) for _ in range(self._repeats)) / len(calls)
 
+    def sustained_ms(self, calls: Sequence[Call], seconds: float) -> float:
+        """Mean milliseconds of a call while calls run for so long, of the second half of it.
+
+        A card that reaches its power limit lowers its clock: a burst does not show that.
+        """
+        once = self._once(calls, as_graph=True)
+        timer = self._host_ms if self.device.type == "cpu" else self._device_ms
+        seen, ends = [timer(once)], time.perf_counter() + seconds
+        while time.perf_counter() < ends:
+            seen.append(timer(once))
+        late = seen[len(seen) // 2 :]
+        return sum(late) / len(late) / len(calls)
+
+    def _once(self, calls: Sequence[Call], *, as_graph: bool) -> Call:
         def run() -> None:
             for call in calls:
                 call()
 
         run()  # compiles, builds tables
         if self.device.type == "cpu":
-            return median(self._host_ms(run) for _ in range(self._repeats)) / len(calls)
+            return run
         torch.cuda.synchronize(self.device)
-        once: Call = run
-        if as_graph:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                run()
-            once = graph.replay
-        once()
-        return median(self._device_ms(once) for _ in range(self._repeats)) / len(calls)
+        if not as_graph:
+            return run
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+        return graph.replay
 
     def _device_ms(self, call: Call) -> float:
         make: Any = torch.cuda.Event
@@ -74,26 +93,41 @@ class Clock:
         call()
         return (time.perf_counter() - started) * 1e3
 
-    def ceilings(self, *, product: int, copy_bytes: int) -> Ceilings:
-        """Measure a product x product x product bf16 matrix product and a copy, on random data.
+    def product(self, m: int, n: int, k: int, *, is_fp8: bool) -> Call:
+        """A product of random [m, k] and [n, k] in bf16 or float8, as a linear layer has it."""
+        x, weight = (
+            torch.randn(size, k, device=self.device, dtype=torch.bfloat16) for size in (m, n)
+        )
+        if not is_fp8:
+            return partial(torch.nn.functional.linear, x, weight)
+        rounded, (values, scales) = round_rows(x), round_rows(weight)
+        return partial(multiply, rounded, type(rounded)(values, scales.T.contiguous()))
+
+    def ceilings(self, *, product: int, copy_bytes: int, seconds: float, is_fp8: bool) -> Ceilings:
+        """Measure a square matrix product, in a burst and for some time, and a copy.
 
         Args:
             product: the number of rows and of columns of the square matrices.
             copy_bytes: so many bytes are read, and as many written.
+            seconds: how long the sustained product runs.
+            is_fp8: takes the product in float8 instead of bf16.
         """
-        a, b = (
-            torch.randn(product, product, device=self.device, dtype=torch.bfloat16)
-            for _ in range(2)
-        )
-        out = torch.empty_like(a)
-        product_ms = self.ms([lambda: torch.matmul(a, b, out=out)] * 3)
+        call = self.product(product, product, product, is_fp8=is_fp8)
+        burst_ms = self.ms([call] * 3)
+        sustained_ms = self.sustained_ms([call] * 10, seconds)
         source = torch.randint(-(2**62), 2**62, (copy_bytes // 8,), device=self.device)
         target = torch.empty_like(source)
         copy_ms = self.ms([lambda: target.copy_(source)] * 3)
-        return Ceilings(2 * product**3 / product_ms / 1e9, 2 * copy_bytes / copy_ms / 1e6)
+        flops = 2 * product**3
+        return Ceilings(
+            flops / burst_ms / 1e9, flops / sustained_ms / 1e9, 2 * copy_bytes / copy_ms / 1e6
+        )
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99: the least value that many per cent of all are not above."""
-    found = np.percentile(values, [50, 95, 99], method="inverted_cdf")
-    return dict(zip(("p50", "p95", "p99"), map(float, found), strict=True))
+def percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    """p50, p95 and p99: the least value that many per cent of all are not above.
+
+    Of fewer than a hundred values there is no p99.
+    """
+    p50, p95, p99 = map(float, np.percentile(values, [50, 95, 99], method="inverted_cdf"))
+    return {"p50": p50, "p95": p95, "p99": p99 if len(values) >= 100 else None}

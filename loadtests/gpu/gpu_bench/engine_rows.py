@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, get_args
 
 import torch
@@ -18,13 +18,21 @@ from blockrank_server.models.engine.quantize import quantize
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.quantization.names import Quantization
 from gpu_bench.clock import percentiles
+from gpu_bench.power import PowerLog
+from gpu_bench.texts import EncodeTimer
 from gpu_bench.work import Ceilings, network_flops
 from gpu_bench.workload import Model, request
 
 Row = dict[str, Any]
 DTYPE = torch.bfloat16
+LEAST_REQUESTS = 5
 _NUM_REQUESTS = 16  # of different lengths, taken in turn
-_OURS = {"attention": "block_attention_kernel", "read": "span_lse_kernel"}  # merges, too
+# Our kernels; merges end alike.
+_OURS = {
+    "attention": ("block_attention_kernel",),
+    "read": ("span_lse_kernel", "document_scores_kernel"),
+    "glue": ("add_rms_norm_kernel", "rotate_kernel", "silu_mul_kernel", "round_rows_kernel"),
+}
 # cuBLAS's names on Hopper and before it, torch's operator on the CPU.
 _PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "aten::addmm")
 
@@ -39,6 +47,8 @@ class EngineBench:
         engine: has random weights.
         device: runs the engine.
         ceilings: what the device reached in the same run.
+        power: watches the card.
+        encode_timer: times what the host does before.
     """
 
     name: str
@@ -46,41 +56,50 @@ class EngineBench:
     engine: Engine
     device: torch.device
     ceilings: Ceilings
+    power: PowerLog
+    encode_timer: EncodeTimer
 
     @classmethod
     def make(
-        cls, name: str, model: Model, device: torch.device, backend: Backend, ceilings: Ceilings
+        cls,
+        name: str,
+        model: Model,
+        device: torch.device,
+        backend: Backend,
+        ceilings: Ceilings,
+        power: PowerLog,
     ) -> "EngineBench":
-        """A variant with new weights: plain or quantized, and any of them fused by torch.compile.
+        """A variant with new weights.
 
         Args:
-            name: begins with the quantization, if any; "fused" in it asks for torch.compile.
+            name: bf16, a quantization, or "modules": bf16 by transformers' modules, as the engine
+                was before its glue kernels.
             model: gives the shape.
             device: runs it.
             backend: holds the kernels of the device.
             ceilings: what the device reached in the same run.
+            power: watches the card.
         """
-        network = model.network(device, DTYPE)
+        network = model.network(device, DTYPE, None if name == "modules" else backend.glue)
         quantize(network, quantization_of(name))
-        if "fused" in name:
-            network.fuse_elementwise()
         engine = Engine(network, model.card(), device, backend)
-        return cls(name, model, engine, device, ceilings)
+        return cls(name, model, engine, device, ceilings, power, EncodeTimer(model.card()))
 
-    def row(self, num_documents: int, seconds: float, least: int) -> Row:
+    def row(self, num_documents: int, seconds: float) -> Row:
         """Latencies of one request at a time, and throughput with packing behind the forward.
 
         Args:
             num_documents: the length of every list.
-            seconds: how long latencies are measured.
-            least: so many requests are timed, however long they take.
+            seconds: how long latencies are measured, and no fewer than 5 requests.
         """
         requests = self._requests(num_documents)
         before = self._bytes_in_use()
         largest = max(requests, key=lambda each: each.num_tokens)
         for _ in range(2):  # the allocator has then all the blocks the others need
             self.engine.score([largest])
-        seen = _latencies_ms(self.engine, requests, seconds, least)
+        started = time.monotonic()
+        seen = _latencies_ms(self.engine, requests, seconds)
+        power = self.power.since(started)
         batches = [pack([each], self.model.card()) for each in requests]
         flops = fmean(
             sum(network_flops(self.model.config(), self.model.last_layer, batch).values())
@@ -88,6 +107,8 @@ class EngineBench:
         )
         tokens = fmean(batch.num_tokens for batch in batches)
         found = percentiles(seen)
+        p50_ms = median(seen)
+        num_overlapped = max(2, int(seconds * 1e3 / p50_ms))
         need = MemoryNeed.of(
             self.model.config(), self.model.last_layer, DTYPE, quantization_of(self.name)
         )
@@ -97,18 +118,26 @@ class EngineBench:
             "tokens": round(tokens),
             "requests": len(seen),
             **{f"{name}_ms": value for name, value in found.items()},
-            "tokens_per_s": tokens / found["p50"] * 1e3,
-            "overlapped_tokens_per_s": _overlapped(self.engine, requests),
+            "tokens_per_s": tokens / p50_ms * 1e3,
+            "overlapped_tokens_per_s": _overlapped(self.engine, requests[:num_overlapped]),
+            "encode_ms": self.encode_timer.ms(num_documents),
             "start_ms": self._start_ms(requests[0]),
-            "tflops": flops / found["p50"] / 1e9,
-            "share": flops / found["p50"] / 1e9 / self.ceilings.tflops,
+            "tflops": flops / p50_ms / 1e9,
+            "share": flops / p50_ms / 1e9 / self.ceilings.tflops,
+            "sustained_share": flops / p50_ms / 1e9 / self.ceilings.sustained_tflops,
+            **power,
             "weights_gib": need.weights / 2**30,
             "batch_gib": (self._peak_bytes() - before) / 2**30,
             "predicted_gib": need.batch(max(batch.num_tokens for batch in batches)) / 2**30,
         }
 
-    def time_by_kind(self, num_documents: int) -> Row:
-        """Share of the device's time in attention, read, matrix products and the rest."""
+    def time_by_kind(self, num_documents: int, p50_ms: float | None) -> Row:
+        """Milliseconds of the device's time in attention, read, products, glue and the rest.
+
+        Args:
+            num_documents: the length of the list.
+            p50_ms: of the same list without the profiler, for the share in which the device works.
+        """
         requests = self._requests(num_documents)[:1]
         self.engine.score(requests)
         on_cuda = self.device.type == "cuda"
@@ -116,14 +145,19 @@ class EngineBench:
         with profile(activities=[activity]) as found:
             self.engine.score(requests)
         spent: Counter[str] = Counter()
+        launches = 0
         for event in found.key_averages():
             us = event.self_device_time_total if on_cuda else event.self_cpu_time_total
             spent[kind_of(event.key)] += us
-        total = sum(spent.values()) or 1  # a profiler that is not let at the device sees nothing
-        return {"variant": self.name, "documents": num_documents, "device_ms": total / 1e3} | {
-            kind: spent[kind] / total
-            for kind in ("products", "attention", "read", "copies", "rest")
-        }
+            launches += event.count if us else 0
+        device_ms = sum(spent.values()) / 1e3
+        return {
+            "variant": self.name,
+            "documents": num_documents,
+            "device_ms": device_ms,
+            "busy": device_ms / p50_ms if p50_ms else None,
+            "launches": launches,
+        } | {kind: spent[kind] / 1e3 for kind in ("products", *_OURS, "copies", "rest")}
 
     def _requests(self, num_documents: int) -> list[EncodedRequest]:
         vocab = self.model.config().vocab_size
@@ -156,8 +190,8 @@ def quantization_of(variant: str) -> Quantization:
 def kind_of(kernel: str) -> str:
     """What a kernel does, by its name."""
     name = kernel.lower()
-    for kind, part in _OURS.items():
-        if part in name:
+    for kind, parts in _OURS.items():
+        if any(part in name for part in parts):
             return kind
     if any(part in name for part in _PRODUCTS):
         return "products"
@@ -165,11 +199,11 @@ def kind_of(kernel: str) -> str:
 
 
 def _latencies_ms(
-    engine: Engine, requests: Sequence[EncodedRequest], seconds: float, least: int
+    engine: Engine, requests: Sequence[EncodedRequest], seconds: float
 ) -> list[float]:
     seen: list[float] = []
     ends = time.perf_counter() + seconds
-    while len(seen) < least or time.perf_counter() < ends:
+    while len(seen) < LEAST_REQUESTS or time.perf_counter() < ends:
         started = time.perf_counter()
         engine.score([requests[len(seen) % len(requests)]])
         seen.append((time.perf_counter() - started) * 1e3)

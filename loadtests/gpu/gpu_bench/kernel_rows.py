@@ -1,18 +1,21 @@
-"""Rows of the kernel table: block attention and span log-sum-exp against torch."""
+"""Rows of the kernel tables: ours against torch, block attention beside others and tile by tile."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
+from blockrank_server.kernels import block_attention_triton
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend
+from blockrank_server.kernels.launch_config import BlockAttentionConfig
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.packing import pack
 from gpu_bench import baselines
 from gpu_bench.clock import Clock
+from gpu_bench.tables import Part
 from gpu_bench.work import Ceilings, attention_work, read_work
 from gpu_bench.workload import Heads, request
 
@@ -20,6 +23,18 @@ Row = dict[str, Any]
 Attention = Callable[[], torch.Tensor]
 DTYPE = torch.bfloat16
 _VOCAB = 97
+# The default first. 64 rows of 4 warps let two programs share a multiprocessor.
+TILES = tuple(
+    BlockAttentionConfig(*sizes, split_keys=512)
+    for sizes in (
+        (128, 64, 8, 3),
+        (128, 64, 8, 2),
+        (64, 64, 4, 2),
+        (64, 64, 4, 3),
+        (128, 128, 8, 2),
+        (64, 128, 4, 2),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +54,17 @@ class KernelBench:
     card: Card
 
     def attention(self, heads: Heads, num_documents: int) -> Row:
-        """Block attention of one layer, and its baselines."""
-        clock, device = self.clock, self.clock.device
-        encoded = request(num_documents, _VOCAB, seed=num_documents)
-        batch = pack([encoded], self.card)
+        """Block attention of one layer, and the torch reference."""
+        batch = pack([request(num_documents, _VOCAB, seed=num_documents)], self.card)
         work = attention_work(batch.segments, heads, DTYPE.itemsize)
-        plan = self.backend.plan_block_attention(batch.segments, batch.num_tokens, device)
-        scale = heads.head_dim**-0.5
-        sets = [_qkv(batch.num_tokens, heads, device) for _ in range(clock.num_sets(work.bytes))]
-        attend: Callable[..., torch.Tensor] = self.backend.block_attention
-        calls = [partial(attend, *each, plan, scale) for each in sets]
-        ms = clock.ms(calls)
+        calls, sets = self._attention_calls(heads, num_documents)
+        ms = self.clock.ms(calls)
+        plan = TORCH_BACKEND.plan_block_attention(
+            batch.segments, batch.num_tokens, self.clock.device
+        )
+        plain = partial(TORCH_BACKEND.block_attention, *sets[0], plan, heads.head_dim**-0.5)
         row = _row("block attention", heads, num_documents, batch.num_tokens, ms)
-        row |= work.rates(ms, self.ceilings)
-        ours, owner_T = calls[0](), baselines.owners(encoded, device)
-        del calls
-        others: dict[str, Callable[..., Attention]] = {
-            "sdpa": baselines.dense_sdpa,
-            "flex": baselines.flex,
-        }
-        for name, baseline in others.items():
-            row |= self._against(name, partial(baseline, *sets[0], owner_T), ours)
-        return row
+        return row | work.rates(ms, self.ceilings) | self._beside_torch(plain, calls[0]())
 
     def read(self, heads: Heads, num_documents: int) -> Row:
         """Span log-sum-exp of one layer with all its heads, and the torch reference."""
@@ -76,39 +80,68 @@ class KernelBench:
             sets.append((q_THD[plan.signal_R], k_TKD))
         calls = [partial(self.backend.span_lse, *each, kv_heads, plan, scale) for each in sets]
         ms = clock.ms(calls)
+        plain_plan = TORCH_BACKEND.plan_span_lse(batch.reads, device)
+        plain = partial(TORCH_BACKEND.span_lse, *sets[0], kv_heads, plain_plan, scale)
         row = _row("span log-sum-exp", heads, num_documents, batch.num_tokens, ms)
-        plain = partial(
-            TORCH_BACKEND.span_lse,
-            *sets[0],
-            kv_heads,
-            TORCH_BACKEND.plan_span_lse(batch.reads, device),
-            scale,
-        )
-        return (
-            row
-            | work.rates(ms, self.ceilings)
-            | {
-                # It copies indices to the device, which no graph can hold.
-                "torch_ms": clock.ms([plain], as_graph=False),
-                "torch_difference": relative_difference(calls[0]()[0], plain()[0]),
-            }
-        )
+        row |= work.rates(ms, self.ceilings)
+        return row | self._beside_torch(lambda: plain()[0], calls[0]()[0])
 
-    def _against(self, name: str, make: Callable[[], Attention], ours: torch.Tensor) -> Row:
-        """A baseline's time and how far the two results are apart; or why it could not run."""
-        started = time.perf_counter()
-        try:
-            call = make()
+    def rivals(self, part: Part, heads: Heads, num_documents: int, names: Sequence[str]) -> Row:
+        """Block attention beside others: flash, sdpa, flex. One that fails is noted."""
+        encoded = request(num_documents, _VOCAB, seed=num_documents)
+        batch = pack([encoded], self.card)
+        calls, sets = self._attention_calls(heads, num_documents)
+        row: Row = {"heads": heads.name, "documents": num_documents}
+        row |= {"ms": self.clock.ms(calls), "difference": 0.0}
+        ours, owner_T = calls[0](), baselines.owners(encoded, self.clock.device)
+        makers: dict[str, Callable[[], Attention]] = {
+            "flash": partial(baselines.flash, *sets[0], batch.segments),
+            "sdpa": partial(baselines.dense_sdpa, *sets[0], owner_T),
+            "flex": partial(baselines.flex, *sets[0], owner_T),
+        }
+
+        def measure(name: str) -> None:
+            started = time.perf_counter()
+            call = makers[name]()
             difference = relative_difference(ours, call())
-            first_s = time.perf_counter() - started
-            return {
-                f"{name}_ms": self.clock.ms([call]),
-                f"{name}_first_s": first_s,
-                f"{name}_difference": difference,
-            }
-        except Exception as error:  # a baseline's failure is a result
-            lines = str(error).strip().splitlines() or [""]
-            return {f"{name}_ms": None, f"{name}_failed": f"{type(error).__name__}: {lines[0]}"}
+            row[f"{name}_first_s"] = time.perf_counter() - started
+            row["difference"] = max(row["difference"], difference)
+            row[f"{name}_ms"] = self.clock.ms([call])
+
+        for name in names:
+            part.guarded(f"{name}, {heads.name}, {num_documents}", partial(measure, name))
+        return row
+
+    def tile(self, heads: Heads, num_documents: int, config: BlockAttentionConfig) -> Row:
+        """Block attention with other launch constants than the table of the kernels has."""
+        chosen = block_attention_triton.block_attention_config
+        try:
+            block_attention_triton.block_attention_config = lambda *_: config
+            calls, _ = self._attention_calls(heads, num_documents)
+            ms = self.clock.ms(calls)
+        finally:
+            block_attention_triton.block_attention_config = chosen
+        names = ("block_m", "block_n", "num_warps", "num_stages")
+        sizes = {name: getattr(config, name) for name in names}
+        return sizes | {"documents": num_documents, "ms": ms}
+
+    def _attention_calls(
+        self, heads: Heads, num_documents: int
+    ) -> tuple[list[Attention], list[tuple[torch.Tensor, ...]]]:
+        clock, device = self.clock, self.clock.device
+        batch = pack([request(num_documents, _VOCAB, seed=num_documents)], self.card)
+        num_bytes = attention_work(batch.segments, heads, DTYPE.itemsize).bytes
+        plan = self.backend.plan_block_attention(batch.segments, batch.num_tokens, device)
+        sets = [_qkv(batch.num_tokens, heads, device) for _ in range(clock.num_sets(num_bytes))]
+        attend, scale = self.backend.block_attention, heads.head_dim**-0.5
+        return [partial(attend, *each, plan, scale) for each in sets], sets  # type: ignore[call-arg]
+
+    def _beside_torch(self, plain: Attention, ours: torch.Tensor) -> Row:
+        return {
+            # It copies indices to the device, which no graph can hold.
+            "torch_ms": self.clock.ms([plain], as_graph=False),
+            "torch_difference": relative_difference(ours, plain()),
+        }
 
 
 def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -1,7 +1,9 @@
-"""Results as Markdown and JSON, written after every row: a run that is cut short leaves them."""
+"""Results as Markdown, and as JSON that is written after every row: a run that is cut short leaves
+them. A section of a run is a process of its own, and so is its file."""
 
 import json
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,22 @@ Row = Mapping[str, Any]
 # Column title, key, format; a value that is missing is shown as a dash.
 Column = tuple[str, str, str]
 
+PRODUCTS: Sequence[Column] = (
+    ("product", "product", ""),
+    ("dtype", "dtype", ""),
+    ("tokens", "tokens", "d"),
+    ("ms", "ms", ".4f"),
+    ("TFLOP/s", "tflops", ".0f"),
+    ("of the burst", "share", ".0%"),
+    ("MHz", "mhz", ".0f"),
+    ("W", "watts", ".0f"),
+)
+COPIES: Sequence[Column] = (
+    ("copy of pinned memory", "copy", ""),
+    ("MiB", "mib", ".0f"),
+    ("ms", "ms", ".2f"),
+    ("GB/s", "gbytes", ".1f"),
+)
 KERNELS: Sequence[Column] = (
     ("kernel", "kernel", ""),
     ("heads", "heads", ""),
@@ -18,10 +36,26 @@ KERNELS: Sequence[Column] = (
     ("TFLOP/s", "tflops", ".0f"),
     ("GB/s", "gbytes", ".0f"),
     ("of the ceiling", "share", ".0%"),
+    ("torch reference, ms", "torch_ms", ".3f"),
+    ("off from it", "torch_difference", ".1e"),
+)
+RIVALS: Sequence[Column] = (
+    ("heads", "heads", ""),
+    ("documents", "documents", "d"),
+    ("block attention, ms", "ms", ".4f"),
+    ("FlashAttention-2 over gathered keys, ms", "flash_ms", ".4f"),
     ("SDPA, dense mask, ms", "sdpa_ms", ".3f"),
     ("flex_attention, ms", "flex_ms", ".3f"),
     ("flex, first call, s", "flex_first_s", ".1f"),
-    ("torch reference, ms", "torch_ms", ".3f"),
+    ("largest difference", "difference", ".1e"),
+)
+TILES: Sequence[Column] = (
+    ("rows", "block_m", "d"),
+    ("keys", "block_n", "d"),
+    ("warps", "num_warps", "d"),
+    ("stages", "num_stages", "d"),
+    ("documents", "documents", "d"),
+    ("ms", "ms", ".4f"),
 )
 ENGINE: Sequence[Column] = (
     ("variant", "variant", ""),
@@ -33,9 +67,13 @@ ENGINE: Sequence[Column] = (
     ("p99, ms", "p99_ms", ".1f"),
     ("tokens/s", "tokens_per_s", ".0f"),
     ("tokens/s, overlapped", "overlapped_tokens_per_s", ".0f"),
+    ("encode, ms", "encode_ms", ".1f"),
     ("launch, ms", "start_ms", ".1f"),
     ("TFLOP/s", "tflops", ".0f"),
-    ("of the product", "share", ".0%"),
+    ("of the burst", "share", ".0%"),
+    ("of the sustained", "sustained_share", ".0%"),
+    ("MHz", "mhz", ".0f"),
+    ("W", "watts", ".0f"),
     ("weights, GiB", "weights_gib", ".2f"),
     ("batch, GiB", "batch_gib", ".2f"),
     ("predicted, GiB", "predicted_gib", ".2f"),
@@ -44,18 +82,31 @@ KINDS: Sequence[Column] = (
     ("variant", "variant", ""),
     ("documents", "documents", "d"),
     ("device, ms", "device_ms", ".1f"),
-    ("matrix products", "products", ".1%"),
-    ("attention", "attention", ".1%"),
-    ("read", "read", ".1%"),
-    ("copies", "copies", ".1%"),
-    ("elementwise and the rest", "rest", ".1%"),
+    ("busy", "busy", ".0%"),
+    ("matrix products, ms", "products", ".2f"),
+    ("attention, ms", "attention", ".2f"),
+    ("read and scores, ms", "read", ".2f"),
+    ("glue, ms", "glue", ".2f"),
+    ("copies, ms", "copies", ".2f"),
+    ("the rest, ms", "rest", ".2f"),
+    ("launches", "launches", "d"),
 )
 DENSE: Sequence[Column] = (
     ("documents", "documents", "d"),
     ("tokens", "tokens", "d"),
     ("dense prefill + id, ms", "dense_ms", ".0f"),
-    ("over plain", "ratio", ".1f"),
 )
+TABLES: dict[str, Sequence[Column]] = {
+    "Engine, end to end": ENGINE,
+    "Where the device's time goes": KINDS,
+    "Plain transformers, all layers": DENSE,
+    "Kernels, one layer, one request": KERNELS,
+    "Attention beside others": RIVALS,
+    "Tiles of block attention": TILES,
+    "Products of the real shapes": PRODUCTS,
+    "Copies between host and device": COPIES,
+}
+"""The tables of a whole report, in its order."""
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -70,53 +121,70 @@ def _cell(value: Any, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-class BenchReport:
-    """One result: conditions and sections, as NAME.json and NAME.md in a folder.
+class Part:
+    """The results of one process: conditions, rows of tables, and what failed or was left out.
 
     Args:
-        name: what the files are called.
-        title: the first line.
-        conditions: hardware, versions and shapes, a line each.
-        folder: both are written to it.
+        path: the JSON file, written after every row.
     """
 
-    def __init__(self, name: str, title: str, conditions: Mapping[str, str], folder: Path) -> None:
-        self._title, self._conditions = title, conditions
-        self._stem = folder / name
-        self._sections: dict[str, tuple[Sequence[Column], list[Row]]] = {}
-        self._notes: list[str] = []
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.conditions: dict[str, str] = {}
+        self.rows: dict[str, list[Row]] = {}
+        self.notes: list[str] = []
+        self.failures: list[str] = []
 
-    def add(self, section: str, columns: Sequence[Column], row: Row) -> None:
-        """One more row of a section; written at once."""
-        self._sections.setdefault(section, (columns, []))[1].append(row)
+    def add(self, title: str, row: Row) -> None:
+        """One more row of a table; written at once."""
+        self.rows.setdefault(title, []).append(row)
         self.write()
 
     def note(self, text: str) -> None:
-        """A sentence below the tables: what was left out or failed."""
-        self._notes.append(text)
+        """A sentence below the tables: what was left out."""
+        self.notes.append(text)
         self.write()
 
-    def markdown(self) -> str:
-        """The whole report."""
-        parts = [f"# {self._title}\n"]
-        parts.append("".join(f"- {name}: {value}\n" for name, value in self._conditions.items()))
-        for section, (columns, rows) in self._sections.items():
-            parts.append(f"## {section}\n\n{table(columns, rows)}")
-        if self._notes:
-            parts.append("".join(f"- {note}\n" for note in self._notes))
-        return "\n".join(parts)
+    def guarded(self, what: str, work: Callable[[], object]) -> bool:
+        """Do some of the work; what it raises is kept, and ends nothing else.
+
+        Returns:
+            Whether it went well.
+        """
+        try:
+            work()
+        except Exception as error:
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            self.notes.append(f"FAILED: {what}: {type(error).__name__}: {first_line}")
+            self.failures.append(f"{what}\n{traceback.format_exc()}")
+            self.write()
+            return False
+        return True
 
     def write(self) -> None:
-        """Writes both files; makes the folder if need be."""
-        body = {
-            "title": self._title,
-            "conditions": dict(self._conditions),
-            "sections": {name: list(rows) for name, (_, rows) in self._sections.items()},
-            "notes": self._notes,
-        }
-        self._stem.parent.mkdir(parents=True, exist_ok=True)
-        # Not with_suffix: the name of a device may hold a full stop.
-        self._stem.with_name(f"{self._stem.name}.json").write_text(
-            json.dumps(body, indent=1) + "\n"
-        )
-        self._stem.with_name(f"{self._stem.name}.md").write_text(self.markdown())
+        """Write the file; makes its folder if need be."""
+        body = {name: value for name, value in vars(self).items() if name != "_path"}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+
+def report(title: str, stamps: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> str:
+    """The whole of a run as Markdown.
+
+    Args:
+        title: the first line.
+        stamps: what a reader must know before any number.
+        parts: what Part wrote, of every process.
+    """
+    lines = [f"# {title}\n", *(f"**{stamp}**\n" for stamp in stamps)]
+    conditions: dict[str, str] = {}
+    for part in parts:
+        conditions |= part["conditions"]
+    lines.append("".join(f"- {name}: {value}\n" for name, value in conditions.items()))
+    for name, columns in TABLES.items():
+        if rows := [row for part in parts for row in part["rows"].get(name, [])]:
+            lines.append(f"## {name}\n\n{table(columns, rows)}")
+    if notes := [note for part in parts for note in part["notes"]]:
+        lines.append("## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
+    lines += [f"```\n{failure}```\n" for part in parts for failure in part["failures"]]
+    return "\n".join(lines)

@@ -19,11 +19,13 @@ class Ceilings:
     """What the device reached in the same run.
 
     Attributes:
-        tflops: what a large bf16 matrix product reached.
+        tflops: what a large matrix product reached in a burst.
+        sustained_tflops: what it reached after some seconds, at the card's power limit.
         gbytes: what a large copy read and wrote, together, in a second.
     """
 
     tflops: float
+    sustained_tflops: float
     gbytes: float
 
 

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
+from blockrank_server.kernels.glue import Glue
 from blockrank_server.models.checkpoint.card import BUILT_IN, Card, load_card
+from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.prompt.request import EncodedRequest
 
@@ -58,10 +60,23 @@ class Model:
         fields = load_card(BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json").model_dump()
         return Card.model_validate(fields | {"read": [{"layer": self.last_layer, "heads": "all"}]})
 
-    def network(self, device: torch.device, dtype: torch.dtype) -> Network:
-        """The cut network, N(0, 0.02) everywhere but in the norms."""
+    def network(
+        self, device: torch.device, dtype: torch.dtype, glue: Glue | None = None
+    ) -> Network:
+        """The cut network, N(0, 0.02) everywhere but in the norms.
+
+        Args:
+            device: gets the weights.
+            dtype: is theirs.
+            glue: computes what is between products, as served on CUDA; without it transformers'
+                modules do.
+        """
         with torch.device("meta"):
-            network = Network(self.config(), self.last_layer).to(dtype)
+            network = (
+                Network(self.config(), self.last_layer)
+                if glue is None
+                else FusedNetwork(self.config(), self.last_layer, glue)
+            ).to(dtype)
         network.to_empty(device=device)
         network.restore_rotary(device)
         with torch.no_grad():

@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from blockrank_server.kernels.glue import round_rows
+from blockrank_server.models.engine import quantize as quantize_module
 from blockrank_server.models.engine.quantize import check_quantization, linear_names, quantize
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.quantization.fp8 import FP8, Fp8Linear, round_rows_to_fp8
+from blockrank_server.models.quantization import fp8
+from blockrank_server.models.quantization.fp8 import Fp8Linear
 from blockrank_server.models.quantization.names import Quantization
 from blockrank_server.models.quantization.weight_only import (
     Int4Linear,
@@ -28,27 +31,12 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
 
 
-def test_a_row_is_rounded_to_the_bits_float8_has() -> None:
-    rows = random(33, 48) * 10.0 ** torch.arange(-16, 17).unsqueeze(1).bfloat16()
-    rows[5] = 0
-    rounded, scale = round_rows_to_fp8(rows)
-    assert (rounded.dtype, scale.dtype, scale.shape) == (FP8, torch.float32, (33, 1))
-    back = rounded.double() * scale.double()
-    # 3 bits of mantissa, and of the smallest the last step; bfloat16's product before it has 8.
-    allowed = rows.double().abs() * (2**-4 + 2**-8) + scale.double() * 2**-10
-    assert ((back - rows.double()).abs() <= allowed).all()
-    assert (back[5] == 0).all()
-
-
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_a_layer_is_the_product_of_what_was_rounded(has_bias: bool) -> None:
     linear = nn.Linear(64, 48, bias=has_bias).bfloat16()
     x = random(2, 17, 64) * 3
     found = Fp8Linear(linear)(x)
-    (a, scale_a), (b, scale_b) = (
-        round_rows_to_fp8(x.flatten(0, 1)),
-        round_rows_to_fp8(linear.weight.detach()),
-    )
+    (a, scale_a), (b, scale_b) = round_rows(x.flatten(0, 1)), round_rows(linear.weight.detach())
     exact = (a.double() * scale_a) @ (b.double() * scale_b).T
     if has_bias:
         exact = exact + linear.bias.detach()
@@ -178,9 +166,45 @@ def test_what_cannot_be_done_is_refused(
         check_quantization(how, device, dtype)
 
 
-def test_fp8_is_for_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hopper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card whose products run on the CPU."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(quantize_module, "probe", lambda _: fp8.probe(CPU))
+
+
+@pytest.mark.usefixtures("hopper")
+def test_fp8_is_for_hopper() -> None:
     assert check_quantization("fp8", CUDA, torch.bfloat16) == "fp8"
+
+
+@pytest.mark.usefixtures("hopper")
+@pytest.mark.parametrize(
+    ("product", "message"),
+    [
+        (RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED\nmore"), "CUBLAS_STATUS_NOT_SUPPORTED; use"),
+        (torch.zeros(48, 272).bfloat16(), r"it is off by 1 of its largest; use bfloat16 or int8"),
+        (torch.full((48, 272), torch.nan).bfloat16(), "it is off by nan of its largest"),
+    ],
+)
+def test_a_device_that_refuses_the_product_is_refused(
+    product: Exception | torch.Tensor, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def multiply(*_: Any) -> torch.Tensor:
+        if isinstance(product, Exception):
+            raise product
+        return product
+
+    monkeypatch.setattr(fp8, "multiply", multiply)
+    with pytest.raises(CheckpointError, match=f"cuda refuses a product in fp8: {message}"):
+        check_quantization("fp8", CUDA, torch.bfloat16)
+
+
+def test_a_product_that_would_hang_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    monkeypatch.setattr(torch, "__version__", "2.11.0+cu130")
+    with pytest.raises(CheckpointError, match=r"2\.12 or newer .* cuda runs torch 2\.11\.0\+cu130"):
+        check_quantization("fp8", CUDA, torch.bfloat16)
 
 
 @pytest.mark.parametrize("how", ["none", "int8", "int4"])

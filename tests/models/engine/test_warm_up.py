@@ -10,7 +10,7 @@ from blockrank_server.kernels.block_attention_tiles import BlockAttentionTilePla
 from blockrank_server.kernels.launch_config import block_attention_config
 from blockrank_server.kernels.span_lse_tiles import SpanLseTilePlan
 from blockrank_server.models.engine.packing import pack
-from blockrank_server.models.engine.warm_up import long_request
+from blockrank_server.models.engine.warm_up import ladder, long_request
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker
 
@@ -86,5 +86,18 @@ def test_kernels_are_warmed_up_with_it_and_nothing_is_timed_cold(
     scored.clear()
     object.__setattr__(ranker.info, "attention", "triton")
     few, many = ranker.warm_up()
-    assert scored == [few.num_tokens, many.num_tokens] * 2
+    first, last, between = scored[:2], scored[-2:], scored[2:-2]
+    assert first == last == [few.num_tokens, many.num_tokens]
     assert scored[-1] >= 3000
+    one = ranker.encode("warm up", ["a"])
+    frame = one.num_tokens - (one.tail_start - one.num_prefix_tokens)
+    rungs = ladder(frame, many.num_tokens)
+    assert rungs[-2:] == [2048, 3072]
+    # A made-up request hits its rung as nearly as words and frames let it.
+    assert between == pytest.approx(rungs, rel=0.1, abs=16)
+
+
+def test_the_ladder_doubles_in_two_steps() -> None:
+    assert ladder(70, 700) == [96, 128, 192, 256, 384, 512]
+    assert ladder(700, 800) == [768]
+    assert ladder(5, 40) == []

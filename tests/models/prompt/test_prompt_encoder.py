@@ -205,3 +205,45 @@ def test_a_prompt_beyond_the_checkpoints_positions(
     ranker = open_tiny("qrranker", qrranker_card)
     with pytest.raises(InputTooLongError, match="the limit is 32768"):
         ranker.encode("q", ["word " * 900] * 40)
+
+
+@pytest.mark.parametrize("name", ["blockrank", "qrranker"])
+def test_documents_are_tokenised_in_one_batch(
+    name: str,
+    request: pytest.FixtureRequest,
+    open_tiny: Callable[..., Ranker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And each as if it were alone in its list."""
+    fields = request.getfixturevalue(f"{name}_card")
+    if name == "blockrank":  # its own documents hold their numbers
+        fields |= request.getfixturevalue("query_free")
+    ranker = open_tiny(name, fields)
+    documents = ["Paris is the capital.", {"title": "Berlin", "text": "In Germany."}, "word " * 999]
+    alone = [ranker.encode("capital", [document]) for document in documents]
+    calls: list[int] = []
+    tokenizer = ranker._encoder._tokenizer._tokenizer
+
+    class Counted:
+        def encode_batch(self, texts: list[str], **options: Any) -> Any:
+            calls.append(len(texts))
+            return tokenizer.encode_batch(texts, **options)
+
+        def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
+            calls.append(len(texts))
+            return tokenizer.encode_batch_fast(texts, **options)
+
+        def encode(self, text: str, **options: Any) -> Any:
+            return tokenizer.encode(text, **options)
+
+    monkeypatch.setattr(ranker._encoder._tokenizer, "_tokenizer", Counted())
+    together = ranker.encode("capital", documents)
+    assert calls.count(len(documents)) == 1
+    assert len(calls) <= 3  # the query, the start of the long document, and all of them
+    if name == "blockrank":
+        for span, each in zip(together.block_spans, alone, strict=True):
+            found, expected = (
+                encoded.token_ids[slice(*where)]
+                for encoded, where in ((together, span), (each, each.block_spans[0]))
+            )
+            np.testing.assert_array_equal(found, expected)

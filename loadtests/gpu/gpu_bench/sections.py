@@ -1,0 +1,203 @@
+"""The sections of a run, each with its own file: what is measured, in the order of its worth."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+
+import torch
+import transformers
+
+from blockrank_server.kernels.backend import Backend, choose_backend
+from gpu_bench import workload
+from gpu_bench.baselines import DenseRanker
+from gpu_bench.clock import Clock
+from gpu_bench.engine_rows import EngineBench
+from gpu_bench.kernel_rows import TILES, KernelBench
+from gpu_bench.power import PowerLog
+from gpu_bench.products import add_copies, add_products
+from gpu_bench.tables import Part
+from gpu_bench.texts import TEXTS
+from gpu_bench.work import Ceilings
+
+VARIANTS = ("bf16", "fp8", "modules", "int8", "int4")
+SECTIONS = ("products", *VARIANTS, "kernels", "rivals")
+ROW_SECONDS = 3.0
+_DENSE_REPEATS = 3
+
+
+class Bench:
+    """Measures sections on this machine's device until the time is up.
+
+    Args:
+        folder: gets a file for each section.
+        seconds: no new row is begun after that.
+        is_dry: takes tiny shapes on the CPU by the torch path, so that nothing but the device is
+            new.
+        documents: the lengths of lists, instead of those of each section.
+    """
+
+    def __init__(
+        self, folder: Path, seconds: float, *, is_dry: bool, documents: Sequence[int] | None
+    ) -> None:
+        self._folder, self._is_dry, self._documents = folder, is_dry, documents
+        self._ends = time.monotonic() + seconds
+        self._device = torch.device("cpu" if is_dry else "cuda")
+        self._clock = Clock(self._device, repeats=2 if is_dry else 20)
+        self._model = workload.TINY_MODEL if is_dry else workload.MISTRAL_7B
+        self._power = PowerLog()
+
+    def run(self, section: str) -> bool:
+        """Measure one section; a failure is written down, and what comes after it goes on.
+
+        Returns:
+            Whether nothing failed.
+        """
+        part = Part(self._folder / f"{section}.json")
+        work: dict[str, Callable[[Part], None]] = {
+            "products": self._products,
+            "kernels": self._kernels,
+            "rivals": self._rivals,
+        }
+        if not self._is_dry:
+            self._power.start()
+        try:
+            part.guarded("the machine", lambda: part.conditions.update(self._machine()))
+            part.guarded(section, lambda: work.get(section, partial(self._engine, section))(part))
+        finally:
+            self._power.stop()
+            part.write()
+        return not part.failures
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return choose_backend(self._device)
+
+    def _machine(self) -> dict[str, str]:
+        name = "a CPU, dry run" if self._is_dry else torch.cuda.get_device_name()
+        return {
+            "device": name,
+            "model": f"{self._model.name}, cut at layer {self._model.last_layer}, bf16",
+            "requests": f"one at a time, token ids given; {workload.LENGTHS}",
+            "encode": TEXTS,
+            "kernels": f"{self._backend.name}; median of graph replays, inputs not in cache",
+            "versions": f"torch {torch.__version__}, CUDA {torch.version.cuda}, transformers "
+            f"{transformers.__version__}, Python {platform.python_version()}",
+        }
+
+    def _ceilings(self, part: Part, dtype: str) -> Ceilings:
+        size, copied = (64, 2**16) if self._is_dry else (8192, 4 * 2**30)
+        found = self._clock.ceilings(
+            product=size,
+            copy_bytes=copied,
+            seconds=0.0 if self._is_dry else 3.0,
+            is_fp8=dtype == "fp8",
+        )
+        part.conditions[f"ceilings of {dtype}, measured beside its rows"] = (
+            f"{found.tflops:.0f} TFLOP/s in a burst ({size}-cube), {found.sustained_tflops:.0f} "
+            f"after 3 s; copy {found.gbytes:.0f} GB/s, read and written"
+        )
+        part.write()
+        return found
+
+    def _products(self, part: Part) -> None:
+        ceilings = {dtype: self._ceilings(part, dtype) for dtype in ("bf16", "fp8")}
+        add_products(part, self._clock, self._model, ceilings, self._power)
+        add_copies(part, self._clock, 2**16 if self._is_dry else 2**28)
+
+    def _engine(self, variant: str, part: Part) -> None:
+        ceilings = self._ceilings(part, "fp8" if variant == "fp8" else "bf16")
+        bench = EngineBench.make(
+            variant, self._model, self._device, self._backend, ceilings, self._power
+        )
+        p50_ms: dict[int, float] = {}
+
+        def row(count: int) -> None:
+            found = bench.row(count, 0.0 if self._is_dry else ROW_SECONDS)
+            p50_ms[count] = found["p50_ms"]
+            part.add("Engine, end to end", found)
+
+        def kinds(count: int) -> None:
+            title = "Where the device's time goes"
+            part.add(title, bench.time_by_kind(count, p50_ms.get(count)))
+
+        counts = self._documents or ((100,) if variant == "modules" else (100, 500, 10))
+        for count in counts:
+            self._timed(part, f"{variant}, {count} documents", partial(row, count))
+        for count in counts:
+            self._timed(part, f"time of {variant}, {count} documents", partial(kinds, count))
+        for count in () if self._documents or variant == "modules" else (20, 50, 200):
+            self._timed(part, f"{variant}, {count} documents", partial(row, count))
+
+    def _kernels(self, part: Part) -> None:
+        bench = self._kernel_bench(part)
+        heads = self._heads()
+        title = "Kernels, one layer, one request"
+        for each in heads:
+            for count in self._documents or (100, 500, 10):
+                for measure in (bench.attention, bench.read):
+                    self._timed(
+                        part,
+                        f"{measure.__name__} of {each.name}, {count} documents",
+                        lambda m=measure, e=each, n=count: part.add(title, m(e, n)),
+                    )
+        for count in self._documents or (100, 500):
+            for config in TILES[: 1 if self._is_dry else None]:
+                self._timed(
+                    part,
+                    f"tile {config}, {count} documents",
+                    lambda n=count, c=config: part.add(
+                        "Tiles of block attention", bench.tile(heads[0], n, c)
+                    ),
+                )
+
+    def _rivals(self, part: Part) -> None:
+        bench = self._kernel_bench(part)
+        for heads in self._heads():
+            for count in self._documents or (100, 10, 500):
+                names = ["flash", *["sdpa"] * (count <= 100), *["flex"] * (count == 100)]
+                if self._is_dry:
+                    names = ["flash", "sdpa", "flex"]
+                self._timed(
+                    part,
+                    f"rivals of {heads.name}, {count} documents",
+                    lambda h=heads, n=count, names=names: part.add(
+                        "Attention beside others", bench.rivals(part, h, n, names)
+                    ),
+                )
+        self._dense(part)
+
+    def _dense(self, part: Part) -> None:
+        ranker = DenseRanker(self._model.config(), self._device)
+
+        def row(count: int) -> None:
+            one = workload.request(count, self._model.config().vocab_size, seed=0)
+            ranker.rank(one)
+            seen = []
+            for _ in range(_DENSE_REPEATS):
+                started = time.perf_counter()
+                ranker.rank(one)
+                seen.append((time.perf_counter() - started) * 1e3)
+            title = "Plain transformers, all layers"
+            part.add(
+                title, {"documents": count, "tokens": one.num_tokens, "dense_ms": median(seen)}
+            )
+
+        for count in self._documents or (10, 100, 500):
+            self._timed(part, f"dense prefill, {count} documents", partial(row, count))
+
+    def _kernel_bench(self, part: Part) -> KernelBench:
+        ceilings = self._ceilings(part, "bf16")
+        return KernelBench(self._clock, self._backend, ceilings, self._model.card())
+
+    def _heads(self) -> tuple[workload.Heads, ...]:
+        return (workload.TINY,) if self._is_dry else (workload.MISTRAL, workload.SMOLLM2)
+
+    def _timed(self, part: Part, what: str, work: Callable[[], object]) -> None:
+        """Guard a row, and leave it out where the time is up."""
+        if time.monotonic() > self._ends:
+            part.note(f"left out, the time was up: {what}")
+        else:
+            part.guarded(what, work)

@@ -1,0 +1,177 @@
+"""Runs the decoder with few launches: the CUDA path.
+
+The products that take the same input are one (q, k and v; gate and up), and what stands between
+products are the kernels of kernels/glue.py: ten launches a layer, where transformers' modules need
+39 in bf16 and 97 in fp8. The modules of transformers hold the weights, and are not called.
+
+Axes: T = packed tokens, R = signal tokens, C = hidden size, H = query heads, K = key/value heads,
+D = head_dim.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig
+
+from blockrank_server.kernels.glue import Activations, Glue, HeadNorm
+from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.engine.network import Attention, Network, Place
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.fp8 import Fp8Linear
+
+_QKV = ("q_proj", "k_proj", "v_proj")
+_GATE_UP = ("gate_proj", "up_proj")
+_HEAD_NORMS = ("q_norm", "k_norm")
+
+
+class FusedNetwork(Network):
+    """The same layers as Network has, and the same scores but for rounding.
+
+    Args:
+        config: must be of a supported family; it still names all layers of the checkpoint.
+        last_layer: 0-based.
+        glue: computes what stands between the products.
+
+    Raises:
+        CheckpointError: the config has too few layers, sliding-window attention, or another
+            activation than SiLU.
+    """
+
+    def __init__(self, config: PretrainedConfig, last_layer: int, glue: Glue) -> None:
+        super().__init__(config, last_layer)
+        if config.hidden_act != "silu":
+            raise CheckpointError(f"hidden_act {config.hidden_act!r} is not supported, only silu")
+        self._glue = glue
+        self._eps: float = config.rms_norm_eps
+        self._places = super().places()
+        for i, layer in enumerate(self.layers):
+            attention = f"layers.{i}.self_attn"
+            if i < last_layer:
+                self._merge(attention, _QKV, "qkv_proj")
+                self._merge(f"layers.{i}.mlp", _GATE_UP, "gate_up_proj")
+            if hasattr(layer.self_attn, "q_norm"):
+                self._stack_head_norms(attention)
+
+    def places(self) -> dict[str, Place]:
+        """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
+        return self._places
+
+    def _merge(self, path: str, names: tuple[str, ...], merged: str) -> None:
+        """Put one linear layer in the place of several with the same input."""
+        module = self.get_submodule(path)
+        parts: list[nn.Linear] = [getattr(module, name) for name in names]
+        first, start = parts[0], 0
+        whole = nn.Linear(
+            first.in_features,
+            sum(part.out_features for part in parts),
+            bias=first.bias is not None,
+            device=first.weight.device,
+            dtype=first.weight.dtype,
+        )
+        for name, part in zip(names, parts, strict=True):
+            for kind, tensor in part.state_dict().items():
+                self._places[f"{path}.{name}.{kind}"] = Place(
+                    f"{path}.{merged}.{kind}", start, tensor.shape
+                )
+            start += part.out_features
+            delattr(module, name)
+        setattr(module, merged, whole)
+
+    def _stack_head_norms(self, path: str) -> None:
+        module = self.get_submodule(path)
+        for row, name in enumerate(_HEAD_NORMS):
+            weight_D = getattr(module, name).weight
+            self._places[f"{path}.{name}.weight"] = Place(
+                f"{path}.head_norms_2D", row, weight_D.shape
+            )
+            delattr(module, name)
+        module.head_norms_2D = nn.Parameter(torch.stack([torch.ones_like(weight_D)] * 2))
+
+    def _forward(
+        self,
+        token_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        attention: Attention,
+        reader: AttentionReader,
+    ) -> None:
+        # What a block computed is added by the kernel that normalises the sum for the next one.
+        hidden_TC, delta_TC = self.embed_tokens(token_ids_T), None
+        cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
+        rotary = cos[0], sin[0]
+        for layer in self.layers[:-1]:
+            delta_TC = self._attend(layer, hidden_TC, delta_TC, rotary, attention, reader)
+            delta_TC = self._mlp(layer, hidden_TC, delta_TC)
+            self._between_steps()
+        self._read_last_fused(hidden_TC, delta_TC, rotary, reader)
+
+    def _attend(
+        self,
+        layer: Any,
+        hidden_TC: torch.Tensor,
+        delta_TC: torch.Tensor | None,
+        rotary: tuple[torch.Tensor, torch.Tensor],
+        attention: Attention,
+        reader: AttentionReader,
+    ) -> torch.Tensor:
+        module, config = layer.self_attn, self.config
+        num_heads, num_kv = config.num_attention_heads, config.num_key_value_heads
+        normed = self._normed(hidden_TC, delta_TC, layer.input_layernorm, module.qkv_proj)
+        heads_ThD = module.qkv_proj(normed).unflatten(-1, (-1, module.head_dim))
+        del normed, delta_TC
+        q_THD, k_TKD, v_TKD = heads_ThD.split([num_heads, num_kv, num_kv], 1)
+        turned_ThD = heads_ThD[:, : num_heads + num_kv]
+        self._glue.rotate(turned_ThD, *rotary, self._head_norm(module, num_heads))
+        if reader.reads(module.layer_idx):
+            reader.read(module.layer_idx, q_THD[reader.signal_R], k_TKD, module.scaling)
+        out_TZ = self._attention_step(attention, q_THD, k_TKD, v_TKD, module.scaling).flatten(1)
+        del heads_ThD, turned_ThD, q_THD, k_TKD, v_TKD
+        takes_fp8 = _takes_fp8(module.o_proj)
+        projected_TC: torch.Tensor = module.o_proj(
+            self._glue.round_rows(out_TZ) if takes_fp8 else out_TZ
+        )
+        return projected_TC
+
+    def _mlp(self, layer: Any, hidden_TC: torch.Tensor, delta_TC: torch.Tensor) -> torch.Tensor:
+        mlp, norm = layer.mlp, layer.post_attention_layernorm
+        gate_up_TJ = mlp.gate_up_proj(self._normed(hidden_TC, delta_TC, norm, mlp.gate_up_proj))
+        del delta_TC
+        gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
+        del gate_up_TJ
+        down_TC: torch.Tensor = mlp.down_proj(gated)
+        return down_TC
+
+    def _read_last_fused(
+        self,
+        hidden_TC: torch.Tensor,
+        delta_TC: torch.Tensor | None,
+        rotary: tuple[torch.Tensor, torch.Tensor],
+        reader: AttentionReader,
+    ) -> None:
+        layer, signal_R = self.layers[-1], reader.signal_R
+        module, num_heads = layer.self_attn, self.config.num_attention_heads
+        normed_TC = self._normed(hidden_TC, delta_TC, layer.input_layernorm, module.k_proj)
+        q_RHD = module.q_proj(normed_TC[signal_R]).unflatten(-1, (-1, module.head_dim))
+        k_TKD = module.k_proj(normed_TC).unflatten(-1, (-1, module.head_dim))
+        at_signal = rotary[0][signal_R], rotary[1][signal_R]
+        self._glue.rotate(q_RHD, *at_signal, self._head_norm(module, num_heads))
+        self._glue.rotate(k_TKD, *rotary, self._head_norm(module, 0))
+        reader.read(len(self.layers) - 1, q_RHD, k_TKD, module.scaling)
+
+    def _normed(
+        self, hidden_TC: torch.Tensor, delta_TC: torch.Tensor | None, norm: Any, product: nn.Module
+    ) -> Activations:
+        """Add to the residual stream, and normalise it for a product, which may take float8."""
+        return self._glue.add_rms_norm(
+            hidden_TC, delta_TC, norm.weight, self._eps, _takes_fp8(product)
+        )
+
+    def _head_norm(self, module: Any, num_queries: int) -> HeadNorm | None:
+        """Norm of queries and keys of one layer, where the family has it."""
+        weights_2D = getattr(module, "head_norms_2D", None)
+        return None if weights_2D is None else HeadNorm(weights_2D, num_queries, self._eps)
+
+
+def _takes_fp8(product: nn.Module) -> bool:
+    """Tell whether the kernel before a product rounds for it."""
+    return isinstance(product, Fp8Linear)
