@@ -119,7 +119,9 @@ def run(step: Step, limit_s: float, log: Path, environment: Mapping[str, str]) -
         try:
             code = subprocess.run(
                 command,
-                **{"cwd": ROOT, "env": dict(environment), "timeout": limit_s},
+                cwd=ROOT,
+                env=environment,
+                timeout=limit_s,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 check=False,

@@ -5,7 +5,7 @@ than the weights as they are kept and a part of one layer. Tensors that stand in
 quantized when the last of them is there.
 """
 
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -53,17 +53,13 @@ def load_network(
             of another network.
     """
     with torch.device("meta"):
-        network = (
-            Network(config, last_layer) if glue is None else FusedNetwork(config, last_layer, glue)
-        )
+        network = FusedNetwork(config, last_layer, glue) if glue else Network(config, last_layer)
     places = {_PREFIX + name: place for name, place in network.places().items()}
     if adapter is not None:
         adapter.check({name: place.shape for name, place in places.items()})
     to_quantize = {f"{name}.weight" for name in linear_names(network, quantization)}
     missing = set(places)
-    parts_left: defaultdict[str, set[str]] = defaultdict(set)
-    for name, place in places.items():
-        parts_left[place.parameter].add(name)
+    parts_left = Counter(place.parameter for place in places.values())
     for path, name, tensor in tensors(folder, last_layer):
         if name not in places:
             raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
@@ -74,10 +70,10 @@ def load_network(
             )
         whole = tensor if adapter is None else adapter.merged(name, tensor)
         _place(network, place, whole, device, dtype)
-        parts_left[place.parameter].discard(name)
+        parts_left[place.parameter] -= name in missing
+        missing.discard(name)
         if place.parameter in to_quantize and not parts_left[place.parameter]:
             quantize_linear(network, place.parameter.removesuffix(".weight"), quantization)
-        missing.discard(name)
     if missing:
         raise CheckpointError(f"{folder} lacks {len(missing)} tensors, among them {min(missing)!r}")
     network.restore_rotary(device)

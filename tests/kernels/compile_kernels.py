@@ -159,46 +159,35 @@ def lse_variants(arch: Arch, dim: int, dtype: torch.dtype, label: str) -> Iterat
 
 def glue_variants() -> Iterator[Variant]:
     """What stands between products, in bf16; float8 is for cards of 8.9 and newer."""
-    module = glue_triton.__name__
     for capability in CAPABILITIES:
-        card = f"sm{capability}"
         for fp8 in (0, 1) if capability >= 89 else (0,):
-            suffix = "_fp8" if fp8 else ""
             for size in HIDDEN_SIZES:
-                row = row_config(size)
-                yield Variant(
-                    f"add_rms_norm{suffix}-bf16-size{size}-{card}",
-                    module,
-                    "add_rms_norm_kernel",
-                    {"SIZE": size, "BLOCK": row.block, "ADD": 1, "FP8": fp8},
-                    {"num_warps": row.num_warps},
-                )
+                yield row_variant("add_rms_norm", size, capability, {"ADD": 1, "FP8": fp8})
                 if fp8:
-                    yield Variant(
-                        f"round_rows_fp8-bf16-size{size}-{card}",
-                        module,
-                        "round_rows_kernel",
-                        {"SIZE": size, "BLOCK": row.block},
-                        {"num_warps": row.num_warps},
-                    )
+                    yield row_variant("round_rows", size, capability, {})
             for size in GATED_SIZES:
-                row = row_config(size)
-                yield Variant(
-                    f"silu_mul{suffix}-bf16-size{size}-{card}",
-                    module,
-                    "silu_mul_kernel",
-                    {"SIZE": size, "BLOCK": row.block, "FP8": fp8},
-                    {"num_warps": row.num_warps},
-                )
+                yield row_variant("silu_mul", size, capability, {"FP8": fp8})
         for (dim, heads), norm in product(ROTATED, (0, 1)):
             sizes = {"HEADS": heads, "QUERIES": heads * 3 // 4, "HEAD_DIM": dim, "NORM": norm}
             yield Variant(
-                f"rotate{'_norm' * norm}-bf16-dim{dim}-{card}",
-                module,
+                f"rotate{'_norm' * norm}-bf16-dim{dim}-sm{capability}",
+                glue_triton.__name__,
                 "rotate_kernel",
                 sizes | {"BLOCK_H": glue_triton.ROTARY_HEADS},
                 {"num_warps": glue_triton.ROTARY_WARPS},
             )
+
+
+def row_variant(name: str, size: int, capability: int, constants: dict[str, int]) -> Variant:
+    """A kernel in which one program holds one row."""
+    row, suffix = row_config(size), "_fp8" * constants.get("FP8", 1)
+    return Variant(
+        f"{name}{suffix}-bf16-size{size}-sm{capability}",
+        glue_triton.__name__,
+        f"{name}_kernel",
+        {"SIZE": size, "BLOCK": row.block} | constants,
+        {"num_warps": row.num_warps},
+    )
 
 
 def score_variants() -> Iterator[Variant]:

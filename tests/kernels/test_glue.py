@@ -81,7 +81,7 @@ def test_queries_and_keys_are_rotated_where_they_lie(
     cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
     q, k = (
         x.transpose(0, 1)[None]
-        for x in qkv_ThD[:, : num_heads + num_kv].split([num_heads, num_kv], 1)
+        for x in (qkv_ThD[:, :num_heads], qkv_ThD[:, num_heads : num_heads + num_kv])
     )
     expected = torch.cat(apply_rotary_pos_emb(q, k, cos[None], sin[None]), 1)[0].transpose(0, 1)
     mine = qkv_ThD.clone().to(device)
@@ -182,10 +182,9 @@ def test_heads_that_the_kernel_cannot_turn_are_refused(heads: torch.Tensor, mess
 
 def test_rows_that_do_not_lie_together_are_refused() -> None:
     glue, apart = triton_backend().glue, torch.zeros(4, 32)[:, ::2]
-    for call in (
-        lambda: glue.silu_mul(apart, False),
-        lambda: glue.round_rows(apart),
-        lambda: glue.add_rms_norm(apart, None, torch.ones(16), EPS, False),
-    ):
-        with pytest.raises(ValueError, match="must be contiguous rows, got"):
-            call()
+    with pytest.raises(ValueError, match="gate_up must be contiguous rows, got"):
+        glue.silu_mul(apart, False)
+    with pytest.raises(ValueError, match="x must be contiguous rows, got"):
+        glue.round_rows(apart)
+    with pytest.raises(ValueError, match="delta must be contiguous rows, got"):
+        glue.add_rms_norm(torch.zeros(4, 16), apart, torch.ones(16), EPS, False)

@@ -75,7 +75,8 @@ def _by_segment(
     num_queries: Sequence[int],
     num_keys: Sequence[int],
 ) -> torch.Tensor:
-    parts = zip(q_THD.split(num_queries), k_SKD.split(num_keys), v_SKD.split(num_keys), strict=True)
+    sizes = list(num_queries), list(num_keys), list(num_keys)
+    parts = zip(*map(torch.split, (q_THD, k_SKD, v_SKD), sizes), strict=True)
     found = []
     for each in parts:
         q, k, v = _heads_first(*each)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -62,7 +63,8 @@ class KernelBench:
         plan = TORCH_BACKEND.plan_block_attention(
             batch.segments, batch.num_tokens, self.clock.device
         )
-        plain = partial(TORCH_BACKEND.block_attention, *sets[0], plan, heads.head_dim**-0.5)
+        attend: Callable[..., torch.Tensor] = TORCH_BACKEND.block_attention
+        plain = partial(attend, *sets[0], plan, heads.head_dim**-0.5)
         row = _row("block attention", heads, num_documents, batch.num_tokens, ms)
         return row | work.rates(ms, self.ceilings) | self._beside_torch(plain, calls[0]())
 
@@ -94,15 +96,16 @@ class KernelBench:
         row: Row = {"heads": heads.name, "documents": num_documents}
         row |= {"ms": self.clock.ms(calls), "difference": 0.0}
         ours, owner_T = calls[0](), baselines.owners(encoded, self.clock.device)
-        makers: dict[str, Callable[[], Attention]] = {
-            "flash": partial(baselines.flash, *sets[0], batch.segments),
-            "sdpa": partial(baselines.dense_sdpa, *sets[0], owner_T),
-            "flex": partial(baselines.flex, *sets[0], owner_T),
+        makers: dict[str, tuple[Callable[..., Attention], Any]] = {
+            "flash": (baselines.flash, batch.segments),
+            "sdpa": (baselines.dense_sdpa, owner_T),
+            "flex": (baselines.flex, owner_T),
         }
 
         def measure(name: str) -> None:
             started = time.perf_counter()
-            call = makers[name]()
+            make, who_sees_what = makers[name]
+            call = make(*sets[0], who_sees_what)
             difference = relative_difference(ours, call())
             row[f"{name}_first_s"] = time.perf_counter() - started
             row["difference"] = max(row["difference"], difference)
@@ -114,13 +117,9 @@ class KernelBench:
 
     def tile(self, heads: Heads, num_documents: int, config: BlockAttentionConfig) -> Row:
         """Block attention with other launch constants than the table of the kernels has."""
-        chosen = block_attention_triton.block_attention_config
-        try:
-            block_attention_triton.block_attention_config = lambda *_: config
+        with patch.object(block_attention_triton, "block_attention_config", lambda *_: config):
             calls, _ = self._attention_calls(heads, num_documents)
             ms = self.clock.ms(calls)
-        finally:
-            block_attention_triton.block_attention_config = chosen
         names = ("block_m", "block_n", "num_warps", "num_stages")
         sizes = {name: getattr(config, name) for name in names}
         return sizes | {"documents": num_documents, "ms": ms}
@@ -133,8 +132,8 @@ class KernelBench:
         num_bytes = attention_work(batch.segments, heads, DTYPE.itemsize).bytes
         plan = self.backend.plan_block_attention(batch.segments, batch.num_tokens, device)
         sets = [_qkv(batch.num_tokens, heads, device) for _ in range(clock.num_sets(num_bytes))]
-        attend, scale = self.backend.block_attention, heads.head_dim**-0.5
-        return [partial(attend, *each, plan, scale) for each in sets], sets  # type: ignore[call-arg]
+        attend: Callable[..., torch.Tensor] = self.backend.block_attention
+        return [partial(attend, *each, plan, heads.head_dim**-0.5) for each in sets], sets
 
     def _beside_torch(self, plain: Attention, ours: torch.Tensor) -> Row:
         return {

@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +19,7 @@ from gpu_bench.engine_rows import EngineBench
 from gpu_bench.kernel_rows import TILES, KernelBench
 from gpu_bench.power import PowerLog
 from gpu_bench.products import add_copies, add_products
-from gpu_bench.tables import Part
+from gpu_bench.tables import Part, Row
 from gpu_bench.texts import TEXTS
 from gpu_bench.work import Ceilings
 
@@ -114,65 +115,53 @@ class Bench:
         )
         p50_ms: dict[int, float] = {}
 
-        def row(count: int) -> None:
+        def row(count: int) -> Row:
             found = bench.row(count, 0.0 if self._is_dry else ROW_SECONDS)
             p50_ms[count] = found["p50_ms"]
-            part.add("Engine, end to end", found)
+            return found
 
-        def kinds(count: int) -> None:
-            title = "Where the device's time goes"
-            part.add(title, bench.time_by_kind(count, p50_ms.get(count)))
+        def kinds(count: int) -> Row:
+            return bench.time_by_kind(count, p50_ms.get(count))
 
-        counts = self._documents or ((100,) if variant == "modules" else (100, 500, 10))
-        for count in counts:
-            self._timed(part, f"{variant}, {count} documents", partial(row, count))
-        for count in counts:
-            self._timed(part, f"time of {variant}, {count} documents", partial(kinds, count))
-        for count in () if self._documents or variant == "modules" else (20, 50, 200):
-            self._timed(part, f"{variant}, {count} documents", partial(row, count))
+        first = self._documents or ((100,) if variant == "modules" else (100, 500, 10))
+        others = () if self._documents or variant == "modules" else (20, 50, 200)
+        for title, measure, counts in (
+            ("Engine, end to end", row, first),
+            ("Where the device's time goes", kinds, first),
+            ("Engine, end to end", row, others),
+        ):
+            for count in counts:
+                what = f"{variant}, {count} documents: {title.lower()}"
+                self._row(part, title, what, partial(measure, count))
 
     def _kernels(self, part: Part) -> None:
         bench = self._kernel_bench(part)
-        heads = self._heads()
-        title = "Kernels, one layer, one request"
-        for each in heads:
-            for count in self._documents or (100, 500, 10):
-                for measure in (bench.attention, bench.read):
-                    self._timed(
-                        part,
-                        f"{measure.__name__} of {each.name}, {count} documents",
-                        lambda m=measure, e=each, n=count: part.add(title, m(e, n)),
-                    )
-        for count in self._documents or (100, 500):
-            for config in TILES[: 1 if self._is_dry else None]:
-                self._timed(
-                    part,
-                    f"tile {config}, {count} documents",
-                    lambda n=count, c=config: part.add(
-                        "Tiles of block attention", bench.tile(heads[0], n, c)
-                    ),
-                )
+        for heads, count in product(self._heads(), self._documents or (100, 500, 10)):
+            for measure in (bench.attention, bench.read):
+                what = f"{measure.__name__} of {heads.name}, {count} documents"
+                title = "Kernels, one layer, one request"
+                self._row(part, title, what, partial(measure, heads, count))
+        heads, title = self._heads()[0], "Tiles of block attention"
+        for count, config in product(self._documents or (100, 500), TILES):
+            what = f"{config}, {count} documents"
+            self._row(part, title, what, partial(bench.tile, heads, count, config))
 
     def _rivals(self, part: Part) -> None:
         bench = self._kernel_bench(part)
-        for heads in self._heads():
-            for count in self._documents or (100, 10, 500):
-                names = ["flash", *["sdpa"] * (count <= 100), *["flex"] * (count == 100)]
-                if self._is_dry:
-                    names = ["flash", "sdpa", "flex"]
-                self._timed(
-                    part,
-                    f"rivals of {heads.name}, {count} documents",
-                    lambda h=heads, n=count, names=names: part.add(
-                        "Attention beside others", bench.rivals(part, h, n, names)
-                    ),
-                )
+        for heads, count in product(self._heads(), self._documents or (100, 10, 500)):
+            # A dense mask of 500 documents takes gigabytes, and flex compiles for every length.
+            names = ["flash"]
+            names += ["sdpa"] if count <= 100 else []
+            names += ["flex"] if count == 100 or self._is_dry else []
+            what = f"rivals of {heads.name}, {count} documents"
+            measure = partial(bench.rivals, part, heads, count, names)
+            self._row(part, "Attention beside others", what, measure)
         self._dense(part)
 
     def _dense(self, part: Part) -> None:
         ranker = DenseRanker(self._model.config(), self._device)
 
-        def row(count: int) -> None:
+        def measure(count: int) -> Row:
             one = workload.request(count, self._model.config().vocab_size, seed=0)
             ranker.rank(one)
             seen = []
@@ -180,13 +169,11 @@ class Bench:
                 started = time.perf_counter()
                 ranker.rank(one)
                 seen.append((time.perf_counter() - started) * 1e3)
-            title = "Plain transformers, all layers"
-            part.add(
-                title, {"documents": count, "tokens": one.num_tokens, "dense_ms": median(seen)}
-            )
+            return {"documents": count, "tokens": one.num_tokens, "dense_ms": median(seen)}
 
+        title = "Plain transformers, all layers"
         for count in self._documents or (10, 100, 500):
-            self._timed(part, f"dense prefill, {count} documents", partial(row, count))
+            self._row(part, title, f"dense prefill, {count} documents", partial(measure, count))
 
     def _kernel_bench(self, part: Part) -> KernelBench:
         ceilings = self._ceilings(part, "bf16")
@@ -195,9 +182,9 @@ class Bench:
     def _heads(self) -> tuple[workload.Heads, ...]:
         return (workload.TINY,) if self._is_dry else (workload.MISTRAL, workload.SMOLLM2)
 
-    def _timed(self, part: Part, what: str, work: Callable[[], object]) -> None:
-        """Guard a row, and leave it out where the time is up."""
+    def _row(self, part: Part, title: str, what: str, measure: Callable[[], Row]) -> None:
+        """Add a row to a table, guarded; leave it out where the time is up."""
         if time.monotonic() > self._ends:
             part.note(f"left out, the time was up: {what}")
         else:
-            part.guarded(what, work)
+            part.guarded(what, lambda: part.add(title, measure()))
