@@ -9,7 +9,7 @@ import torch
 
 from blockrank_server.kernels import block_attention, document_scores, span_lse
 from blockrank_server.kernels.document_scores import ScoreRule
-from blockrank_server.kernels.glue import TORCH_GLUE, Glue
+from blockrank_server.kernels.glue import TORCH_GLUE, Glue, RoundedRows
 from blockrank_server.kernels.launch_config import arch_of
 from blockrank_server.kernels.segments import Segment
 
@@ -29,6 +29,7 @@ class Backend:
         plan_block_attention: (segments, num_tokens, device) -> plan.
         block_attention: (q_THD, k_TKD, v_TKD, plan, scale) -> [T, H, D], as documented in
             kernels/block_attention.py.
+        block_attention_fp8: the same, rounded to float8, [T, H * D].
         plan_span_lse: (reads, device) -> plan.
         span_lse: (q_RHD, k_TKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
             kernels/span_lse.py.
@@ -41,6 +42,9 @@ class Backend:
     plan_block_attention: Callable[[Sequence[Segment], int, torch.device], BlockAttentionPlanLike]
     # Any: the plan's type is the backend's own affair.
     block_attention: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, float], torch.Tensor]
+    block_attention_fp8: Callable[
+        [torch.Tensor, torch.Tensor, torch.Tensor, Any, float], RoundedRows
+    ]
     plan_span_lse: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.SpanLsePlanLike]
     span_lse: Callable[[torch.Tensor, torch.Tensor, Sequence[int], Any, float], list[torch.Tensor]]
     document_scores: Callable[
@@ -53,6 +57,7 @@ TORCH_BACKEND = Backend(
     name="torch",
     plan_block_attention=block_attention.BlockAttentionPlan,
     block_attention=block_attention.block_attention,
+    block_attention_fp8=block_attention.block_attention_fp8,
     plan_span_lse=span_lse.SpanLsePlan,
     span_lse=span_lse.span_lse,
     document_scores=document_scores.document_scores,
@@ -102,6 +107,7 @@ def triton_backend() -> Backend:
         name="triton",
         plan_block_attention=block_attention_tiles.BlockAttentionTilePlan,
         block_attention=block_attention_triton.block_attention,
+        block_attention_fp8=block_attention_triton.block_attention_fp8,
         plan_span_lse=span_lse_tiles.SpanLseTilePlan,
         span_lse=span_lse_triton.span_lse,
         document_scores=document_scores_triton.document_scores,

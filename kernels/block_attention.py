@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from blockrank_server.kernels.glue import RoundedRows, round_rows
 from blockrank_server.kernels.segments import Segment, check_segments
 
 # Segments are padded to the longest of their group. A group ends where padding would pass a
@@ -90,6 +91,17 @@ def block_attention(
         rows_MHD = out.reshape(batch * length, num_heads, dim)[group.real_M]
         out_THD.index_copy_(0, group.tokens_M, rows_MHD)
     return out_THD
+
+
+def block_attention_fp8(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    plan: BlockAttentionPlan,
+    scale: float,
+) -> RoundedRows:
+    """Do as block_attention does, and round each token's heads together to float8: [T, H * D]."""
+    return round_rows(block_attention(q_THD, k_TKD, v_TKD, plan, scale).flatten(1))
 
 
 def _alike(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 from blockrank_server.kernels.block_attention import check_block_attention
+from blockrank_server.kernels.block_attention_fp8_triton import round_attention
 from blockrank_server.kernels.block_attention_merge_triton import (
     MERGE_ROWS,
     merge_block_attention_kernel,
@@ -26,6 +27,7 @@ from blockrank_server.kernels.block_attention_tiles import (
     RangeColumn,
     TileColumn,
 )
+from blockrank_server.kernels.glue import RoundedRows
 from blockrank_server.kernels.launch_config import (
     arch_of,
     block_attention_config,
@@ -192,6 +194,35 @@ def block_attention(
         Figure 2 of BlockRank, arXiv:2510.05396; FlashAttention-2, arXiv:2307.08691; splits along
         the keys as in Flash-Decoding (https://pytorch.org/blog/flash-decoding).
     """
+    out_THD, part_PKMD, part_lse_PKM, merges_X4 = _launch(q_THD, k_TKD, v_TKD, plan, scale)
+    if len(merges_X4):
+        num_kv, block_m, dim = part_PKMD.shape[1:]
+        merge_block_attention_kernel[len(merges_X4), num_kv, triton.cdiv(block_m, MERGE_ROWS)](
+            part_PKMD, part_lse_PKM, merges_X4, out_THD, GROUP=out_THD.shape[1] // num_kv,
+            HEAD_DIM=dim, BLOCK_M=block_m, ROWS=MERGE_ROWS, num_warps=4,
+        )  # fmt: skip
+    return out_THD
+
+
+def block_attention_fp8(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    plan: BlockAttentionTilePlan,
+    scale: float,
+) -> RoundedRows:
+    """Do as block_attention does, and round each token's heads together to float8: [T, H * D]."""
+    return round_attention(*_launch(q_THD, k_TKD, v_TKD, plan, scale))
+
+
+def _launch(
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    plan: BlockAttentionTilePlan,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the result, but for split query blocks, their parts, and the table that joins them."""
     check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
     check_kernel_inputs(q=q_THD, k=k_TKD, v=v_TKD)
     num_tokens, num_heads, dim = q_THD.shape
@@ -201,21 +232,14 @@ def block_attention(
         raise ValueError(f"at most {config.block_m} query heads per KV head, got {group}")
     tables = plan.tables(config, group=group, num_kv=num_kv)
     out_THD = torch.empty((num_tokens, num_heads, dim), dtype=q_THD.dtype, device=q_THD.device)
-    if 0 in out_THD.shape:
-        return out_THD
     slots = (tables.num_slots, num_kv, config.block_m)
     part_PKMD = torch.empty((*slots, dim), dtype=torch.float32, device=q_THD.device)
     part_lse_PKM = torch.empty(slots, dtype=torch.float32, device=q_THD.device)
-    block_attention_kernel[(len(tables.tiles_W8), num_kv)](
-        q_THD, k_TKD, v_TKD, tables.tiles_W8, tables.ranges_F2, out_THD, part_PKMD, part_lse_PKM,
-        scale * math.log2(math.e), *q_THD.stride()[:2], *k_TKD.stride()[:2], *v_TKD.stride()[:2],
-        GROUP=group, HEAD_DIM=dim, BLOCK_M=config.block_m, BLOCK_N=config.block_n,
-        num_warps=config.num_warps, num_stages=config.num_stages,
-    )  # fmt: skip
-    if len(tables.merges_X4):
-        grid = len(tables.merges_X4), num_kv, triton.cdiv(config.block_m, MERGE_ROWS)
-        merge_block_attention_kernel[grid](
-            part_PKMD, part_lse_PKM, tables.merges_X4, out_THD,
-            GROUP=group, HEAD_DIM=dim, BLOCK_M=config.block_m, ROWS=MERGE_ROWS, num_warps=4,
+    if out_THD.numel():
+        block_attention_kernel[(len(tables.tiles_W8), num_kv)](
+            q_THD, k_TKD, v_TKD, tables.tiles_W8, tables.ranges_F2, out_THD, part_PKMD,
+            part_lse_PKM, scale * math.log2(math.e), *q_THD.stride()[:2], *k_TKD.stride()[:2],
+            *v_TKD.stride()[:2], GROUP=group, HEAD_DIM=dim, BLOCK_M=config.block_m,
+            BLOCK_N=config.block_n, num_warps=config.num_warps, num_stages=config.num_stages,
         )  # fmt: skip
-    return out_THD
+    return out_THD, part_PKMD, part_lse_PKM, tables.merges_X4

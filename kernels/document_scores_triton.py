@@ -18,7 +18,7 @@ import triton.language as tl
 from blockrank_server.kernels.document_scores import ScoreRule
 from blockrank_server.kernels.upload import upload
 
-BLOCK_R, BLOCK_N, NUM_WARPS = 16, 128, 8
+BLOCK_R, BLOCK_N, NUM_WARPS = 8, 128, 4
 
 
 class ReadColumn(IntEnum):

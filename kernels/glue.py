@@ -52,7 +52,6 @@ class Glue:
         add_rms_norm: (hidden_TC, delta_TC or None, weight_C, eps, to_fp8) -> [T, C].
         rotate: (heads_ThD, cos_TD, sin_TD, norm or None), in place.
         silu_mul: (gate_up_TJ, to_fp8) -> [T, J / 2].
-        round_rows: ([T, C]) -> the same in float8.
     """
 
     add_rms_norm: Callable[
@@ -60,7 +59,6 @@ class Glue:
     ]
     rotate: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, HeadNorm | None], None]
     silu_mul: Callable[[torch.Tensor, bool], Activations]
-    round_rows: Callable[[torch.Tensor], RoundedRows]
 
 
 def add_rms_norm(
@@ -132,5 +130,5 @@ def round_rows(x_TC: torch.Tensor) -> RoundedRows:
     return RoundedRows(values_TC, largest_T1 / LARGEST_FP8)
 
 
-TORCH_GLUE = Glue(add_rms_norm, rotate, silu_mul, round_rows)
+TORCH_GLUE = Glue(add_rms_norm, rotate, silu_mul)
 """Runs on every device."""

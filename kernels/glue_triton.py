@@ -28,7 +28,7 @@ TINY = tl.constexpr(glue.TINY)
 
 
 @triton.jit
-def _store_row(row_N, out_ptr, scale_ptr, row, n_N, mask_N, SIZE: tl.constexpr, FP8: tl.constexpr):
+def store_row(row_N, out_ptr, scale_ptr, row, n_N, mask_N, SIZE: tl.constexpr, FP8: tl.constexpr):
     """Write one row, rounded to the dtype of the result; in float8 by the row's largest."""
     if FP8:
         largest = tl.maximum(tl.max(tl.abs(row_N), 0), TINY)
@@ -65,7 +65,7 @@ def add_rms_norm_kernel(
     wide_N = wide_N * tl.rsqrt(tl.sum(wide_N * wide_N, 0) / SIZE + eps)
     weight_N = tl.load(weight_ptr + n_N, mask=mask_N, other=0.0)
     normed_N = (wide_N.to(dtype).to(tl.float32) * weight_N.to(tl.float32)).to(dtype)
-    _store_row(normed_N.to(tl.float32), out_ptr, scale_ptr, row, n_N, mask_N, SIZE, FP8)
+    store_row(normed_N.to(tl.float32), out_ptr, scale_ptr, row, n_N, mask_N, SIZE, FP8)
 
 
 @triton.jit
@@ -86,23 +86,7 @@ def silu_mul_kernel(
     up_N = tl.load(gate_up_ptr + at_N + SIZE, mask=mask_N, other=0.0)
     wide_N = gate_N.to(tl.float32)
     product_N = (wide_N / (1 + tl.exp(-wide_N)) * up_N.to(tl.float32)).to(gate_N.dtype)
-    _store_row(product_N.to(tl.float32), out_ptr, scale_ptr, row, n_N, mask_N, SIZE, FP8)
-
-
-@triton.jit
-def round_rows_kernel(
-    x_ptr,  # [T, SIZE] fp32/bf16/fp16
-    out_ptr,  # [T, SIZE] float8
-    scale_ptr,  # [T]       fp32
-    SIZE: tl.constexpr,
-    BLOCK: tl.constexpr,  # a power of two, SIZE or more
-):
-    """out * scale = x, each row's largest as float8's: one token."""
-    row = tl.program_id(0).to(tl.int64)
-    n_N = tl.arange(0, BLOCK)
-    mask_N = n_N < SIZE
-    x_N = tl.load(x_ptr + row * SIZE + n_N, mask=mask_N, other=0.0).to(tl.float32)
-    _store_row(x_N, out_ptr, scale_ptr, row, n_N, mask_N, SIZE, FP8=True)
+    store_row(product_N.to(tl.float32), out_ptr, scale_ptr, row, n_N, mask_N, SIZE, FP8)
 
 
 @triton.jit
@@ -159,13 +143,13 @@ def add_rms_norm(
     _check_rows(hidden=hidden_TC, delta=hidden_TC if delta_TC is None else delta_TC)
     num_tokens, size = hidden_TC.shape
     config = row_config(size)
-    out_TC, scale_T1 = _results(hidden_TC, size, to_fp8=to_fp8)
+    out_TC, scale_T1 = rows_like(hidden_TC, size, to_fp8=to_fp8)
     add_rms_norm_kernel[(num_tokens,)](
         hidden_TC, hidden_TC if delta_TC is None else delta_TC, weight_C, out_TC, scale_T1, eps,
         SIZE=size, BLOCK=config.block, ADD=delta_TC is not None, FP8=to_fp8,
         num_warps=config.num_warps,
     )  # fmt: skip
-    return _finished(out_TC, scale_T1, to_fp8=to_fp8)
+    return finished(out_TC, scale_T1, to_fp8=to_fp8)
 
 
 def rotate(
@@ -195,24 +179,12 @@ def silu_mul(gate_up_TJ: torch.Tensor, to_fp8: bool) -> Activations:
     _check_rows(gate_up=gate_up_TJ)
     size = gate_up_TJ.shape[1] // 2
     config = row_config(size)
-    out_TC, scale_T1 = _results(gate_up_TJ, size, to_fp8=to_fp8)
+    out_TC, scale_T1 = rows_like(gate_up_TJ, size, to_fp8=to_fp8)
     silu_mul_kernel[(len(gate_up_TJ),)](
         gate_up_TJ, out_TC, scale_T1,
         SIZE=size, BLOCK=config.block, FP8=to_fp8, num_warps=config.num_warps,
     )  # fmt: skip
-    return _finished(out_TC, scale_T1, to_fp8=to_fp8)
-
-
-def round_rows(x_TC: torch.Tensor) -> RoundedRows:
-    """Do as glue.round_rows does, in one launch."""
-    _check_rows(x=x_TC)
-    size = x_TC.shape[1]
-    config = row_config(size)
-    out_TC, scale_T1 = _results(x_TC, size, to_fp8=True)
-    round_rows_kernel[(len(x_TC),)](
-        x_TC, out_TC, scale_T1, SIZE=size, BLOCK=config.block, num_warps=config.num_warps
-    )
-    return RoundedRows(out_TC.to(FP8), scale_T1)
+    return finished(out_TC, scale_T1, to_fp8=to_fp8)
 
 
 def _check_rows(**tensors: torch.Tensor) -> None:
@@ -224,7 +196,7 @@ def _check_rows(**tensors: torch.Tensor) -> None:
             )
 
 
-def _results(like: torch.Tensor, size: int, *, to_fp8: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def rows_like(like: torch.Tensor, size: int, *, to_fp8: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Make the memory of a result and, in float8, of its scales."""
     dtype = like.dtype
     if to_fp8:
@@ -236,9 +208,10 @@ def _results(like: torch.Tensor, size: int, *, to_fp8: bool) -> tuple[torch.Tens
     return out_TC, torch.empty((len(like), 1), dtype=torch.float32, device=like.device)
 
 
-def _finished(out_TC: torch.Tensor, scale_T1: torch.Tensor, *, to_fp8: bool) -> Activations:
+def finished(out_TC: torch.Tensor, scale_T1: torch.Tensor, *, to_fp8: bool) -> Activations:
+    """Give the result of a kernel that was launched on the memory of rows_like."""
     return RoundedRows(out_TC.to(FP8), scale_T1) if to_fp8 else out_TC
 
 
-TRITON_GLUE = glue.Glue(add_rms_norm, rotate, silu_mul, round_rows)
+TRITON_GLUE = glue.Glue(add_rms_norm, rotate, silu_mul)
 """Runs on CUDA, and on the CPU in Triton's interpreter."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,15 +121,16 @@ class Engine:
             backend=backend,
         )
         plan = backend.plan_block_attention(batch.segments, batch.num_tokens, self._device)
+        attend: Callable[..., Any] = (
+            backend.block_attention_fp8 if self._network.takes_fp8 else backend.block_attention
+        )
         token_ids, position_ids = upload(
             np.stack([batch.token_ids, batch.position_ids]), self._device
         )
         hidden_TC = self._network(
             token_ids,
             position_ids,
-            lambda q_THD, k_TKD, v_TKD, scale: backend.block_attention(
-                q_THD, k_TKD, v_TKD, plan, scale
-            ),
+            lambda q_THD, k_TKD, v_TKD, scale: attend(q_THD, k_TKD, v_TKD, plan, scale),
             reader,
             between_steps,
         )

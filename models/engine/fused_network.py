@@ -53,6 +53,11 @@ class FusedNetwork(Network):
             if hasattr(layer.self_attn, "q_norm"):
                 self._stack_head_norms(attention)
 
+    @property
+    def takes_fp8(self) -> bool:
+        """Whether the attention of the whole layers is to be rounded to float8."""
+        return len(self.layers) > 1 and _takes_fp8(self.layers[0].self_attn.o_proj)
+
     def places(self) -> dict[str, Place]:
         """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
         return self._places
@@ -124,12 +129,9 @@ class FusedNetwork(Network):
         self._glue.rotate(turned_ThD, *rotary, self._head_norm(module, num_heads))
         if reader.reads(module.layer_idx):
             reader.read(module.layer_idx, q_THD[reader.signal_R], k_TKD, module.scaling)
-        out_TZ = self._attention_step(attention, q_THD, k_TKD, v_TKD, module.scaling).flatten(1)
+        out = self._attention_step(attention, q_THD, k_TKD, v_TKD, module.scaling)
         del heads_ThD, turned_ThD, q_THD, k_TKD, v_TKD
-        takes_fp8 = _takes_fp8(module.o_proj)
-        projected_TC: torch.Tensor = module.o_proj(
-            self._glue.round_rows(out_TZ) if takes_fp8 else out_TZ
-        )
+        projected_TC: torch.Tensor = module.o_proj(out if self.takes_fp8 else out.flatten(1))
         return projected_TC
 
     def _mlp(self, layer: Any, hidden_TC: torch.Tensor, delta_TC: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,9 @@ from transformers.models.llama.modeling_llama import rotate_half
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.errors import CheckpointError
 
-# (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch.
-Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+# (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch, or [T, H * D] rounded to float8
+# for a network that takes it so.
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Any]
 # The name of our attention in transformers' attention interface.
 ATTENTION = "blockrank"
 # Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
@@ -92,6 +93,11 @@ class Network(nn.Module):
         last = self.layers[-1]
         self._between_steps: Callable[[], None] = _do_nothing
         del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
+
+    @property
+    def takes_fp8(self) -> bool:
+        """Whether the attention of the whole layers is to be rounded to float8."""
+        return False
 
     def places(self) -> dict[str, Place]:
         """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
@@ -169,10 +175,10 @@ class Network(nn.Module):
         k_TKD: torch.Tensor,
         v_TKD: torch.Tensor,
         scale: float,
-    ) -> torch.Tensor:
-        heads_THD = attention(q_THD, k_TKD, v_TKD, scale)
+    ) -> Any:
+        heads = attention(q_THD, k_TKD, v_TKD, scale)
         self._between_steps()
-        return heads_THD
+        return heads
 
     def _read_last(
         self,

@@ -26,6 +26,8 @@ class WholeDecoder(nn.Module):
         model: is transformers' causal language model, with our attention.
     """
 
+    takes_fp8 = False
+
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.config = model.config

@@ -21,6 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from blockrank_server.kernels import (
+    block_attention_fp8_triton,
     block_attention_merge_triton,
     block_attention_triton,
     document_scores_triton,
@@ -163,8 +164,6 @@ def glue_variants() -> Iterator[Variant]:
         for fp8 in (0, 1) if capability >= 89 else (0,):
             for size in HIDDEN_SIZES:
                 yield row_variant("add_rms_norm", size, capability, {"ADD": 1, "FP8": fp8})
-                if fp8:
-                    yield row_variant("round_rows", size, capability, {})
             for size in GATED_SIZES:
                 yield row_variant("silu_mul", size, capability, {"FP8": fp8})
         for (dim, heads), norm in product(ROTATED, (0, 1)):
@@ -176,6 +175,21 @@ def glue_variants() -> Iterator[Variant]:
                 sizes | {"BLOCK_H": glue_triton.ROTARY_HEADS},
                 {"num_warps": glue_triton.ROTARY_WARPS},
             )
+
+
+def rounding_variants() -> Iterator[Variant]:
+    """Rounding the attention's result, for the heads of SmolLM2 and Mistral."""
+    module, tile = block_attention_fp8_triton, 128
+    for dim, group, num_heads in ((64, 3, 9), (128, 4, 32)):
+        row = row_config(num_heads * dim)
+        heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile, "SIZE": num_heads * dim}
+        yield Variant(
+            f"round_attention_fp8-bf16-dim{dim}-group{group}-sm90",
+            module.__name__,
+            "round_attention_kernel",
+            heads | {"BLOCK": row.block, "BLOCK_X": module.BLOCK_X},
+            {"num_warps": row.num_warps},
+        )
 
 
 def row_variant(name: str, size: int, capability: int, constants: dict[str, int]) -> Variant:
@@ -205,7 +219,12 @@ def score_variants() -> Iterator[Variant]:
 
 
 if __name__ == "__main__":
-    every = [*attention_variants(), *glue_variants(), *score_variants()]
+    every = [
+        *attention_variants(),
+        *rounding_variants(),
+        *glue_variants(),
+        *score_variants(),
+    ]
     with ProcessPoolExecutor(2) as pool:
         found = pool.map(compiled, every)
         print(json.dumps(dict(zip([each.label for each in every], found, strict=True))))

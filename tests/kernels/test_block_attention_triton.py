@@ -8,6 +8,7 @@ import torch
 
 from blockrank_server.kernels import block_attention_merge_triton, block_attention_triton
 from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.kernels.glue import round_rows
 from blockrank_server.kernels.launch_config import arch_of, block_attention_config
 from blockrank_server.kernels.segments import Segment
 
@@ -137,3 +138,24 @@ def test_new_lengths_compile_nothing_new(laid_out: LayOut) -> None:
         counts.append([len(kernel.device_caches[0][0]) for kernel in kernels])
     assert counts[0] == counts[1] == counts[2]
     assert min(counts[0]) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_in_float8_it_is_the_rounded_result(
+    dtype: torch.dtype, kernels_on: Any, laid_out: LayOut
+) -> None:
+    """With a tail that is split, in several query blocks, and rows that are not."""
+    backend, device = kernels_on.backend, kernels_on.device
+    tile = block_attention_config(arch_of(device), 16, dtype)
+    segments = laid_out(0, 4, [tile.split_keys, tile.split_keys + 3, 3], 40)
+    q, k, v = (
+        random(segments[-1].stop, heads, 16, seed=heads).to(device, dtype) for heads in (6, 2, 2)
+    )
+    plan = backend.plan_block_attention(segments, segments[-1].stop, device)
+    expected = round_rows(backend.block_attention(q, k, v, plan, 0.25).flatten(1).cpu())
+    found = backend.block_attention_fp8(q, k, v, plan, 0.25)
+    torch.testing.assert_close(found.scale_T1.cpu(), expected.scale_T1, rtol=1e-6, atol=0)
+    values, wanted = found.values_TC.cpu().float(), expected.values_TC.float()
+    # The scale may differ by its last bit, which can turn a value that lies in the middle.
+    assert (values != wanted).float().mean() < 1e-3
+    assert ((values - wanted).abs() <= wanted.abs() / 8 + 2**-9).all()

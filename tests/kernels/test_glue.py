@@ -135,7 +135,6 @@ OF_FP8: Makers = {
         rows(it, 40), None, random(40, seed=9).to(it.device, it.dtype), EPS, to_fp8
     ),
     "gate": lambda it, to_fp8: it.glue.silu_mul(rows(it, 48).clamp(-60, 60), to_fp8),
-    "alone": lambda it, to_fp8: it.glue.round_rows(rows(it, 576)) if to_fp8 else rows(it, 576),
 }
 
 
@@ -184,7 +183,5 @@ def test_rows_that_do_not_lie_together_are_refused() -> None:
     glue, apart = triton_backend().glue, torch.zeros(4, 32)[:, ::2]
     with pytest.raises(ValueError, match="gate_up must be contiguous rows, got"):
         glue.silu_mul(apart, False)
-    with pytest.raises(ValueError, match="x must be contiguous rows, got"):
-        glue.round_rows(apart)
     with pytest.raises(ValueError, match="delta must be contiguous rows, got"):
         glue.add_rms_norm(torch.zeros(4, 16), apart, torch.ones(16), EPS, False)

@@ -27,7 +27,7 @@ LEAST_PROGRAMS = {"attention": 1, "lse": 3, "merge": 8, "lse_merge": 8, "scores"
 # A kernel that holds a row in registers has wide programs: it is their threads that count.
 LEAST_THREADS = 1024
 GLUE = (
-    *("add_rms_norm", "add_rms_norm_fp8", "silu_mul", "silu_mul_fp8", "round_rows_fp8"),
+    *("add_rms_norm", "add_rms_norm_fp8", "silu_mul", "silu_mul_fp8", "round_attention_fp8"),
     *("rotate", "rotate_norm"),
 )
 

@@ -109,7 +109,7 @@ def test_percentiles_are_values_that_were_seen() -> None:
         ("add_rms_norm_kernel", "glue"),
         ("rotate_kernel", "glue"),
         ("silu_mul_kernel", "glue"),
-        ("round_rows_kernel", "glue"),
+        ("round_attention_kernel", "glue"),
         ("nvjet_tst_256x128_64x4_1x2_h_bz_coopA_NTN", "products"),
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n", "products"),
         ("void at::native::vectorized_elementwise_kernel<4, at::native::silu>", "rest"),

@@ -31,7 +31,7 @@ _NUM_REQUESTS = 16  # of different lengths, taken in turn
 _OURS = {
     "attention": ("block_attention_kernel",),
     "read": ("span_lse_kernel", "document_scores_kernel"),
-    "glue": ("add_rms_norm_kernel", "rotate_kernel", "silu_mul_kernel", "round_rows_kernel"),
+    "glue": ("add_rms_norm_kernel", "rotate_kernel", "silu_mul_kernel", "round_attention_kernel"),
 }
 # cuBLAS's names on Hopper and before it, torch's operator on the CPU.
 _PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "aten::addmm")

@@ -1,7 +1,5 @@
 """The network with few launches: the scores of transformers' modules, and how many launches."""
 
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +7,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
-from blockrank_server.kernels import (
-    block_attention_triton,
-    glue_triton,
-    span_lse_triton,
-)
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend, triton_backend
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch
-from blockrank_server.models.engine.quantize import quantize
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
 
@@ -167,84 +157,3 @@ def test_merged_weights_are_quantized_as_single_ones_are(
 def test_another_activation_is_refused() -> None:
     with pytest.raises(CheckpointError, match="hidden_act 'gelu' is not supported, only silu"):
         FusedNetwork(config_of("llama", hidden_act="gelu"), 1, TORCH_BACKEND.glue)
-
-
-class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what would start a kernel on CUDA: operators that are neither views nor memory."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if not (func.is_view or name in ("empty", "empty_like", "_unsafe_view")):
-            self.counts[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> Launches:
-    """Counts operators, and the launches of our kernels, which compute nothing here."""
-    counting = Launches()
-
-    class Counted:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-            def launch(*_: Any, **__: Any) -> None:
-                counting.counts[self.name] += 1
-
-            return launch
-
-    for module in (block_attention_triton, glue_triton, span_lse_triton):
-        monkeypatch.setattr(module, "arch_of", lambda _: "hopper")
-        for name in [name for name in vars(module) if name.endswith("_kernel")]:
-            monkeypatch.setattr(module, name, Counted(name))
-    return counting
-
-
-def counted(launches: Launches, how: Quantization, num_layers: int, card: Card) -> Counter[str]:
-    """Launches of a forward pass of so many whole layers, in the shape of Mistral-7B."""
-    sizes = {"hidden_size": 4096, "intermediate_size": 14_336, "vocab_size": 32_768}
-    heads = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
-    config = config_of("mistral", **sizes, **heads, num_hidden_layers=32)
-    backend = triton_backend()
-    with META:
-        network = FusedNetwork(config, num_layers, backend.glue).to(torch.bfloat16)
-    quantize(network, how)
-    # A tail that is split, as it is from some ten documents on.
-    documents = [Segment(100 * i, 100 * i + 100, ((0, 100),)) for i in range(1, 50)]
-    segments = [Segment(0, 100), *documents, Segment(5000, 5070, ((0, 5000),))]
-    plan = backend.plan_block_attention(segments, 5070, META)
-    reads = [SpanRead((5068, 5070), tuple((s.start, s.stop) for s in documents))]
-    last = Card.model_validate(
-        card.model_dump() | {"read": [{"layer": num_layers, "heads": "all"}]}
-    )
-    reader = AttentionReader(
-        last, reads, [49], num_heads=32, num_kv_heads=8, device=META, backend=backend
-    )
-    ids = torch.zeros(5070, dtype=torch.int32, device=META)
-    before = Counter(launches.counts)
-    with torch.no_grad(), launches:  # inference mode would show composite operators whole
-        network(
-            ids,
-            ids,
-            lambda q, k, v, scale: backend.block_attention(q, k, v, plan, scale),
-            reader,
-        )
-    return launches.counts - before
-
-
-@pytest.mark.parametrize(
-    ("how", "products", "most"), [("none", "mm", 10), ("fp8", "_scaled_mm", 11)]
-)
-def test_a_layer_has_few_launches(
-    how: Quantization, products: str, most: int, launches: Launches, card: Card
-) -> None:
-    two, three = (counted(launches, how, num_layers, card) for num_layers in (2, 3))
-    a_layer = three - two
-    assert a_layer[products] == 4
-    assert a_layer["add_rms_norm_kernel"] == 2
-    assert sum(a_layer.values()) <= most
