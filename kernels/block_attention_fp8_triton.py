@@ -29,6 +29,7 @@ from blockrank_server.kernels.glue_triton import finished, rows_like, store_row
 from blockrank_server.kernels.launch_config import row_config
 
 BLOCK_X = 64
+WARPS = 2  # for each of a kernel that holds a row alone: joining takes registers, too
 
 
 @triton.jit
@@ -111,7 +112,7 @@ def round_attention(
     round_attention_kernel[(num_tokens,)](
         heads_THD, part_PKMD, part_lse_PKM, merges_X4, out_TC, scale_T1, len(merges_X4),
         GROUP=num_heads // num_kv, HEAD_DIM=dim, BLOCK_M=block_m, SIZE=size, BLOCK=config.block,
-        BLOCK_X=BLOCK_X, num_warps=config.num_warps,
+        BLOCK_X=BLOCK_X, num_warps=WARPS * config.num_warps,
     )  # fmt: skip
     rounded = finished(out_TC, scale_T1, to_fp8=True)
     assert isinstance(rounded, RoundedRows)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from blockrank_server.kernels.glue import Activations, Glue, HeadNorm
+from blockrank_server.kernels.glue import Glue, HeadNorm
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import Attention, Network, Place
 from blockrank_server.models.errors import CheckpointError
@@ -100,59 +100,50 @@ class FusedNetwork(Network):
         attention: Attention,
         reader: AttentionReader,
     ) -> None:
-        # What a block computed is added by the kernel that normalises the sum for the next one.
-        hidden_TC, delta_TC = self.embed_tokens(token_ids_T), None
+        hidden_TC = self.embed_tokens(token_ids_T)
         cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
-        rotary = cos[0], sin[0]
+        stream = _ResidualStream(hidden_TC, self._glue, self._eps)
         for layer in self.layers[:-1]:
-            delta_TC = self._attend(layer, hidden_TC, delta_TC, rotary, attention, reader)
-            delta_TC = self._mlp(layer, hidden_TC, delta_TC)
+            self._attend(layer, stream, (cos[0], sin[0]), attention, reader)
+            mlp, norm = layer.mlp, layer.post_attention_layernorm
+            gate_up_TJ = mlp.gate_up_proj(stream.normed(norm, mlp.gate_up_proj))
+            gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
+            del gate_up_TJ
+            stream.add(mlp.down_proj(gated))
+            del gated
             self._between_steps()
-        self._read_last_fused(hidden_TC, delta_TC, rotary, reader)
+        self._read_last_fused(stream, (cos[0], sin[0]), reader)
 
     def _attend(
         self,
         layer: Any,
-        hidden_TC: torch.Tensor,
-        delta_TC: torch.Tensor | None,
+        stream: "_ResidualStream",
         rotary: tuple[torch.Tensor, torch.Tensor],
         attention: Attention,
         reader: AttentionReader,
-    ) -> torch.Tensor:
+    ) -> None:
         module, config = layer.self_attn, self.config
         num_heads, num_kv = config.num_attention_heads, config.num_key_value_heads
-        normed = self._normed(hidden_TC, delta_TC, layer.input_layernorm, module.qkv_proj)
-        heads_ThD = module.qkv_proj(normed).unflatten(-1, (-1, module.head_dim))
-        del normed, delta_TC
+        qkv_TZ = module.qkv_proj(stream.normed(layer.input_layernorm, module.qkv_proj))
+        heads_ThD = qkv_TZ.unflatten(-1, (-1, module.head_dim))
         q_THD, k_TKD, v_TKD = heads_ThD.split([num_heads, num_kv, num_kv], 1)
         turned_ThD = heads_ThD[:, : num_heads + num_kv]
         self._glue.rotate(turned_ThD, *rotary, self._head_norm(module, num_heads))
         if reader.reads(module.layer_idx):
             reader.read(module.layer_idx, q_THD[reader.signal_R], k_TKD, module.scaling)
         out = self._attention_step(attention, q_THD, k_TKD, v_TKD, module.scaling)
-        del heads_ThD, turned_ThD, q_THD, k_TKD, v_TKD
-        projected_TC: torch.Tensor = module.o_proj(out if self.takes_fp8 else out.flatten(1))
-        return projected_TC
-
-    def _mlp(self, layer: Any, hidden_TC: torch.Tensor, delta_TC: torch.Tensor) -> torch.Tensor:
-        mlp, norm = layer.mlp, layer.post_attention_layernorm
-        gate_up_TJ = mlp.gate_up_proj(self._normed(hidden_TC, delta_TC, norm, mlp.gate_up_proj))
-        del delta_TC
-        gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
-        del gate_up_TJ
-        down_TC: torch.Tensor = mlp.down_proj(gated)
-        return down_TC
+        del qkv_TZ, heads_ThD, turned_ThD, q_THD, k_TKD, v_TKD
+        stream.add(module.o_proj(out if self.takes_fp8 else out.flatten(1)))
 
     def _read_last_fused(
         self,
-        hidden_TC: torch.Tensor,
-        delta_TC: torch.Tensor | None,
+        stream: "_ResidualStream",
         rotary: tuple[torch.Tensor, torch.Tensor],
         reader: AttentionReader,
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
-        normed_TC = self._normed(hidden_TC, delta_TC, layer.input_layernorm, module.k_proj)
+        normed_TC = stream.normed(layer.input_layernorm, module.k_proj)
         q_RHD = module.q_proj(normed_TC[signal_R]).unflatten(-1, (-1, module.head_dim))
         k_TKD = module.k_proj(normed_TC).unflatten(-1, (-1, module.head_dim))
         at_signal = rotary[0][signal_R], rotary[1][signal_R]
@@ -160,18 +151,28 @@ class FusedNetwork(Network):
         self._glue.rotate(k_TKD, *rotary, self._head_norm(module, 0))
         reader.read(len(self.layers) - 1, q_RHD, k_TKD, module.scaling)
 
-    def _normed(
-        self, hidden_TC: torch.Tensor, delta_TC: torch.Tensor | None, norm: Any, product: nn.Module
-    ) -> Activations:
-        """Add to the residual stream, and normalise it for a product, which may take float8."""
-        return self._glue.add_rms_norm(
-            hidden_TC, delta_TC, norm.weight, self._eps, _takes_fp8(product)
-        )
-
     def _head_norm(self, module: Any, num_queries: int) -> HeadNorm | None:
         """Norm of queries and keys of one layer, where the family has it."""
         weights_2D = getattr(module, "head_norms_2D", None)
         return None if weights_2D is None else HeadNorm(weights_2D, num_queries, self._eps)
+
+
+class _ResidualStream:
+    """The hidden states, and what the last block computed, which the next norm adds to them."""
+
+    def __init__(self, hidden_TC: torch.Tensor, glue: Glue, eps: float) -> None:
+        self._hidden_TC, self._glue, self._eps = hidden_TC, glue, eps
+        self._delta_TC: torch.Tensor | None = None
+
+    def add(self, delta_TC: torch.Tensor) -> None:
+        self._delta_TC = delta_TC
+
+    def normed(self, norm: Any, product: nn.Module) -> Any:
+        """Add what is waiting, and normalise for a product, which may take float8."""
+        delta_TC, self._delta_TC = self._delta_TC, None
+        return self._glue.add_rms_norm(
+            self._hidden_TC, delta_TC, norm.weight, self._eps, _takes_fp8(product)
+        )
 
 
 def _takes_fp8(product: nn.Module) -> bool:

@@ -23,7 +23,7 @@ from blockrank_server.models.quantization.names import Quantization
 _MARGIN = 1.1
 # For cuBLAS workspaces and loaded kernels.
 _FIXED_BYTES = 256 * 2**20
-_FP32_BYTES = 4
+_FP32_BYTES, _FP8_BYTES = 4, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class MemoryNeed:
         in_layer = sum(weight_bytes(quantization, *size, itemsize) for size in sizes)
         return cls(
             weights=_num_others(config, last_layer) * itemsize + last_layer * in_layer,
-            per_token=_token_bytes(config, itemsize),
+            per_token=_token_bytes(config, itemsize, quantization),
             scratch=scratch_bytes(quantization, max(map(prod, sizes)), itemsize),
         )
 
@@ -136,11 +136,11 @@ def _widths(config: PretrainedConfig) -> tuple[int, int, int, int]:
 
 
 def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:
-    """List outputs and inputs of the linear layers of one whole layer."""
+    """List outputs and inputs of the linear layers of one whole layer, merged as on CUDA."""
     hidden, queries, keys, _ = _widths(config)
     gated = config.intermediate_size
-    attention = [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries)]
-    return [*attention, (gated, hidden), (gated, hidden), (hidden, gated)]
+    attention = [(queries + 2 * keys, hidden), (hidden, queries)]
+    return [*attention, (2 * gated, hidden), (hidden, gated)]
 
 
 def _num_others(config: PretrainedConfig, last_layer: int) -> int:
@@ -159,17 +159,22 @@ def _num_others(config: PretrainedConfig, last_layer: int) -> int:
     return int(config.vocab_size * hidden + last_layer * whole + last)
 
 
-def _token_bytes(config: PretrainedConfig, itemsize: int) -> int:
-    """Count the largest of a layer's moments, by transformers' own code."""
+def _token_bytes(config: PretrainedConfig, itemsize: int, quantization: Quantization) -> int:
+    """Count the largest of a layer's moments, by engine/fused_network.py."""
     hidden, queries, keys, head_dim = _widths(config)
+    gated, qkv = config.intermediate_size, queries + 2 * keys
+    rounds = quantization == "fp8"  # what a product takes
+    taken = _FP8_BYTES if rounds else itemsize
     inputs = 2 * _FP32_BYTES + 2 * head_dim * itemsize  # token, position, cos and sin
-    # The layer's input, and the residual after attention; squares beside the input, in fp32.
-    norm = 2 * hidden * itemsize + 2 * hidden * _FP32_BYTES
-    # Input, normed input, q, k, v; of q the two products and what makes the second of them.
-    rotary = (2 * hidden + 4 * queries + 2 * keys) * itemsize
-    # Input, normed input, q, k, v, the heads' output and its projection.
-    attention = (3 * hidden + 2 * queries + 2 * keys) * itemsize
-    # Input, residual, normed residual; gate, up and their product, or that and the projection.
-    gated = config.intermediate_size
-    mlp = (3 * hidden + max(3 * gated, gated + hidden)) * itemsize
-    return int(inputs + max(norm, rotary, attention, mlp))
+    # Beside the residual stream, in each moment: what the last block computed, and the norm's
+    # result, which the last layer does not round; that and a product of it; the heads and their result, which float8 rounds beside them;
+    # gate, up and their product; what a block's last product takes and makes.
+    moments = (
+        2 * hidden * itemsize,
+        hidden * taken + max(qkv, 2 * gated) * itemsize,
+        (qkv + queries) * itemsize + queries * taken * rounds,
+        2 * gated * itemsize + gated * taken,
+        max(queries, gated) * taken + hidden * itemsize,
+    )
+    scales = _FP32_BYTES * rounds
+    return int(inputs + scales + hidden * itemsize + max(moments))

@@ -188,7 +188,7 @@ def rounding_variants() -> Iterator[Variant]:
             module.__name__,
             "round_attention_kernel",
             heads | {"BLOCK": row.block, "BLOCK_X": module.BLOCK_X},
-            {"num_warps": row.num_warps},
+            {"num_warps": module.WARPS * row.num_warps},
         )
 
 

@@ -1,7 +1,6 @@
 """How many kernels a layer of the network with few launches starts, in the shape of Mistral-7B."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CONFIG_MAPPING
 
-from blockrank_server.kernels import (
-    block_attention_fp8_triton,
-    block_attention_triton,
-    document_scores_triton,
-    glue_triton,
-    span_lse_triton,
-)
 from blockrank_server.kernels.backend import triton_backend
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
@@ -33,9 +25,9 @@ META = torch.device("meta")
 class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what would start a kernel on CUDA: operators that are neither views nor memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counter[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.counts: Counter[str] = Counter()
+        self.counts = counts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -45,30 +37,9 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> Launches:
+def launches(kernel_launches: Counter[str]) -> Launches:
     """Counts operators, and the launches of our kernels, which compute nothing here."""
-    counting = Launches()
-
-    class Counted:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-            def launch(*_: Any, **__: Any) -> None:
-                counting.counts[self.name] += 1
-
-            return launch
-
-    ours = (
-        *(block_attention_triton, block_attention_fp8_triton, span_lse_triton),
-        *(document_scores_triton, glue_triton),
-    )
-    for module in ours:
-        if hasattr(module, "arch_of"):
-            monkeypatch.setattr(module, "arch_of", lambda _: "hopper")
-        for name in [name for name in vars(module) if name.endswith("_kernel")]:
-            monkeypatch.setattr(module, name, Counted(name))
-    return counting
+    return Launches(kernel_launches)
 
 
 def engine_of(num_layers: int, how: Quantization, card: dict[str, Any]) -> Engine:

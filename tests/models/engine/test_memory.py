@@ -8,12 +8,16 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
+from blockrank_server.kernels.backend import TORCH_BACKEND, triton_backend
+from blockrank_server.kernels.segments import Segment
 from blockrank_server.models import ranker as ranker_module
 from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.memory import MemoryNeed, check_memory, free_bytes
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.quantize import quantize
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization import fp8
 from blockrank_server.models.quantization.names import Quantization
 from blockrank_server.models.ranker import Ranker
 
@@ -51,9 +55,12 @@ def held_bytes(network: Network) -> int:
 def test_weights_are_counted_exactly(name: str, how: Quantization, last_layer: int) -> None:
     for dtype in (torch.bfloat16,) if how == "fp8" else (torch.bfloat16, torch.float32):
         need = MemoryNeed.of(config_of(name), last_layer, dtype, how)
-        network = Network(config_of(name), last_layer).to(dtype)
-        quantize(network, how)
-        assert need.weights == held_bytes(network)
+        for network in (
+            Network(config_of(name), last_layer),
+            FusedNetwork(config_of(name), last_layer, TORCH_BACKEND.glue),
+        ):
+            quantize(network.to(dtype), how)
+            assert need.weights == held_bytes(network)
 
 
 @pytest.mark.parametrize(("how", "kept_bits"), [("none", 16), ("fp8", 8), ("int8", 8), ("int4", 5)])
@@ -78,34 +85,57 @@ class NothingRead:
 
 
 def batch_of(network: Network, num_tokens: int) -> Callable[[], None]:
+    """A forward pass of so many tokens, its kernels without their work but with their memory."""
     ids, reader = torch.zeros(num_tokens, dtype=torch.int32), cast(AttentionReader, NothingRead())
+    backend = triton_backend()
+    plan = backend.plan_block_attention([Segment(0, num_tokens)], num_tokens, ids.device)
+    attend: Any = backend.block_attention_fp8 if network.takes_fp8 else backend.block_attention
 
     @torch.inference_mode()
     def run() -> None:
-        network(ids, ids, lambda q, k, v, scale: torch.empty_like(q), reader)
+        network(ids, ids, lambda q, k, v, scale: attend(q, k, v, plan, scale), reader)
 
     return run
 
 
+def fused(config: PretrainedConfig, dtype: torch.dtype, how: Quantization) -> FusedNetwork:
+    network = FusedNetwork(config, 2, triton_backend().glue).to(dtype)
+    quantize(network, how)
+    return network
+
+
+@pytest.mark.usefixtures("kernel_launches")
 @pytest.mark.parametrize(
     "changes",
     [
         pytest.param({"intermediate_size": 448}, id="mlp"),
         pytest.param({"intermediate_size": 32, "hidden_size": 512}, id="norm"),
-        pytest.param({"intermediate_size": 32, "num_attention_heads": 32}, id="rotary"),
+        pytest.param({"intermediate_size": 32, "num_attention_heads": 32}, id="attention"),
     ],
 )
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "how"),
+    [(torch.float32, "none"), (torch.bfloat16, "none"), (torch.bfloat16, "fp8")],
+    ids=str,
+)
 def test_a_batch_takes_what_was_estimated(
-    dtype: torch.dtype, changes: dict[str, int], peak_bytes: PeakBytes
+    dtype: torch.dtype,
+    how: Quantization,
+    changes: dict[str, int],
+    peak_bytes: PeakBytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    num_tokens, config = 500, config_of("mistral", **({"hidden_size": 128} | changes))
-    need = MemoryNeed.of(config, 2, dtype, "none")
-    network = Network(config, 2).to(dtype)
-    measured = peak_bytes(batch_of(network, num_tokens))
-    assert 0.75 * need.per_token <= measured / num_tokens <= need.per_token
+    # The CPU multiplies float8 in fp32, with memory for that.
+    monkeypatch.setattr(
+        fp8, "multiply", lambda x, w, _: torch.empty(len(x[0]), len(w[0]), dtype=torch.bfloat16)
+    )
+    num_tokens, config = 512, config_of("mistral", **({"hidden_size": 128} | changes))
+    need = MemoryNeed.of(config, 2, dtype, how)
+    measured = peak_bytes(batch_of(fused(config, dtype, how), num_tokens))
+    assert 0.85 * need.per_token <= measured / num_tokens <= 1.02 * need.per_token
 
 
+@pytest.mark.usefixtures("kernel_launches")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("how", ["int8", "int4"])
 def test_a_quantized_batch_takes_what_was_estimated(
@@ -113,11 +143,9 @@ def test_a_quantized_batch_takes_what_was_estimated(
 ) -> None:
     config = config_of("mistral", intermediate_size=4096, hidden_size=512)
     need = MemoryNeed.of(config, 2, dtype, how)
-    network = Network(config, 2).to(dtype)
-    quantize(network, how)
-    measured = peak_bytes(batch_of(network, 1))
+    measured = peak_bytes(batch_of(fused(config, dtype, how), 1))
     # The CPU converts the integers before it multiplies, CUDA while it does.
-    converted = 512 * 4096 * dtype.itemsize
+    converted = 2 * 512 * 4096 * dtype.itemsize
     assert need.scratch + converted <= measured <= 1.05 * (need.scratch + converted)
     assert need.batch(0) - MemoryNeed.of(config, 2, dtype, "none").batch(0) == need.scratch
 
