@@ -32,7 +32,12 @@ _LAYERS = ("service", "models", "kernels")
 _PYTEST = ("-m", "pytest", "-q", "-Wdefault", "-pno:cacheprovider")
 # Whatever runs on a device: marked so, or for the Triton kernels wherever they run.
 _TESTS = (
-    *("tests/kernels", "tests/models/engine/test_on_gpu.py", "-k", "cuda or triton or gpu"),
+    *(
+        "tests/kernels",
+        "tests/models/engine/test_on_gpu.py",
+        "-k",
+        "cuda or triton or gpu or scores",
+    ),
     *("--ignore=tests/kernels/test_launch_config.py", "--ignore=tests/kernels/test_backend.py"),
 )
 _DRY_TESTS = ("tests/kernels/test_segments.py",)

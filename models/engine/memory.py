@@ -167,8 +167,9 @@ def _token_bytes(config: PretrainedConfig, itemsize: int, quantization: Quantiza
     taken = _FP8_BYTES if rounds else itemsize
     inputs = 2 * _FP32_BYTES + 2 * head_dim * itemsize  # token, position, cos and sin
     # Beside the residual stream, in each moment: what the last block computed, and the norm's
-    # result, which the last layer does not round; that and a product of it; the heads and their result, which float8 rounds beside them;
-    # gate, up and their product; what a block's last product takes and makes.
+    # result, which the last layer does not round; that and a product of it; the heads and their
+    # result, which float8 rounds beside them; gate, up and their product; what a block's last
+    # product takes and makes.
     moments = (
         2 * hidden * itemsize,
         hidden * taken + max(qkv, 2 * gated) * itemsize,

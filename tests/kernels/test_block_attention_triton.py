@@ -140,7 +140,11 @@ def test_new_lengths_compile_nothing_new(laid_out: LayOut) -> None:
     assert min(counts[0]) > 0
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.gpu)],
+    ids=str,
+)
 def test_in_float8_it_is_the_rounded_result(
     dtype: torch.dtype, kernels_on: Any, laid_out: LayOut
 ) -> None:

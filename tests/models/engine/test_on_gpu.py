@@ -11,8 +11,11 @@ import torch
 from torch import nn
 
 from blockrank_server.kernels import (
+    block_attention_fp8_triton,
     block_attention_merge_triton,
     block_attention_triton,
+    document_scores_triton,
+    glue_triton,
     span_lse_triton,
 )
 from blockrank_server.models.engine.cuda_driver import count_devices
@@ -27,12 +30,16 @@ from blockrank_server.models.ranker import Ranker
 
 pytestmark = pytest.mark.gpu
 
-KERNELS = (
-    block_attention_triton.block_attention_kernel,
-    block_attention_merge_triton.merge_block_attention_kernel,
-    span_lse_triton.span_lse_kernel,
-    span_lse_triton.merge_span_lse_kernel,
+MODULES = (
+    *(block_attention_triton, block_attention_fp8_triton, block_attention_merge_triton),
+    *(span_lse_triton, document_scores_triton, glue_triton),
 )
+KERNELS = [
+    kernel
+    for module in MODULES
+    for name, kernel in vars(module).items()
+    if name.endswith("_kernel")
+]
 CHECKPOINTS = ("blockrank", "qrranker")
 
 
@@ -96,6 +103,20 @@ def test_bfloat16_is_no_further_off_than_on_the_cpu(
     assert np.mean(off[1]) <= 2 * np.mean(off[0])
 
 
+def test_float8_is_off_by_its_bits(
+    fixtures: Path, blockrank_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("blockrank", blockrank_card, device="cuda", quantization="fp8")
+    lines = (fixtures / "blockrank/cases.jsonl").read_text().splitlines()
+    case = next(c for c in map(json.loads, lines) if c["name"] == "quickstart")
+    found, expected = (
+        np.array(scores)
+        for scores in (ranker.rank(case["query"], case["documents"]), case["expected"]["scores"])
+    )
+    # As of the CPU's products in test_quantize.py.
+    assert 0 < np.abs(found - expected).max() < 0.25 * expected.max()
+
+
 def test_a_batch_is_started_without_waiting_for_the_device(
     open_on: Callable[..., Ranker], no_synchronisation: Callable[[], None]
 ) -> None:
@@ -138,6 +159,7 @@ def test_nothing_is_compiled_after_the_warm_up(open_on: Callable[..., Ranker]) -
     ranker.warm_up()
     # Triton keeps the compiled variants of a device first in this tuple.
     before = [len(kernel.device_caches[0][0]) for kernel in KERNELS]
+    assert sum(before) >= 8
     ranker.rank_batch(lists())
     ranker.rank("a", ["b"])
     assert [len(kernel.device_caches[0][0]) for kernel in KERNELS] == before

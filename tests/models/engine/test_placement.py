@@ -1,0 +1,88 @@
+"""What runs where; and a device that will not do, which is one clear message before any loading."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from blockrank_server.kernels.backend import TORCH_BACKEND, triton_backend
+from blockrank_server.models import ranker as ranker_module
+from blockrank_server.models.engine import placement, quantize
+from blockrank_server.models.engine.fused_network import FusedNetwork
+from blockrank_server.models.engine.placement import Placement
+from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.ranker import Ranker
+
+OpenTiny = Callable[..., Ranker]
+
+
+def test_cuda_runs_few_launches_and_the_cpu_the_modules_of_transformers() -> None:
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert Placement(cuda, torch.bfloat16, triton_backend(), "none").is_fused
+    assert not Placement(cpu, torch.float32, TORCH_BACKEND, "none").is_fused
+
+
+def test_the_few_launches_give_the_golden_scores(
+    fixtures: Path,
+    blockrank_card: dict[str, Any],
+    open_tiny: OpenTiny,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of it as on CUDA, but for the device: the kernels are interpreted."""
+    monkeypatch.setattr(placement, "choose_backend", lambda _: triton_backend())
+    ranker = open_tiny("blockrank", blockrank_card)
+    assert isinstance(ranker._engine._network, FusedNetwork)
+    lines = (fixtures / "blockrank/cases.jsonl").read_text().splitlines()
+    case = next(c for c in map(json.loads, lines) if c["name"] == "quickstart")
+    found = ranker.rank(case["query"], case["documents"])
+    np.testing.assert_allclose(found, case["expected"]["scores"], atol=1e-5, rtol=1e-3)
+
+
+@pytest.fixture
+def on_cuda(
+    blockrank_card: dict[str, Any], open_tiny: OpenTiny, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ranker]:
+    """Open a checkpoint on a Hopper card, as far as one can be had by words."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(quantize, "probe", lambda _: None)
+    return lambda **options: open_tiny("blockrank", blockrank_card, device="cuda", **options)
+
+
+def test_a_card_too_old_is_refused(
+    on_cuda: Callable[..., Ranker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    with pytest.raises(CheckpointError, match=r"^compute capability 8\.0 or newer is needed, cuda"):
+        on_cuda()
+
+
+def test_cuda_without_triton_is_refused(
+    on_cuda: Callable[..., Ranker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blockrank_server.kernels.backend.find_spec", lambda _: None)
+    with pytest.raises(CheckpointError, match="^a CUDA device needs the triton package"):
+        on_cuda()
+
+
+def test_too_little_memory_is_refused(
+    on_cuda: Callable[..., Ranker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker_module, "free_bytes", lambda _: 2**20)
+    with pytest.raises(CheckpointError, match=r"^the weights need .* GiB free$"):
+        on_cuda()
+
+
+def test_a_product_that_the_device_refuses_is_refused(
+    on_cuda: Callable[..., Ranker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "probe", lambda _: "CUBLAS_STATUS_NOT_SUPPORTED")
+    with pytest.raises(
+        CheckpointError,
+        match="^cuda refuses a product in fp8: CUBLAS_STATUS_NOT_SUPPORTED; use bfloat16 or int8$",
+    ):
+        on_cuda(quantization="fp8")
