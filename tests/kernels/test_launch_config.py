@@ -15,6 +15,9 @@ import torch
 
 from blockrank_server.kernels.launch_config import arch_of
 
+# The compiler's processes share two cores with whatever else runs.
+pytestmark = pytest.mark.timeout(900)
+
 SCRIPT = Path(__file__).with_name("compile_kernels.py")
 KIB = 1024
 # The A100 has 163 KiB, but the same row serves the cards of 8.6, 8.9 and 12.0 with 99.

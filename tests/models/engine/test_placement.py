@@ -65,7 +65,7 @@ def test_cuda_without_triton_is_refused(
     on_cuda: Callable[..., Ranker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("blockrank_server.kernels.backend.find_spec", lambda _: None)
-    with pytest.raises(CheckpointError, match="^a CUDA device needs the triton package"):
+    with pytest.raises(CheckpointError, match=r"^a CUDA device needs the triton package"):
         on_cuda()
 
 
@@ -83,6 +83,6 @@ def test_a_product_that_the_device_refuses_is_refused(
     monkeypatch.setattr(quantize, "probe", lambda _: "CUBLAS_STATUS_NOT_SUPPORTED")
     with pytest.raises(
         CheckpointError,
-        match="^cuda refuses a product in fp8: CUBLAS_STATUS_NOT_SUPPORTED; use bfloat16 or int8$",
+        match=r"^cuda refuses a product in fp8: CUBLAS_STATUS_NOT_SUPPORTED; use bfloat16 or int8$",
     ):
         on_cuda(quantization="fp8")
