@@ -108,7 +108,7 @@ class EngineBench:
         tokens = fmean(batch.num_tokens for batch in batches)
         found = percentiles(seen)
         p50_ms = median(seen)
-        num_overlapped = max(2, int(seconds * 1e3 / p50_ms))
+        num_overlapped = max(2, int(seconds / 2 * 1e3 / p50_ms))
         need = MemoryNeed.of(
             self.model.config(), self.model.last_layer, DTYPE, quantization_of(self.name)
         )
