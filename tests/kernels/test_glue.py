@@ -47,6 +47,9 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor, roundings: int = 3)
     """As near as so many roundings of the dtype are."""
     eps = torch.finfo(found.dtype).eps
     assert found.dtype == expected.dtype
+    if found.device.type == "cuda" and found.dtype == torch.float32:
+        # There exp, rsqrt and division are off by a few units, exp by as many more as its argument.
+        roundings += 16
     largest = float(expected.abs().max())
     torch.testing.assert_close(
         found.cpu(), expected.cpu(), rtol=roundings * eps, atol=largest * eps
