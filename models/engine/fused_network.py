@@ -2,7 +2,7 @@
 
 The products that take the same input are one (q, k and v; gate and up), and what stands between
 products are the kernels of kernels/glue.py: ten launches a layer, where transformers' modules need
-39 in bf16 and 97 in fp8. The modules of transformers hold the weights, and are not called.
+39 in bf16 and a hundred in fp8. The modules of transformers hold the weights, and are not called.
 
 Axes: T = packed tokens, R = signal tokens, C = hidden size, H = query heads, K = key/value heads,
 D = head_dim.
