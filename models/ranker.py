@@ -32,7 +32,7 @@ from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token

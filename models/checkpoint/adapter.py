@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.checkpoint.weights import is_needed
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 ADAPTER_FILE = "adapter_model.safetensors"
 """The file of the tensors in an adapter's folder."""

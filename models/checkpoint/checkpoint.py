@@ -16,7 +16,7 @@ from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import Location, locate
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 
 
 @dataclass(frozen=True, slots=True)

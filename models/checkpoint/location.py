@@ -13,7 +13,7 @@ from blockrank_server.models.checkpoint.card import (
     load_card,
 )
 from blockrank_server.models.errors import CardError, CheckpointError
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 
 CONFIG_FILE = "config.json"
 # Not ./folder, and nothing else that begins with a dot: the hub has no such names.

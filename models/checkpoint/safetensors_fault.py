@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import is_pickle, stand_in_at
+from blockrank_server.models.files.stand_in import is_pickle, stand_in_at
 
 # A file begins with the number of bytes of its header, which is JSON.
 _LENGTH_BYTES = 8

@@ -7,8 +7,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.stand_in import stand_in, stand_in_at
-from blockrank_server.models.text import TextError, decode
+from blockrank_server.models.files.stand_in import stand_in, stand_in_at
+from blockrank_server.models.files.text import TextError, decode
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

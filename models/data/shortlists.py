@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.data.numbered_lines import numbered_lines
-from blockrank_server.models.output_file import replacing
+from blockrank_server.models.files.output_file import replacing
 
 Document = dict[str, str]
 

@@ -12,7 +12,7 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.judgements import read_qrels, read_teacher
 from blockrank_server.models.data.numbered_lines import numbered_lines
 from blockrank_server.models.data.training_list import RowError, TrainingList, parse_row
-from blockrank_server.models.text import TextError, parse_json
+from blockrank_server.models.files.text import TextError, parse_json
 
 LISTS, PASSAGES, QRELS = ".lists.jsonl.gz", ".passages.jsonl.gz", ".qrels.tsv"
 """What follows a set's name."""

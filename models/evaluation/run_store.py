@@ -9,8 +9,8 @@ from blockrank_server.models.evaluation.errors import EvaluationError
 from blockrank_server.models.evaluation.scorer import Progress, Scorer
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.trec import Run, ranked, read_run, write_run
-from blockrank_server.models.output_file import write_text
-from blockrank_server.models.text import TextError, parse_json, read_text
+from blockrank_server.models.files.output_file import write_text
+from blockrank_server.models.files.text import TextError, parse_json, read_text
 
 _MADE_BY = "made_by.json"
 

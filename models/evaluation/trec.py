@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blockrank_server.models.data.judgements import read_teacher
-from blockrank_server.models.output_file import replacing
+from blockrank_server.models.files.output_file import replacing
 
 Ranking = Sequence[tuple[str, float]]
 """(doc_id, score) of a query's documents, best first."""

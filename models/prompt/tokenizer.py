@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 TokenIds = NDArray[np.int32]
 

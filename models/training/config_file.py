@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from blockrank_server.models.text import TextError, broken_text, read_text
+from blockrank_server.models.files.text import TextError, broken_text, read_text
 from blockrank_server.models.training import config as definitions
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError

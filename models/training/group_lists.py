@@ -8,7 +8,7 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.shortlists import write_rows
 from blockrank_server.models.data.source import Source, find_files, read_lists
 from blockrank_server.models.data.training_list import TrainingList
-from blockrank_server.models.output_file import write_text
+from blockrank_server.models.files.output_file import write_text
 from blockrank_server.models.training.sampling import held_out
 from blockrank_server.models.training.topics import group_by_topic
 

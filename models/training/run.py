@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from blockrank_server.models.checkpoint.cache import cache_folder, make_cache_folder
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError

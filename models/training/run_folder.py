@@ -11,9 +11,9 @@ import transformers
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
 from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE
-from blockrank_server.models.output_file import write_text
-from blockrank_server.models.paths import expand_user, obstacle
-from blockrank_server.models.text import read_text
+from blockrank_server.models.files.output_file import write_text
+from blockrank_server.models.files.paths import expand_user, obstacle
+from blockrank_server.models.files.text import read_text
 from blockrank_server.models.training.checkpoints import (
     check_complete,
     last_checkpoint,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import (

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import orjson
 
+from blockrank_server.models.files.stand_in import stand_in
+from blockrank_server.models.files.text import TextError, broken_json, decode
 from blockrank_server.models.prompt.request import Document
-from blockrank_server.models.stand_in import stand_in
-from blockrank_server.models.text import TextError, broken_json, decode
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.dialects.documents import as_document
 from blockrank_server.service.dialects.request import is_blank

@@ -13,8 +13,8 @@ from blockrank_server.models.checkpoint.cache import cache_folder, check_hub_cac
 from blockrank_server.models.checkpoint.location import locate
 from blockrank_server.models.engine.cuda_driver import check_device
 from blockrank_server.models.errors import RankerError
-from blockrank_server.models.paths import obstacle
-from blockrank_server.models.text import broken_text
+from blockrank_server.models.files.paths import obstacle
+from blockrank_server.models.files.text import broken_text
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.cli.parser import CommandParser
 from blockrank_server.service.settings import Settings, variable_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
-from blockrank_server.models.output_file import write_text
+from blockrank_server.models.files.output_file import write_text
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.options import (
     MODEL_SETTINGS,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.errors import RankerError
-from blockrank_server.models.stand_in import stand_in
+from blockrank_server.models.files.stand_in import stand_in
 
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
