@@ -1,4 +1,4 @@
-"""What a request costs beside the model: POST /rerank to a server of its own, one at a time.
+"""Measures what a request costs beside the model: POST /rerank to a server of its own, one by one.
 
     make load            (nothing else may run)
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @contextmanager
 def server() -> Iterator[httpx.Client]:
-    """A client of a server on the embedded default, once it is ready."""
+    """Yield a client of a server on the embedded default, once it is ready."""
     environment = os.environ | {"BLOCKRANK_REQUEST_TIMEOUT_MS": "600000"}
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
@@ -53,7 +53,7 @@ def server() -> Iterator[httpx.Client]:
 
 
 def measure(client: httpx.Client, shortlist: Shortlist, repeats: int) -> Row:
-    """One line of the table; times in milliseconds."""
+    """Measure one line of the table; times are in milliseconds."""
     body = {"query": shortlist.query, "documents": list(shortlist.documents)}
     found = []
     for _ in range(repeats + 1):
@@ -68,7 +68,6 @@ def measure(client: httpx.Client, shortlist: Shortlist, repeats: int) -> Row:
 
 
 def report(rows: list[Row], title: str) -> str:
-    """Markdown."""
     lines = [
         f"# {title}\n",
         "| documents | client, ms | tokenise, ms | queue, ms | infer, ms | outside infer |",

@@ -1,4 +1,4 @@
-"""The public Python API: opens a checkpoint and ranks documents.
+"""Opens a checkpoint and ranks documents: this is the public Python API.
 
 from blockrank_server.models.ranker import Ranker
 
@@ -39,7 +39,7 @@ from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
 
 class Ranker:
-    """A checkpoint that ranks. Ranker.open makes one.
+    """Ranks documents by a checkpoint. Ranker.open makes one.
 
     encode may be called from any thread; everything else from one thread at a time.
     """

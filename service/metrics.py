@@ -1,4 +1,4 @@
-"""Every Prometheus series of the service, all of them there from the start.
+"""Defines every Prometheus series of the service, all of them there from the start.
 
 Label `documents` is the bucket of a shortlist's length: the edge at or above it, or "more".
 """
@@ -29,7 +29,7 @@ def _statuses() -> Iterable[int]:
 
 
 class Metrics:
-    """Every series of the service. Each app has an instance of its own, so tests share no state.
+    """Holds every series of the service. Each app has its own instance, so tests share no state.
 
     Args:
         registry: nothing else may register there.

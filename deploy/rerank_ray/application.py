@@ -1,4 +1,4 @@
-"""blockrank-server as an application of Ray Serve.
+"""Builds blockrank-server as an application of Ray Serve.
 
 PYTHONPATH=deploy python -m rerank_ray num_gpus=1 max_replicas=4     # this machine, or RAY_ADDRESS
 serve deploy deploy/rerank_ray/serve.yaml                            # a cluster
@@ -19,7 +19,7 @@ _STOP_MARGIN_S = 15
 
 
 def build(options: ReplicaOptions) -> serve.Application:
-    """The application; its settings are the BLOCKRANK_ variables of the process that builds it.
+    """Build the application with the settings in the BLOCKRANK_ variables of this process.
 
     Raises:
         pydantic.ValidationError: a setting is not valid.

@@ -1,4 +1,4 @@
-"""The kernels' tests on this machine's CUDA device, then the tables, in under ten minutes.
+"""Runs the kernels' tests on this machine's CUDA device, then the tables, in under ten minutes.
 
     .venv/bin/python loadtests/gpu/run.py [--dry-run] [options of gpu_bench]
 
@@ -30,7 +30,7 @@ DRY_TESTS = ["tests/kernels/test_segments.py"]
 
 
 def environment() -> dict[str, str]:
-    """The process's own variables, with the benchmark on the path and without the network."""
+    """Return this process's variables, with the benchmark on the path and without the network."""
     path = [str(ROOT / "loadtests" / "gpu"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(path),
@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
 
 
 def run(arguments: list[str], ends: float) -> int:
-    """Exit code of python with these arguments; 124 if it was stopped for the time."""
+    """Run python with these arguments and return its exit code; 124 if its time was over."""
     left = max(1.0, ends - time.monotonic())
     try:
         done = subprocess.run(

@@ -22,7 +22,7 @@ _PROVISIONAL_TOKENS = 32
 
 
 class Token(NamedTuple):
-    """A token's id, and the characters start .. stop of the text that it stands for."""
+    """Holds a token's id, and the characters start .. stop of the text that it stands for."""
 
     id: int
     start: int

@@ -1,4 +1,4 @@
-"""LoRA adapters on a network, in PEFT's own files.
+"""Puts LoRA adapters on a network, and writes them as PEFT's own files.
 
 models/checkpoint/adapter.py merges them when serving.
 """

@@ -1,4 +1,4 @@
-"""What evaluate leaves in a folder: the report, the numbers as JSON, pictures."""
+"""Writes what evaluate leaves in a folder: the report, the numbers as JSON, pictures."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The command info: settings in force, card, and how the model runs, as JSON."""
+"""Defines the command info: settings in force, card, and how the model runs, as JSON."""
 
 import argparse
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""A document of a request body: text, an object with a text, or any object at all."""
+"""Reads a document of a request body: text, an object with a text, or any object at all."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -29,7 +29,7 @@ def as_documents(
 
 
 def as_document(value: object, field: str, rank_fields: Sequence[str] = ()) -> Document:
-    """What is ranked for one entry of a list of documents.
+    """Return what is ranked for one entry of a list of documents.
 
     Args:
         value: a string is ranked as it is. Of an object: its rank_fields, else its text with its

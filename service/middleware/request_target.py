@@ -1,4 +1,4 @@
-"""ASGI middleware that reduces every form of a request target to the path of a route."""
+"""Reduces, as ASGI middleware, every form of a request target to the path of a route."""
 
 import posixpath
 import re
@@ -59,7 +59,7 @@ def allow(response: Response, methods: tuple[str, ...]) -> Response:
 
 
 def plain_path(target: str) -> str:
-    """The one spelling of a path, whatever the form of its target; of no path, the target."""
+    """Return the one spelling of a path, whatever its target's form; of no path, the target."""
     if (prefix := _ABSOLUTE.match(target)) is not None:
         target = target[prefix.end() :] or "/"
     return "/" + posixpath.normpath(target).lstrip("/") if target.startswith("/") else target

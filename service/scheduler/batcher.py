@@ -1,4 +1,4 @@
-"""A bounded queue in front of the one thread that owns the model. The states of a job:
+"""Puts a bounded queue in front of the one thread that owns the model. The states of a job:
 
     submit --> waiting --> running --> done: gets its scores
       |         |   |       |  |  ^
@@ -48,7 +48,7 @@ _DEAD = "The model's thread has died"
 
 
 class Batcher:
-    """Queue, batches and their errors; the model is a function handed to run.
+    """Keeps the queue, the batches and their errors; the model is a function handed to run.
 
     Args:
         policy: which jobs form a batch.
@@ -81,22 +81,22 @@ class Batcher:
 
     @property
     def num_requests(self) -> int:
-        """Jobs waiting."""
+        """Count the jobs waiting."""
         return len(self._queue)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the jobs waiting."""
+        """Count the tokens of the jobs waiting."""
         return self._queue.num_tokens
 
     @property
     def is_dead(self) -> bool:
-        """Whether run has ended by an exception: nothing will be answered any more."""
+        """Say whether run has ended by an exception: nothing will be answered any more."""
         return self._is_dead
 
     @property
     def predicted_wait_s(self) -> float:
-        """Seconds until the jobs accepted by now are done, at the present speed."""
+        """Return the seconds until the jobs accepted by now are done, at the present speed."""
         with self._changed:
             waiting_s = self._duration_model.predict_s(self._queue.num_tokens)
             return (self._running.remaining_s() or 0.0) + waiting_s

@@ -1,4 +1,4 @@
-"""Series of the model, of its batches and of the queue in front of them."""
+"""Defines the series of the model, of its batches and of the queue in front of them."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -17,7 +17,7 @@ MEMORY_KINDS = ("used", "total")
 
 
 class Incident(StrEnum):
-    """What befell a batch, as label `kind` of rerank_batch_incidents_total."""
+    """Names what befell a batch, as label `kind` of rerank_batch_incidents_total."""
 
     FAILED = "failed"
     SPLIT = "split"

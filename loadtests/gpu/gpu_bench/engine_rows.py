@@ -1,4 +1,4 @@
-"""Rows of the end-to-end table: the engine on requests of its own, one after another."""
+"""Measures the end-to-end table's rows: the engine on requests of its own, one after another."""
 
 import time
 from collections import Counter
@@ -31,7 +31,7 @@ _PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "at
 
 @dataclass(frozen=True, slots=True)
 class EngineBench:
-    """One variant of the engine on one device.
+    """Measures one variant of the engine on one device.
 
     Attributes:
         name: the name of the variant.
@@ -51,7 +51,8 @@ class EngineBench:
     def make(
         cls, name: str, model: Model, device: torch.device, backend: Backend, ceilings: Ceilings
     ) -> "EngineBench":
-        """A variant with new weights: plain or quantized, and any of them fused by torch.compile.
+        """Make a variant with new weights: plain or quantized, and either of them compiled if
+        asked.
 
         Args:
             name: begins with the quantization, if any; "fused" in it asks for torch.compile.
@@ -68,7 +69,7 @@ class EngineBench:
         return cls(name, model, engine, device, ceilings)
 
     def row(self, num_documents: int, seconds: float, least: int) -> Row:
-        """Latencies of one request at a time, and throughput with packing behind the forward.
+        """Measure latencies of single requests, and throughput with packing behind the forward.
 
         Args:
             num_documents: the length of every list.
@@ -108,7 +109,7 @@ class EngineBench:
         }
 
     def time_by_kind(self, num_documents: int) -> Row:
-        """Share of the device's time in attention, read, matrix products and the rest."""
+        """Return shares of the device's time: attention, read, matrix products and the rest."""
         requests = self._requests(num_documents)[:1]
         self.engine.score(requests)
         on_cuda = self.device.type == "cuda"
@@ -130,7 +131,7 @@ class EngineBench:
         return [request(num_documents, vocab, seed) for seed in range(_NUM_REQUESTS)]
 
     def _start_ms(self, one: EncodedRequest) -> float:
-        """Host time until a request is launched, the device idle before."""
+        """Return the host's time until a request is launched, the device being idle before."""
         started = time.perf_counter()
         pending = self.engine.start([one])
         spent = time.perf_counter() - started
@@ -148,13 +149,13 @@ class EngineBench:
 
 
 def quantization_of(variant: str) -> Quantization:
-    """The quantization that a variant's name begins with, or "none"."""
+    """Return the quantization that a variant's name begins with, or "none"."""
     word = variant.partition("-")[0]
     return next((how for how in get_args(Quantization) if how == word), "none")
 
 
 def kind_of(kernel: str) -> str:
-    """What a kernel does, by its name."""
+    """Tell what a kernel does, by its name."""
     name = kernel.lower()
     for kind, part in _OURS.items():
         if part in name:
@@ -177,7 +178,7 @@ def _latencies_ms(
 
 
 def _overlapped(engine: Engine, requests: Sequence[EncodedRequest]) -> float:
-    """Tokens a second where the next request is packed and launched during this one's forward."""
+    """Measure tokens a second where a request is packed and launched during another's forward."""
     started = time.perf_counter()
     pending = engine.start(requests[:1])
     for each in requests[1:]:

@@ -1,4 +1,4 @@
-"""The command line of a run."""
+"""Reads the command line of a run."""
 
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What was asked for; see the help of each option.
+    """Holds what was asked for; see the help of each option.
 
     Attributes:
         scenario: the one of the table, with the objectives that were given.
@@ -62,7 +62,7 @@ class RunOptions:
 
 
 def parse(arguments: Sequence[str]) -> RunOptions:
-    """Options; ends the process with a message if they are wrong."""
+    """Return the options; a wrong one ends the process with a message."""
     parser = _parser()
     args = parser.parse_args(arguments)
     scenario = SCENARIOS[args.scenario]

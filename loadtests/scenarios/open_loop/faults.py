@@ -1,4 +1,4 @@
-"""Clients that misbehave: which of the arrivals do, and what they do on their connection."""
+"""Defines clients that misbehave: which arrivals do, and what they do to their connection."""
 
 import http.client
 import random
@@ -13,7 +13,7 @@ _PIECES = 20
 
 
 class Fault(StrEnum):
-    """What is wrong with a client."""
+    """Names what is wrong with a client."""
 
     NONE = "none"
     SLOW = "slow"
@@ -22,13 +22,13 @@ class Fault(StrEnum):
 
     @property
     def leaves(self) -> bool:
-        """Whether it goes away and so may get no answer."""
+        """Say whether the client goes away and so may get no answer."""
         return self in (Fault.LEAVING, Fault.LEAVING_MID_BODY)
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Which share of the clients misbehaves.
+    """Says which share of the clients misbehaves.
 
     Attributes:
         slow: share that sends its body over slow_s.
@@ -55,7 +55,6 @@ class Faults:
         return f"{slow}, {leaving}, {self.leaving_mid_body:.0%} after half a body"
 
     def draw(self, rng: random.Random) -> Fault:
-        """The fault of one client."""
         shares = (self.slow, self.leaving, self.leaving_mid_body)
         kinds = (Fault.SLOW, Fault.LEAVING, Fault.LEAVING_MID_BODY, Fault.NONE)
         return rng.choices(kinds, (*shares, 1 - sum(shares)))[0]
@@ -66,7 +65,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """What a server said."""
+    """Holds what a server said."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""What one run sends: a scenario with its rates in requests per second; handed over as JSON."""
+"""Plans what one run sends: a scenario with its rates in requests per second, kept as JSON."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from open_loop.workload import DocumentLengths
 
 @dataclass(frozen=True, slots=True)
 class TimedStage:
-    """A stage with its rate.
+    """Describes a stage with its rate.
 
     Attributes:
         name: the name of the stage.
@@ -30,7 +30,7 @@ class TimedStage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the generator needs to know.
+    """Holds everything that the generator needs to know.
 
     Attributes:
         host: http://name:port.
@@ -56,15 +56,14 @@ class Plan:
 
     @property
     def duration_s(self) -> float:
-        """The duration of all stages together."""
+        """Add up the durations of all stages."""
         return sum(stage.duration_s for stage in self.stages)
 
     def stage_start_s(self, place: int) -> float:
-        """When a stage begins."""
         return sum(stage.duration_s for stage in self.stages[:place])
 
     def place_of(self, name: str) -> int:
-        """Index of a stage."""
+        """Return the index of a stage."""
         return [stage.name for stage in self.stages].index(name)
 
     def to_json(self) -> bytes:
@@ -73,7 +72,7 @@ class Plan:
 
 
 def from_json(raw: bytes) -> Plan:
-    """A plan that to_json wrote."""
+    """Read a plan that to_json wrote."""
     fields = orjson.loads(raw)
     return Plan(
         **fields
@@ -89,7 +88,7 @@ def from_json(raw: bytes) -> Plan:
 def timed_stages(
     scenario: Scenario, capacity_per_s: float, time_scale: float
 ) -> tuple[TimedStage, ...]:
-    """A scenario's stages at a capacity, every duration times time_scale."""
+    """Return a scenario's stages at a capacity, every duration times time_scale."""
     return tuple(
         TimedStage(
             stage.name,

@@ -1,4 +1,4 @@
-"""What is written down while a run is on: one line for each request, one for each reading."""
+"""Writes down what happens while a run is on: one line for each request, one for each reading."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request.
+    """Records one request.
 
     Attributes:
         index: the index of its arrival.
@@ -48,13 +48,12 @@ class Sample:
 
     @property
     def is_scored(self) -> bool:
-        """Whether it got its scores."""
         return self.status == 200 and self.problem is None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Server and generator at one moment.
+    """Records server and generator at one moment.
 
     Attributes:
         at_s: the time since the start of the run; below 0 before it.
@@ -89,13 +88,12 @@ class Recorder:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Every sample of a file, in order of their arrivals."""
+    """Read every sample of a file, in order of their arrivals."""
     made = _read(path, lambda row: Sample(**{**row, "fault": Fault(row["fault"])}))
     return sorted(made, key=lambda sample: sample.index)
 
 
 def read_readings(path: Path) -> list[Reading]:
-    """Every reading of a file."""
     return _read(path, lambda row: Reading(**row))
 
 

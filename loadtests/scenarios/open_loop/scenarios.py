@@ -1,4 +1,4 @@
-"""The scenarios: one table. Rates are shares of a capacity that is measured first, or given."""
+"""Lists the scenarios. Rates are shares of a capacity that is measured first, or given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _TYPICAL = parse_list_lengths("10:0.5,20:0.3,100:0.2")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A time of one arrival rate.
+    """Describes a time of one arrival rate.
 
     Attributes:
         name: its name in the report, which no other stage of the scenario has.
@@ -30,7 +30,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is sent, and what must come of it.
+    """Describes what is sent, and what must come of it.
 
     Attributes:
         name: what selects it on the command line.
@@ -54,7 +54,7 @@ class Scenario:
 
     @property
     def duration_s(self) -> float:
-        """The duration of all stages together."""
+        """Add up the durations of all stages."""
         return sum(stage.duration_s for stage in self.stages)
 
 
