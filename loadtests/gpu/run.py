@@ -21,11 +21,7 @@ _MARGIN_S = 45.0
 PYTEST = ["-m", "pytest", "-q", "-Wdefault"]
 KERNEL_TESTS = ["tests/kernels", "-m", "gpu"]
 # The engine; and what only the Triton kernels promise, which runs wherever they do.
-OTHER_TESTS = [
-    "tests/models/engine/test_on_gpu.py",
-    "tests/kernels/test_block_attention_triton.py",
-    "tests/kernels/test_span_lse_triton.py",
-]
+OTHER_TESTS = ["tests/models/engine/test_on_gpu.py", "tests/kernels/triton"]
 DRY_TESTS = ["tests/kernels/test_segments.py"]
 
 
