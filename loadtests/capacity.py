@@ -23,8 +23,6 @@ def latencies(services: Mix, rate: float, num_replicas: int, count: int, seed: i
     Args:
         services: service times and how often each comes.
         rate: arrivals at all replicas together, in the service times' unit of time.
-        num_replicas: the number of replicas behind the front.
-        count: the number of requests.
         seed: decides when they arrive.
     """
     rng = random.Random(seed)

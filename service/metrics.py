@@ -54,7 +54,9 @@ class Metrics:
         self._infer = series.seconds("inference", "Forward pass of its batch.", "documents")
         self._documents = series.counter("documents", "Documents scored.", "documents")
         self._tokens = series.counter("tokens", "Tokens of the requests scored.", "documents")
-        self._lengths = series.histogram("documents_per_request", "Of a request.", DOCUMENT_EDGES)
+        self._lengths = series.histogram(
+            "documents_per_request", "Documents of one request.", DOCUMENT_EDGES
+        )
         self._truncated = series.counter("truncated_documents", "Documents that were cut.")
         self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
         self._create_series(dialects)

@@ -96,7 +96,6 @@ def lines(
     """Draw lines over time.
 
     Args:
-        text: title and description.
         unit: is a unit of Grafana.
         queries: hold at least one.
         colors: gives lines a colour, by a regular expression over their whole names.
@@ -139,7 +138,6 @@ def number(
     """Show one number as of now.
 
     Args:
-        text: title and description.
         unit: is a unit of Grafana.
         query: is evaluated once, at the end of the time range.
         steps: are pairs (from, color), the first from None.
@@ -161,7 +159,6 @@ def cells(text: PanelText, unit: str, histogram: str) -> build_heatmap.Panel:
     """Show how many observations fell into each bucket of a histogram, over time.
 
     Args:
-        text: title and description.
         unit: is that of the buckets' edges.
         histogram: PromQL that leaves the label le.
     """

@@ -33,8 +33,6 @@ def build_with(
     """Do as build does, with these settings.
 
     Args:
-        options: describe the replicas.
-        settings: are those of the server in each.
         open_ranker: gives the ranker; it is called in each replica.
     """
     deployment = serve.deployment(

@@ -27,7 +27,6 @@ class Front:
     A client that goes: Ray cancels, where a web server says http.disconnect.
 
     Args:
-        app: is the server's.
         targets: gives the addresses of all replicas, as host:port.
     """
 

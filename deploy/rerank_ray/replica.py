@@ -23,7 +23,6 @@ class Replica:
     """Is what Ray Serve starts, asks and stops.
 
     Args:
-        settings: are those of the server.
         open_ranker: gives the ranker; it is called on the thread that will own it.
     """
 

@@ -42,10 +42,8 @@ class DecodingScorer:
 
     Args:
         card: has {number} in its documents.
-        prompt: encodes by the card.
         decoder: runs every layer and the LM head.
         tokenizer: reads the ids that were decoded.
-        device: holds the decoder.
         backend: computes the prompt's attention.
 
     Raises:

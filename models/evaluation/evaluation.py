@@ -31,7 +31,6 @@ class Task:
             row.
         seed: shuffles the lists, to be measured beside the given order; None does not.
         compared: another system's run that ours is compared with, or None.
-        judging: says how rankings are judged.
     """
 
     ranking: RunStore | Path

@@ -28,7 +28,6 @@ class JudgedHeads:
     """Tells how well the mean mass of some heads ranks, each set counting the same.
 
     Attributes:
-        contrastive: the contrastive QR score.
         reciprocal_rank: the best relevant document's; ties count against it.
         by_set: the reciprocal rank in each set.
     """

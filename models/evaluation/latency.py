@@ -16,7 +16,6 @@ class Latency:
     Attributes:
         documents: each request has so many.
         tokens: the median over the requests.
-        median_ms: the median time of a request.
         longest_ms: the time of the slowest request.
         requests: counts those that were timed.
     """

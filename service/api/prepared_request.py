@@ -31,7 +31,6 @@ class PreparedRequest:
 
     Attributes:
         dialect: its body, read in the dialect it is written in.
-        request: what the caller asked for.
         spelling: translates the Python API's field names into the caller's.
         kept: indices of the documents the model sees; blank ones are not among them.
         encoded: token ids of the documents kept; None if there are none.
@@ -48,7 +47,6 @@ class PreparedRequest:
 
         Args:
             scores: the raw scores of the documents kept.
-            ranker: the one that gave them.
             request_id: the id of the HTTP request, which some dialects send back.
         """
         request, encoded = self.request, self.encoded

@@ -82,10 +82,7 @@ class _Reading:
     """Does what a tokenising thread does with a body; `prepared` is there afterwards.
 
     Args:
-        request: the one whose body it is.
-        raw: the body.
         dialects: those that are spoken on its path.
-        ranker: the one that will score it.
     """
 
     prepared: PreparedRequest

@@ -50,7 +50,6 @@ class _Tournament:
     """Ranks what one list may not hold: scores mean something inside one list only.
 
     Attributes:
-        ranker: scores each list.
         cut_lines: numbers of the lines that were cut to the card's limit.
     """
 

@@ -75,7 +75,7 @@ class Dialect(RequestBody):
         None, ge=-1, description="A cap per document; the query is never cut by it. -1 is no cap."
     )
     raw_scores: bool | None = Field(None, description="The model's own scores, not in [0, 1].")
-    use_activation: bool | None = Field(None, description="false is raw_scores = true.")
+    use_activation: bool | None = Field(None, description="false means raw_scores = true.")
     instruction: str | None = Field(None, description=_NO_PLACE)
     instruct: str | None = Field(None, description=_NO_PLACE)
 

@@ -32,7 +32,7 @@ def as_document(value: object, field: str, rank_fields: Sequence[str] = ()) -> D
     """Return what is ranked for one entry of a list of documents.
 
     Args:
-        value: a string is ranked as it is. Of an object: its rank_fields, else its text with its
+        value: a string is ranked as it is; an object by its rank_fields, else its text with its
             title, else all of it as YAML.
         field: how the caller spells the entry, for errors.
         rank_fields: the names of the object's fields to rank, joined by line breaks.

@@ -62,7 +62,6 @@ class RerankResult:
     """Describes what a caller gets.
 
     Attributes:
-        request: what was asked for.
         request_id: the id of the HTTP request, which some dialects send back.
         ranking: best first, cut to top_n.
         model: the name of the card.

@@ -60,11 +60,11 @@ class VllmScore(Dialect):
 
     text_1: str | list[str] = Field(
         validation_alias=AliasChoices(*_QUERIES),
-        description="The query; several are only accepted if they are equal. Or queries, data_1.",
+        description="The query; several must be equal. The fields queries and data_1 mean the same.",
     )
     text_2: str | list[str] = Field(
         validation_alias=AliasChoices(*_DOCUMENTS),
-        description="The documents. Or documents, items, data_2.",
+        description="The documents; the fields documents, items and data_2 mean the same.",
     )
 
     @classmethod

@@ -51,10 +51,7 @@ class Batcher:
     """Keeps the queue, the batches and their errors; the model is a function handed to run.
 
     Args:
-        policy: which jobs form a batch.
-        observer: is told what happens.
         duration_model: learns how long batches take.
-        limits: what may run and wait at once.
         clock: seconds; that of the jobs' deadlines.
     """
 
@@ -110,7 +107,6 @@ class Batcher:
         """Accept a request. Cancel the job's future to take it back.
 
         Args:
-            request: what the model takes.
             deadline_s: after this moment of the batcher's clock nobody waits for the answer.
             future: becomes the job's; by default it gets one of its own.
 

@@ -42,7 +42,6 @@ class Job:
     """Describes one accepted request.
 
     Attributes:
-        request: what the model takes.
         accepted_s: when it was accepted, on the batcher's clock.
         deadline_s: after this moment of the same clock nobody waits for the answer.
         due_s: jobs run in this order; at or before the deadline.

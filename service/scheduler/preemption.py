@@ -31,7 +31,6 @@ def pick_preempting(
     """Choose jobs due before those of a running batch and so much shorter that they preempt it.
 
     Args:
-        waiting: any number of jobs.
         running: those of the running batch.
         room: tokens of a batch; a larger job runs alone.
         limit: tokens that may preempt this batch.
@@ -46,10 +45,6 @@ class Preemption:
     """Decides between the steps of a batch whether it goes on, and what preempts it.
 
     Args:
-        queue: the jobs waiting.
-        running: the batches running.
-        limits: how large a batch may be.
-        duration_model: predicts durations.
         lock: the batcher's, which guards queue and running.
         clock: seconds; that of the jobs' deadlines.
     """

@@ -34,8 +34,6 @@ class BatchReport(NamedTuple):
     """Reports one forward pass that gave scores.
 
     Attributes:
-        num_requests: requests in the batch.
-        num_tokens: tokens in the batch.
         infer_s: its duration, without that of the batches that preempted it.
         was_split: it took two passes, for want of memory.
         is_preempting: it ran between the steps of another.

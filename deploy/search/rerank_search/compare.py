@@ -22,7 +22,6 @@ class Outcome:
     """Holds nDCG@10 over the questions of a group.
 
     Attributes:
-        group: the name of the group.
         before: nDCG@10 of each question in the first stage's order.
         after: nDCG@10 of each question in the reranker's order.
     """

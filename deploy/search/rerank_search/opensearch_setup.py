@@ -56,12 +56,7 @@ def set_up(opensearch: OpenSearchBackend, *, rerank_url: str, api_key: str | Non
 
 
 def connector_for(rerank_url: str, api_key: str | None) -> dict[str, Any]:
-    """Describe the connector of deploy/clients.md at an address; its name tells its content.
-
-    Args:
-        rerank_url: the URL of the blockrank-server.
-        api_key: the key, if it wants one.
-    """
+    """Describe the connector of deploy/clients.md at an address; its name tells its content."""
     # ml-commons wants a credential that is not empty; a server without keys ignores it.
     connector: dict[str, Any] = {
         "version": "1",

@@ -14,11 +14,7 @@ _WRITER_BYTES = 64_000_000
 
 
 class TantivyBackend:
-    """Keeps an index in memory, and asks a reranker from this process.
-
-    Args:
-        reranker: orders what was found.
-    """
+    """Keeps an index in memory, and asks a reranker from this process."""
 
     def __init__(self, reranker: Reranker) -> None:
         self._reranker = reranker

@@ -71,7 +71,6 @@ class DenseRanker:
 
     Args:
         config: describes the whole checkpoint; its weights are random.
-        device: runs it.
     """
 
     def __init__(self, config: PretrainedConfig, device: torch.device) -> None:

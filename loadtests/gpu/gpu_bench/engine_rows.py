@@ -34,11 +34,7 @@ class EngineBench:
     """Measures one variant of the engine on one device.
 
     Attributes:
-        name: the name of the variant.
-        model: its shape.
         engine: has random weights.
-        device: runs the engine.
-        ceilings: what the device reached in the same run.
     """
 
     name: str
@@ -56,10 +52,6 @@ class EngineBench:
 
         Args:
             name: begins with the quantization, if any; "fused" in it asks for torch.compile.
-            model: gives the shape.
-            device: runs it.
-            backend: holds the kernels of the device.
-            ceilings: what the device reached in the same run.
         """
         network = model.network(device, DTYPE)
         quantize(network, quantization_of(name))

@@ -27,9 +27,6 @@ class KernelBench:
     """Times kernels over single requests on one device.
 
     Attributes:
-        clock: times calls on the device.
-        backend: holds the kernels of the device.
-        ceilings: what the device reached in the same run.
         card: says which masks and spans there are.
     """
 

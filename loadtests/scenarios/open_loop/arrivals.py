@@ -19,7 +19,6 @@ class Arrival:
     Attributes:
         index: its place in the schedule.
         intended_s: when it is due, since the start of the run.
-        stage: the index of its stage.
         num_documents: the length of its list.
         list_number: which of the lists with so many documents.
         fault: what is wrong with its client.

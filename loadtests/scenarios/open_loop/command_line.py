@@ -25,14 +25,10 @@ class RunOptions:
     Attributes:
         scenario: the one of the table, with the objectives that were given.
         host: the server to test; None starts one for the run.
-        settings: the settings of the own server.
         command: starts the own server.
         capacity_per_s: None to measure it first.
         capacity_s: how long measuring it takes.
         num_clients: so many send at once while it is measured.
-        list_lengths: how many documents the lists have.
-        document_lengths: how many words the documents have.
-        faults: how many clients misbehave, and how.
         answer_within_s: None for the server's deadline.
         time_scale: multiplies every duration.
         sample_every_s: the time between readings of the server.

@@ -34,8 +34,6 @@ class Faults:
         slow: share that sends its body over slow_s.
         leaving: share that sends all and goes away after leave_after_s, unless it was answered.
         leaving_mid_body: share that sends half of its body and goes away after leave_after_s.
-        slow_s: seconds.
-        leave_after_s: seconds.
     """
 
     slow: float = 0.0
@@ -77,7 +75,6 @@ class FaultClient:
 
     Args:
         host: http://name:port.
-        path: the path of every request.
         timeout_s: the longest wait for an answer.
     """
 

@@ -55,7 +55,6 @@ def markdown(body: Row, plot: str) -> str:
     """Write the report in Markdown.
 
     Args:
-        body: what the report holds.
         plot: the name of the picture beside it.
     """
     documents = {**body["documents"], "all": body["total"]}

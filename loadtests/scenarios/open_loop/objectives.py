@@ -41,7 +41,6 @@ class Verdict:
     """Tells what came of an objective.
 
     Attributes:
-        objective: the limit.
         value: found; None if there was nothing to take it from, which is a miss.
     """
 

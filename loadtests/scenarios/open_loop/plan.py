@@ -16,9 +16,6 @@ class TimedStage:
     """Describes a stage with its rate.
 
     Attributes:
-        name: the name of the stage.
-        rate_per_s: requests a second.
-        duration_s: its length in seconds.
         is_measured: whether it counts in the statistics of the whole run.
     """
 
@@ -34,10 +31,6 @@ class Plan:
 
     Attributes:
         host: http://name:port.
-        stages: stand in their order.
-        list_lengths: how many documents the lists have.
-        faults: how many clients misbehave, and how.
-        document_lengths: how many words the documents have.
         seed: decides arrivals and request bodies.
         client_timeout_s: longest wait for an answer; above the server's own deadline.
         sample_every_s: the time between two readings of the server's /metrics.

@@ -24,8 +24,6 @@ class Run:
     """Holds everything that was found out.
 
     Attributes:
-        scenario: what was run.
-        plan: what was to be sent.
         arrivals: what was due, and when.
         samples: what became of each request, in order of arrival.
         readings: what server and generator used, in order of time.
@@ -75,7 +73,6 @@ def make_report(run: Run, conditions: dict[str, Any]) -> RunReport:
     """Put the report of a run together.
 
     Args:
-        run: what was found out.
         conditions: hardware, versions and settings, written as they are.
     """
     measured = {place for place, stage in enumerate(run.plan.stages) if stage.is_measured}

@@ -24,13 +24,11 @@ class Sample:
 
     Attributes:
         index: the index of its arrival.
-        stage: the index of its stage.
         num_documents: the length of its list.
         fault: what was wrong with its client.
         intended_s: when it was to be sent, since the start of the run.
         lag_s: how much later the generator sent it.
         latency_s: the time from when it was to be sent to the last byte of its answer.
-        status: the status of the answer.
         problem: LEFT, TIMEOUT, WRONG, or the name of the client's error.
         timing_ms: what a 200 says in Server-Timing.
     """
@@ -60,7 +58,6 @@ class Reading:
         rss_bytes: resident memory of the server.
         server_cpu_s: processor time of the server so far.
         generator_cpu_s: processor time of the generator so far.
-        queue_requests: requests that wait in the server.
         in_flight: requests sent and not answered.
     """
 

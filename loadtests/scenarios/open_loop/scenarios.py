@@ -18,7 +18,6 @@ class Stage:
     Attributes:
         name: its name in the report, which no other stage of the scenario has.
         load: arrival rate as a share of capacity.
-        duration_s: seconds.
         is_measured: whether it counts in the statistics of the whole run; a warm-up does not.
     """
 
@@ -35,9 +34,7 @@ class Scenario:
     Attributes:
         name: what selects it on the command line.
         purpose: the question it answers.
-        stages: stand in their order.
         objectives: must all be met for exit code 0.
-        list_lengths: how many documents the lists have.
         faults: clients that are slow or go away.
         reference: the stage whose latency counts as normal after an overload.
         overloads: the stages that overload; the time to recover is taken after the last of them.
@@ -68,7 +65,7 @@ _NOTHING_LOST = (
 # A generator later than this does not offer the load it states.
 _PUNCTUAL = Objective("lag_p99_ms", "<=", 100)
 _NO_ERRORS = Objective("error_share", "<=", 0.001)
-# Of a load that a server must bear.
+# What a load that a server must bear has to meet.
 _ALL_SERVED = (*_NOTHING_LOST, _PUNCTUAL, _NO_ERRORS, Objective("goodput_share", ">=", 0.99))
 
 _ALL = (

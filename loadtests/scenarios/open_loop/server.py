@@ -57,7 +57,6 @@ def own_server(
     Args:
         settings: values by name, without BLOCKRANK_; on top of the environment's.
         log: file for its output. A pipe that nobody reads would fill up and stop the server.
-        command: starts it.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

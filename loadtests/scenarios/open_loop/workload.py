@@ -61,10 +61,6 @@ class CorpusQuestion:
 class Corpus:
     """Reads questions and passages of a sample on disk.
 
-    Args:
-        folder: the folder that holds the sample.
-        name: the name of the sample.
-
     Raises:
         OSError: a file is missing.
     """
@@ -126,7 +122,6 @@ class RequestBodies:
 
     Args:
         needed: document count and number of a list; every list that will be asked for.
-        lengths: how many words the documents have.
         seed: decides which texts are chosen.
     """
 
@@ -145,7 +140,6 @@ class RequestBodies:
         """Write a list, with a question that two words in front make the only one of its kind.
 
         Args:
-            num_documents: the length of the list.
             number: says which of the lists of that length is taken.
             index: the number of the request, which makes its question unique.
         """
