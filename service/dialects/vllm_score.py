@@ -60,7 +60,7 @@ class VllmScore(Dialect):
 
     text_1: str | list[str] = Field(
         validation_alias=AliasChoices(*_QUERIES),
-        description="The query; several must be equal. The fields queries and data_1 mean the same.",
+        description="The query; several must be equal. Fields queries and data_1 mean the same.",
     )
     text_2: str | list[str] = Field(
         validation_alias=AliasChoices(*_DOCUMENTS),
