@@ -2,8 +2,9 @@
 
     make load            (nothing else may run)
 
-Medians over the same shortlists as bench_ranker.py, from the client's clock and the server's
-Server-Timing. "outside" is all that is not the model's forward pass: HTTP, JSON, tokenising, queue.
+It writes medians over the same shortlists as bench_ranker.py, from the client's clock and the
+server's Server-Timing. "outside" is all that is not the model's forward pass: HTTP, JSON,
+tokenising, queue.
 """
 
 import argparse

@@ -4,7 +4,8 @@
     .venv/bin/python loadtests/capacity.py --service-ms 237:0.6,357:0.4 --rate 2.08 --replicas 1 2
 
 Requests arrive as a Poisson process; a front gives each to the replica with the fewest, at once and
-for good (ties by lot); a replica takes its own one by one, in order. No batching, no network.
+for good (ties by lot); a replica takes its own one by one, in order. There is no batching and no
+network.
 """
 
 import argparse

@@ -10,7 +10,7 @@ ServiceError
 ├── DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (dialect tei)
 
-Texts are shown to callers and written to logs: no paths, no tensors, no text of a document.
+Callers and logs get the texts, so they hold no paths, no tensors, no text of a document.
 """
 
 import math

@@ -45,7 +45,7 @@ def draw_lists(
 ) -> list[JudgedList]:
     """Draw lists with something to tell apart, and tell which of their documents are relevant.
 
-    Of a list with more documents the first are kept, and the first relevant one with them.
+    A list with more documents keeps the first ones, and the first relevant one with them.
 
     Raises:
         EvaluationError: the set has fewer than two such lists.

@@ -38,7 +38,8 @@ def compare_sets(
 ) -> Comparison:
     """Compare in pairs over the queries of several sets, of which each counts the same in the mean.
 
-    A randomisation test and no t-test: most differences are exactly zero, the rest far from normal.
+    This is a randomisation test and no t-test: most differences are exactly zero, the rest far from
+    normal.
     """
     differences = [np.array([ours[q] - theirs[q] for q in ours]) for ours, theirs in pairs]
     weighted = np.concatenate([d / (len(d) * len(differences)) for d in differences])

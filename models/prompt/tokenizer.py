@@ -84,7 +84,7 @@ class TextTokenizer:
     def head(self, text: str, max_tokens: int) -> str:
         """Return all of text, or so much of it that its first max_tokens + 1 ids are final.
 
-        Spares the tokenising of megabytes of which a few hundred tokens are kept.
+        This spares the tokenising of megabytes of which a few hundred tokens are kept.
         """
         size = max_tokens * _CHARACTERS_PER_TOKEN
         while size < len(text):

@@ -68,7 +68,7 @@ class BaseCheckpoint:
     ) -> tuple[TrainableRanker, TrainedWeights]:
         """Return the model with its loss, and the part of it that is trained.
 
-        Draws adapters from torch's random numbers, seeded by the config.
+        Adapters are drawn from torch's random numbers, seeded by the config.
 
         Raises:
             CheckpointError: a tensor is missing, broken or unexpected.

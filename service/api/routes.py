@@ -19,7 +19,7 @@ from blockrank_server.service.dialects.registry import ROUTES
 class DirectRoute(Route):
     """Answers without FastAPI's handling of parameters, which nothing here uses.
 
-    One of GET answers HEAD, too, which one of FastAPI does not.
+    A route of GET answers HEAD, too, which one of FastAPI does not.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -31,7 +31,7 @@ _METAVARS: Mapping[type, str] = {int: "N", float: "N", Path: "PATH"}
 def add_settings(parser: CommandParser, names: Iterable[str]) -> None:
     """Add a flag for each of these fields of Settings, which validates the values.
 
-    Made with argparse and not by pydantic-settings: there a secret is a flag like any other, a
+    argparse makes them and not pydantic-settings: there a secret is a flag like any other, a
     command has no flags beside its settings, and an error takes many lines.
     """
     for name in names:

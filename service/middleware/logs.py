@@ -28,7 +28,7 @@ class _Lines(logging.Handler):
 class _Output:
     """Writes logs to standard output: a reader that ends or a disk that fills up ends no request.
 
-    The first line must be taken; of the later ones those are lost that are not.
+    The first line must be taken; a later one that is not taken is lost.
     """
 
     def __init__(self, raw: BinaryIO) -> None:

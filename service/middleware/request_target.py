@@ -18,8 +18,8 @@ class RequestTarget:
     """Rewrites scope["path"], so that keys and routes are held against one spelling of each path.
 
     A closing slash, doubled slashes and dot segments go (RFC 3986, 6.2.2.3), without a redirect,
-    whose Location could not know the prefix that a proxy has stripped. Of a target in absolute form
-    the path is left (RFC 9112, 3.2.2).
+    whose Location could not know the prefix that a proxy has stripped. A target in absolute form
+    keeps its path only (RFC 9112, 3.2.2).
 
     Args:
         root_path: what a proxy puts in front of every path, for a scope that does not say.

@@ -1,7 +1,8 @@
 """Traces rerank requests by OpenTelemetry. Imported only where that is on: it is an optional extra.
 
-One server span a request, a child of the caller's traceparent, with the children tokenize, queue
-and batch, and in the latter forward. They are made when the request is over, of its measured times.
+Each request gives one server span, a child of the caller's traceparent, with the children tokenize,
+queue and batch, and in the latter forward. They are made when the request is over, of its measured
+times.
 """
 
 import time

@@ -12,9 +12,9 @@
 Every accepted job gets exactly one result or one error: also when a thread dies
 (ModelUnavailableError) and at shutdown (DrainingError). Its caller may cancel it at any time.
 
-Two threads: run, on the model's, forms batches and launches them; the completer's waits for their
-scores and answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU
-there is nothing to wait for, and run answers too.
+There are two threads: run, on the model's, forms batches and launches them; the completer's waits
+for their scores and answers, so that on CUDA the next batch is packed and launched while one runs.
+On the CPU there is nothing to wait for, and run answers too.
 """
 
 import math

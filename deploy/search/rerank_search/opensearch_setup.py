@@ -1,8 +1,9 @@
 """Makes what OpenSearch needs to rerank with a blockrank-server; it can be run again and again.
 
-Four things: cluster settings that allow the call, an ml-commons connector, a remote model on it,
-and a search pipeline with that model. Connector and model carry a name made of the connector's
-content: the same content is found again, other content gets new ones, and the pipeline moves over.
+It makes four things: cluster settings that allow the call, an ml-commons connector, a remote model
+on it, and a search pipeline with that model. Connector and model carry a name made of the
+connector's content: the same content is found again, other content gets new ones, and the pipeline
+moves over.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Makes what is measured: model shapes, and requests with the lengths of MS MARCO passages.
 
-Everything random, and named so: weights, token ids, lengths. Times do not depend on what they say.
+Weights, token ids and lengths are random. Times do not depend on what they say.
 """
 
 from dataclasses import dataclass
