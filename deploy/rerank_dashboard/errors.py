@@ -1,4 +1,4 @@
-"""Row: what was refused, failed or cut."""
+"""Draws the row about what was refused, failed or cut."""
 
 from rerank_dashboard.panels import (
     ORANGE,
@@ -25,7 +25,7 @@ _DOCUMENTS = of("rerank_documents_total")
 
 
 def row() -> Row:
-    """Errors first, then what clients should hear of."""
+    """Show errors first, then what clients should hear of."""
     return Row("Errors", [*_errors(), _bad_share(), *_clients()])
 
 

@@ -1,4 +1,4 @@
-"""The kernels' tests on this machine's CUDA device, then the tables, in under ten minutes.
+"""Runs the kernels' tests on this machine's CUDA device, then the tables, in under ten minutes.
 
     .venv/bin/python loadtests/gpu/run.py [--dry-run] [options of gpu_bench]
 
@@ -21,16 +21,12 @@ _MARGIN_S = 45.0
 PYTEST = ["-m", "pytest", "-q", "-Wdefault"]
 KERNEL_TESTS = ["tests/kernels", "-m", "gpu"]
 # The engine; and what only the Triton kernels promise, which runs wherever they do.
-OTHER_TESTS = [
-    "tests/models/engine/test_on_gpu.py",
-    "tests/kernels/test_block_attention_triton.py",
-    "tests/kernels/test_span_lse_triton.py",
-]
+OTHER_TESTS = ["tests/models/engine/test_on_gpu.py", "tests/kernels/triton"]
 DRY_TESTS = ["tests/kernels/test_segments.py"]
 
 
 def environment() -> dict[str, str]:
-    """The process's own variables, with the benchmark on the path and without the network."""
+    """Return this process's variables, with the benchmark on the path and without the network."""
     path = [str(ROOT / "loadtests" / "gpu"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(path),
@@ -41,7 +37,7 @@ def environment() -> dict[str, str]:
 
 
 def run(arguments: list[str], ends: float) -> int:
-    """Exit code of python with these arguments; 124 if it was stopped for the time."""
+    """Run python with these arguments and return its exit code; 124 if its time was over."""
     left = max(1.0, ends - time.monotonic())
     try:
         done = subprocess.run(

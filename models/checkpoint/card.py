@@ -10,9 +10,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from blockrank_server.models.errors import CardError
-from blockrank_server.models.paths import expand_user
-from blockrank_server.models.stand_in import stand_in
-from blockrank_server.models.text import TextError, broken_json, read_text
+from blockrank_server.models.files.paths import expand_user
+from blockrank_server.models.files.stand_in import stand_in
+from blockrank_server.models.files.text import TextError, broken_json, read_text
 
 CARD_FILE = "rerank_card.json"
 BUILT_IN = Path(__file__).parents[1] / "cards"

@@ -36,10 +36,6 @@ class PromptEncoder:
         tokenizer: must be of the same checkpoint.
         max_positions: counts the rotary positions the checkpoint was made for.
 
-    Attributes:
-        card: see above.
-        max_positions: see above.
-
     Raises:
         CheckpointError: the card names a control token the tokenizer lacks.
         CardError: the card's limits and tail_offset do not fit each other or max_positions.

@@ -13,7 +13,7 @@ from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
 @dataclass
 class _PromptState:
-    """Ids so far, the open run of text, and the character spans waiting for its tokens."""
+    """Holds ids so far, the open run of text, and the character spans waiting for its tokens."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""

@@ -1,4 +1,4 @@
-"""An answer before the request's deadline, and only while its client waits."""
+"""Answers before the request's deadline, and only while its client waits."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ _WATCH_AFTER_S = 0.01
 
 
 async def respond(request: Request, answer: Answer) -> Response:
-    """The answer to a body, before its deadline and while its client waits.
+    """Return the answer to a body, before its deadline and while its client waits.
 
     Args:
         request: its body must not have been read yet.
@@ -63,7 +63,7 @@ def _timeout_ms(request: Request, limit: int) -> int:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of work, which is cancelled when the client goes first.
+    """Return the result of work, which is cancelled when the client goes first.
 
     Raises:
         ClientDisconnect: the client has gone.

@@ -1,4 +1,4 @@
-"""POST /rerank: from a body to a ranking, in the words of the body's dialect."""
+"""Serves POST /rerank: from a body to a ranking, in the words of the body's dialect."""
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,7 +33,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def rerank_as(dialects: Sequence[type[Dialect]]) -> Handler:
-    """The handler of a path that takes bodies of these dialects."""
+    """Make the handler of a path that takes bodies of these dialects."""
 
     async def rank(request: Request, raw: bytes) -> Response:
         return await _rank(request, raw, dialects)
@@ -79,13 +79,10 @@ async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecor
 
 
 class _Reading:
-    """What a tokenising thread does with a body; `prepared` is there afterwards.
+    """Does what a tokenising thread does with a body; `prepared` is there afterwards.
 
     Args:
-        request: the one whose body it is.
-        raw: the body.
         dialects: those that are spoken on its path.
-        ranker: the one that will score it.
     """
 
     prepared: PreparedRequest
@@ -101,7 +98,7 @@ class _Reading:
         self.ranker = ranker
 
     def __call__(self) -> EncodedRequest | None:
-        """What is to be scored, if anything is.
+        """Return what is to be scored, if anything is.
 
         Raises:
             ServiceError: the body is refused, with a 4xx, in the words of its dialect.

@@ -1,4 +1,4 @@
-"""What the service knows of one HTTP request while it lasts."""
+"""Holds what the service knows of one HTTP request while it lasts."""
 
 import math
 import time
@@ -9,7 +9,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of a request; the handler fills it in.
+    """Holds what is known of a request; the handler fills it in.
 
     Attributes:
         request_id: the caller's, or a new one.
@@ -44,7 +44,7 @@ class RequestRecord:
     scored_s: float = 0.0
 
     def periods(self) -> list[tuple[str, float, float]]:
-        """Name, start and end of the stages it went through, on the clock of started_s."""
+        """Return name, start and end of the stages it went through, on the clock of started_s."""
         found = []
         if self.tokenized_s:
             found.append(("tokenize", self.tokenized_s - self.tokenize_s, self.tokenized_s))
@@ -55,7 +55,7 @@ class RequestRecord:
         return found
 
     def stages(self) -> dict[str, float]:
-        """Seconds spent so far, by stage."""
+        """Return the seconds spent so far, by stage."""
         return {
             "tokenize": self.tokenize_s,
             "queue": self.queue_s,

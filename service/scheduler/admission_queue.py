@@ -1,4 +1,4 @@
-"""The bounded queue, and who may join it."""
+"""Keeps the bounded queue, and decides who may join it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -90,7 +90,7 @@ class AdmissionQueue:
         return [j for j in self._jobs if now_s + self._predicted_s(j) > j.deadline_s]
 
     def _is_too_late(self, new: Job, now_s: float, ahead_s: float) -> bool:
-        """Whether the job waits too long, or it, or one behind it because of it, ends too late."""
+        """Say whether the job waits too long, or it, or one behind it then, ends too late."""
         added_s = _MARGIN * self._duration_model.predict_s(new.num_tokens)
         # A job has to wait for the end of its mates too.
         before_s = now_s + ahead_s + (self._max_batch_s if self._jobs else 0.0)

@@ -40,7 +40,6 @@ class Completer:
     Batches are either all put, or all completed on the thread that launches them.
 
     Args:
-        observer: is told what happens.
         duration_model: learns how fast batches are.
         clock: seconds; that of the jobs' deadlines.
         on_end: called when a batch is over, done or failed.

@@ -1,4 +1,4 @@
-"""How long the model takes, learnt from its batches."""
+"""Learns from its batches how long the model takes."""
 
 import math
 
@@ -51,7 +51,7 @@ class DurationModel:
         return num_tokens * seconds / num_seen if num_seen else 0.0
 
     def max_tokens_within(self, limit_s: float) -> float:
-        """The inverse of predict_s: tokens of the longest batch; 0 before the first one."""
+        """Invert predict_s: return the tokens of the longest batch; 0 before the first one."""
         num_seen, seconds_seen = self._seen
         if not num_seen:
             return 0.0

@@ -4,7 +4,6 @@ The masks below are made token by token from the segments' definition; they shar
 plans. Axes as in kernels/block_attention.py and kernels/span_lse.py.
 """
 
-import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from blockrank_server.kernels.span_lse import SpanRead
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
-MAP_NORESERVE = 0x4000  # of Linux; the mmap module does not name it
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -192,56 +190,3 @@ def assert_as_exact_as() -> Callable[..., None]:
             assert error <= 2 * error_of_torch + eps * oracle[finite].abs().max() + allowed
 
     return check
-
-
-@pytest.fixture
-def spread(kernels_on: Implementation) -> Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]:
-    """The same [T, heads, 16] fp16 values with tokens 2**25 elements apart, so that the last passes
-    2**31, in memory that is reserved and hardly touched."""
-
-    def copy(near: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        num, stride = len(near[0]), 2**25
-        assert (num - 1) * stride > 2**31
-        if kernels_on.device.type == "cpu":
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-            memory = mmap.mmap(-1, num * stride * 2, flags=flags)
-            space = torch.frombuffer(memory, dtype=torch.float16)
-        else:
-            space = torch.zeros(num * stride, dtype=torch.float16, device=kernels_on.device)
-        far = [
-            space.as_strided((num, x.shape[1], 16), (stride, 16, 1), 100 * i)
-            for i, x in enumerate(near)
-        ]
-        for there, here in zip(far, near, strict=True):
-            there.copy_(here)
-        return far
-
-    return copy
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(
-            (
-                torch.zeros(4, 2, 16, dtype=torch.float64),
-                r"q must be float32, bfloat16 or float16, got torch\.float64",
-            ),
-            id="dtype",
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 80), r"a power of two in 16 \.\. 256, got 80"), id="head-dim-80"
-        ),
-        pytest.param((torch.zeros(4, 2, 8), r"in 16 \.\. 256, got 8"), id="head-dim-8"),
-        pytest.param((torch.zeros(4, 2, 512), r"in 16 \.\. 256, got 512"), id="head-dim-512"),
-        pytest.param(
-            (torch.zeros(4, 2, 32)[..., ::2], "the last axis needs stride 1, got 2"), id="stride"
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 16, requires_grad=True), "q wants a gradient"), id="gradient"
-        ),
-    ]
-)
-def unsupported(request: pytest.FixtureRequest) -> tuple[torch.Tensor, str]:
-    """[4, 2, D] queries that torch takes and the kernels do not, and what they say to it."""
-    found: tuple[torch.Tensor, str] = request.param
-    return found

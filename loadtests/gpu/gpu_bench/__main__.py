@@ -1,6 +1,7 @@
-"""Kernel table and end-to-end table on a CUDA device: python -m gpu_bench, by loadtests/gpu/run.py.
+"""Measures the kernel table and the end-to-end table on a CUDA device: python -m gpu_bench.
 
-With --dry-run: a tiny shape on the CPU by the torch path, so that nothing but the device is new.
+With --dry-run it runs a tiny shape on the CPU by the torch path, so that nothing but the device is
+new.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Times on a device, and its two ceilings measured the same way."""
+"""Takes times on a device, and measures its two ceilings the same way."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -29,13 +29,13 @@ class Clock:
         self.device, self._repeats = device, repeats
 
     def num_sets(self, num_bytes: int) -> int:
-        """Sets of inputs to rotate among, so that a call finds none of its bytes cached."""
+        """Count the sets of inputs to rotate among, so that a call finds nothing cached."""
         if self.device.type == "cpu":
             return 2
         return min(_MAX_SETS, 1 + _CACHE_BYTES // max(1, num_bytes))
 
     def ms(self, calls: Sequence[Call], *, as_graph: bool = True) -> float:
-        """Median milliseconds of one call of several over different inputs, run back to back.
+        """Return the median milliseconds of a call, of several over different inputs back to back.
 
         Args:
             calls: work on inputs of their own, each.
@@ -94,6 +94,6 @@ class Clock:
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99: the least value that many per cent of all are not above."""
+    """Return p50, p95 and p99: the least value that many per cent of all are not above."""
     found = np.percentile(values, [50, 95, 99], method="inverted_cdf")
     return dict(zip(("p50", "p95", "p99"), map(float, found), strict=True))

@@ -1,4 +1,4 @@
-"""Rows of the end-to-end table: the engine on requests of its own, one after another."""
+"""Measures the end-to-end table's rows: the engine on requests of its own, one after another."""
 
 import time
 from collections import Counter
@@ -31,14 +31,10 @@ _PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "at
 
 @dataclass(frozen=True, slots=True)
 class EngineBench:
-    """One variant of the engine on one device.
+    """Measures one variant of the engine on one device.
 
     Attributes:
-        name: the name of the variant.
-        model: its shape.
         engine: has random weights.
-        device: runs the engine.
-        ceilings: what the device reached in the same run.
     """
 
     name: str
@@ -51,14 +47,11 @@ class EngineBench:
     def make(
         cls, name: str, model: Model, device: torch.device, backend: Backend, ceilings: Ceilings
     ) -> "EngineBench":
-        """A variant with new weights: plain or quantized, and any of them fused by torch.compile.
+        """Make a variant with new weights: plain or quantized, and either of them compiled if
+        asked.
 
         Args:
             name: begins with the quantization, if any; "fused" in it asks for torch.compile.
-            model: gives the shape.
-            device: runs it.
-            backend: holds the kernels of the device.
-            ceilings: what the device reached in the same run.
         """
         network = model.network(device, DTYPE)
         quantize(network, quantization_of(name))
@@ -68,7 +61,7 @@ class EngineBench:
         return cls(name, model, engine, device, ceilings)
 
     def row(self, num_documents: int, seconds: float, least: int) -> Row:
-        """Latencies of one request at a time, and throughput with packing behind the forward.
+        """Measure latencies of single requests, and throughput with packing behind the forward.
 
         Args:
             num_documents: the length of every list.
@@ -108,7 +101,7 @@ class EngineBench:
         }
 
     def time_by_kind(self, num_documents: int) -> Row:
-        """Share of the device's time in attention, read, matrix products and the rest."""
+        """Return shares of the device's time: attention, read, matrix products and the rest."""
         requests = self._requests(num_documents)[:1]
         self.engine.score(requests)
         on_cuda = self.device.type == "cuda"
@@ -130,7 +123,7 @@ class EngineBench:
         return [request(num_documents, vocab, seed) for seed in range(_NUM_REQUESTS)]
 
     def _start_ms(self, one: EncodedRequest) -> float:
-        """Host time until a request is launched, the device idle before."""
+        """Return the host's time until a request is launched, the device being idle before."""
         started = time.perf_counter()
         pending = self.engine.start([one])
         spent = time.perf_counter() - started
@@ -148,13 +141,13 @@ class EngineBench:
 
 
 def quantization_of(variant: str) -> Quantization:
-    """The quantization that a variant's name begins with, or "none"."""
+    """Return the quantization that a variant's name begins with, or "none"."""
     word = variant.partition("-")[0]
     return next((how for how in get_args(Quantization) if how == word), "none")
 
 
 def kind_of(kernel: str) -> str:
-    """What a kernel does, by its name."""
+    """Tell what a kernel does, by its name."""
     name = kernel.lower()
     for kind, part in _OURS.items():
         if part in name:
@@ -177,7 +170,7 @@ def _latencies_ms(
 
 
 def _overlapped(engine: Engine, requests: Sequence[EncodedRequest]) -> float:
-    """Tokens a second where the next request is packed and launched during this one's forward."""
+    """Measure tokens a second where a request is packed and launched during another's forward."""
     started = time.perf_counter()
     pending = engine.start(requests[:1])
     for each in requests[1:]:

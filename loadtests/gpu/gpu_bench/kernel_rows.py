@@ -1,4 +1,4 @@
-"""Rows of the kernel table: block attention and span log-sum-exp against torch."""
+"""Measures the kernel table's rows: block attention and span log-sum-exp against torch."""
 
 import time
 from collections.abc import Callable
@@ -27,9 +27,6 @@ class KernelBench:
     """Times kernels over single requests on one device.
 
     Attributes:
-        clock: times calls on the device.
-        backend: holds the kernels of the device.
-        ceilings: what the device reached in the same run.
         card: says which masks and spans there are.
     """
 
@@ -39,7 +36,7 @@ class KernelBench:
     card: Card
 
     def attention(self, heads: Heads, num_documents: int) -> Row:
-        """Block attention of one layer, and its baselines."""
+        """Time block attention of one layer, and its baselines."""
         clock, device = self.clock, self.clock.device
         encoded = request(num_documents, _VOCAB, seed=num_documents)
         batch = pack([encoded], self.card)
@@ -63,7 +60,7 @@ class KernelBench:
         return row
 
     def read(self, heads: Heads, num_documents: int) -> Row:
-        """Span log-sum-exp of one layer with all its heads, and the torch reference."""
+        """Time the span log-sum-exp of one layer with all its heads, and the torch reference."""
         clock, device = self.clock, self.clock.device
         batch = pack([request(num_documents, _VOCAB, seed=num_documents)], self.card)
         work = read_work(batch.reads, heads, DTYPE.itemsize)
@@ -95,7 +92,7 @@ class KernelBench:
         )
 
     def _against(self, name: str, make: Callable[[], Attention], ours: torch.Tensor) -> Row:
-        """A baseline's time and how far the two results are apart; or why it could not run."""
+        """Return a baseline's time and how far the results are apart; or why it could not run."""
         started = time.perf_counter()
         try:
             call = make()
@@ -112,7 +109,7 @@ class KernelBench:
 
 
 def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference over norm of the expected."""
+    """Divide the norm of the difference by the norm of the expected."""
     found, expected = found.double(), expected.double()
     return float((found - expected).norm() / expected.norm())
 

@@ -1,4 +1,4 @@
-"""Results as Markdown and JSON, written after every row: a run that is cut short leaves them."""
+"""Writes results as Markdown and JSON after every row: a run that is cut short leaves them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ DENSE: Sequence[Column] = (
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """Markdown; columns no row has a value for are left out."""
+    """Write a Markdown table; columns that no row has a value for are left out."""
     shown = [c for c in columns if any(row.get(c[1]) is not None for row in rows)]
     lines = [[title for title, _, _ in shown], ["---"] * len(shown)]
     lines += [[_cell(row.get(key), form) for _, key, form in shown] for row in rows]
@@ -71,7 +71,7 @@ def _cell(value: Any, form: str) -> str:
 
 
 class BenchReport:
-    """One result: conditions and sections, as NAME.json and NAME.md in a folder.
+    """Writes one result, conditions and sections, as NAME.json and NAME.md in a folder.
 
     Args:
         name: what the files are called.
@@ -87,17 +87,16 @@ class BenchReport:
         self._notes: list[str] = []
 
     def add(self, section: str, columns: Sequence[Column], row: Row) -> None:
-        """One more row of a section; written at once."""
+        """Add one more row to a section, and write it at once."""
         self._sections.setdefault(section, (columns, []))[1].append(row)
         self.write()
 
     def note(self, text: str) -> None:
-        """A sentence below the tables: what was left out or failed."""
+        """Add a sentence below the tables, on what was left out or failed."""
         self._notes.append(text)
         self.write()
 
     def markdown(self) -> str:
-        """The whole report."""
         parts = [f"# {self._title}\n"]
         parts.append("".join(f"- {name}: {value}\n" for name, value in self._conditions.items()))
         for section, (columns, rows) in self._sections.items():

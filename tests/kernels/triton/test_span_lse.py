@@ -15,25 +15,6 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
-    """The grid each kernel was launched on, by name."""
-    grids: dict[str, tuple[int, ...]] = {}
-
-    class Recorded:
-        def __init__(self, name: str, kernel: Any) -> None:
-            self.name, self.kernel = name, kernel
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Any:
-            grids[self.name] = grid
-            return self.kernel[grid]
-
-    for name in ("span_lse_kernel", "merge_span_lse_kernel"):
-        kernel = getattr(span_lse_triton, name)
-        monkeypatch.setattr(span_lse_triton, name, Recorded(name, kernel))
-    return grids
-
-
 def test_a_long_span_is_read_in_chunks(
     kernels_on: Any, launched: dict[str, tuple[int, ...]]
 ) -> None:

@@ -25,25 +25,6 @@ def attend(kernels_on: Any, segments: list[Segment], *tensors: torch.Tensor) -> 
     return out.cpu()
 
 
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
-    """The grid each kernel was launched on, by name."""
-    grids: dict[str, tuple[int, ...]] = {}
-
-    class Recorded:
-        def __init__(self, name: str, kernel: Any) -> None:
-            self.name, self.kernel = name, kernel
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Any:
-            grids[self.name] = grid
-            return self.kernel[grid]
-
-    for name in ("block_attention_kernel", "merge_block_attention_kernel"):
-        kernel = getattr(block_attention_triton, name)
-        monkeypatch.setattr(block_attention_triton, name, Recorded(name, kernel))
-    return grids
-
-
 def test_a_long_list_splits_the_tail(
     kernels_on: Any, laid_out: LayOut, launched: dict[str, tuple[int, ...]]
 ) -> None:
