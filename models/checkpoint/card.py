@@ -123,7 +123,19 @@ class Card(BaseModel, extra="forbid", frozen=True):
         default=None, description="Folder of a PEFT LoRA adapter, relative to the card; merged."
     )
     mask: Literal["block", "causal"] = Field(
-        description="block: a document sees the prefix and itself, the tail sees everything."
+        description="block: a document sees the prefix and itself, the tail sees everything. "
+        "causal: every token sees all before it."
+    )
+    document_attention: Literal["causal", "full"] = Field(
+        default="causal",
+        description="causal: a token sees the prefix and its document up to itself. full: the "
+        "prefix and its whole document, as in LLM2Vec (arXiv:2404.05961).",
+    )
+    tail_stride: int = Field(
+        default=1,
+        gt=0,
+        description="k: of each document the tail sees the last of every k tokens, and the very "
+        "last. 1: all of them.",
     )
     prompt: PromptTemplate = Field(description="Templates of prefix, document and tail.")
     positions: Positions = Field(description="Rotary positions of documents and tail.")
@@ -161,6 +173,10 @@ class Card(BaseModel, extra="forbid", frozen=True):
             ),
             "mask block needs prompt.tokenise blocks": block and prompt.tokenise != "blocks",
             "shared positions need mask block": shared and not block,
+            "document_attention full needs mask block": (
+                self.document_attention == "full" and not block
+            ),
+            "tail_stride above 1 needs mask block": self.tail_stride > 1 and not block,
             "positions.tail_offset goes with documents = shared, and only with it": shared
             != (self.positions.tail_offset is not None),
             "signal.count goes with tokens = last, and only with it": (self.signal.tokens == "last")
