@@ -77,7 +77,7 @@ def span_lse_kernel(
     BLOCK_N: tl.constexpr,
 ):
     """lse = log of the sum over the keys of a chunk of exp(scale * q . k), for the heads of one KV
-    head: a key after a signal token does not count for it."""
+    head: a token after a signal token does not count for it."""
     chunk_ptr = chunks_ptr + tl.program_id(0) * CHUNK_COLUMNS
     key_start, key_stop = tl.load(chunk_ptr + CHUNK_KEY_START), tl.load(chunk_ptr + CHUNK_KEY_STOP)
     first_row, num_signal = (
