@@ -92,8 +92,7 @@ def laid_out() -> Callable[..., list[Segment]]:
 
 @pytest.fixture(scope="session")
 def visible_TT() -> Callable[..., torch.Tensor]:
-    """[T, S] int64, how often each query sees each key: a span given twice counts twice. Without
-    a table of rows S is T."""
+    """[T, S] int64, how often each query sees each key: a span given twice counts twice."""
 
     def count(segments: Sequence[Segment], key_rows: KeyRows | None = None) -> torch.Tensor:
         num_tokens = segments[-1].stop
@@ -152,16 +151,17 @@ def dense_lse() -> Callable[..., list[torch.Tensor]]:
         key_rows: KeyRows | None = None,
     ) -> list[torch.Tensor]:
         rows = iter(q.cpu())
-        keys, num_tokens = k.cpu(), len(k)
-        if key_rows is not None:
-            keys, num_tokens = keys[torch.from_numpy(key_rows.rows_S)], key_rows.num_tokens
+        table = key_rows or KeyRows(len(k), np.arange(len(k), dtype=np.int32))
+        keys, num_tokens = k.cpu()[torch.from_numpy(table.rows_S)], table.num_tokens
         results = []
         for each in reads:
             lse = [
                 [
                     [
-                        (keys[seen(span, token, num_tokens), kv] @ row[head] * scale).logsumexp(0)
-                        for span in each.spans
+                        (keys[start:end, kv] @ row[head] * scale).logsumexp(0)
+                        for start, stop in each.spans
+                        # A signal token sees tokens up to itself, and all keys behind the tokens.
+                        for end in [stop if start >= num_tokens else min(stop, token + 1)]
                     ]
                     for head, kv in enumerate(heads)
                 ]
@@ -172,12 +172,6 @@ def dense_lse() -> Callable[..., list[torch.Tensor]]:
         return results
 
     return read
-
-
-def seen(span: Span, token: int, num_tokens: int) -> slice:
-    """Those keys of a span that a signal token sees: tokens up to itself, all behind the tokens."""
-    start, stop = span
-    return slice(start, stop if start >= num_tokens else min(stop, token + 1))
 
 
 @pytest.fixture(scope="session")
@@ -254,31 +248,3 @@ def spread(kernels_on: Implementation) -> Callable[[Sequence[torch.Tensor]], lis
         return far
 
     return copy
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(
-            (
-                torch.zeros(4, 2, 16, dtype=torch.float64),
-                r"q must be float32, bfloat16 or float16, got torch\.float64",
-            ),
-            id="dtype",
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 80), r"a power of two in 16 \.\. 256, got 80"), id="head-dim-80"
-        ),
-        pytest.param((torch.zeros(4, 2, 8), r"in 16 \.\. 256, got 8"), id="head-dim-8"),
-        pytest.param((torch.zeros(4, 2, 512), r"in 16 \.\. 256, got 512"), id="head-dim-512"),
-        pytest.param(
-            (torch.zeros(4, 2, 32)[..., ::2], "the last axis needs stride 1, got 2"), id="stride"
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 16, requires_grad=True), "q wants a gradient"), id="gradient"
-        ),
-    ]
-)
-def unsupported(request: pytest.FixtureRequest) -> tuple[torch.Tensor, str]:
-    """[4, 2, D] queries that torch takes and the kernels do not, and what they say to it."""
-    found: tuple[torch.Tensor, str] = request.param
-    return found

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from blockrank_server.kernels.block_attention import BlockAttentionPlan, block_attention
 from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.launch_config import (
     BlockAttentionConfig,
@@ -243,92 +242,3 @@ def test_large_logits_do_not_overflow(implementation: Any, laid_out: LayOut) -> 
     found = attend(implementation, [q, k, v], segments, 1.0)
     # The largest visible key is the query's own, whose value comes out unchanged.
     assert torch.equal(found.cpu(), v)
-
-
-@pytest.mark.parametrize("is_causal", [True, False])
-def test_gradients(*, is_causal: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    segments = [
-        Segment(0, 1),
-        Segment(1, 3, ((0, 1),), is_causal=is_causal),
-        Segment(3, 4, ((0, 1),), is_causal=is_causal),
-        Segment(4, 6, ((6, 8), (0, 1))),
-    ]
-    rows = KeyRows(6, np.array([0, 1, 2, 3, 4, 5, 2, 3], np.int32))
-    plan = BlockAttentionPlan(segments, 6, torch.device("cpu"), rows)
-    tensors = [
-        torch.randn(6, heads, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-        for heads in (2, 1, 1)
-    ]
-    assert torch.autograd.gradcheck(lambda q, k, v: block_attention(q, k, v, plan, 0.7), tensors)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "dtypes", "message"),
-    [
-        pytest.param(
-            [(5, 4, 16), (6, 2, 16), (6, 2, 16)],
-            [torch.float32] * 3,
-            r"q must be \[6, heads, head_dim\], got \[5, 4, 16\]",
-            id="tokens-of-q",
-        ),
-        pytest.param(
-            [(6, 64), (6, 2, 16), (6, 2, 16)],
-            [torch.float32] * 3,
-            r"q must be \[6, heads, head_dim\], got \[6, 64\]",
-            id="axes-of-q",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 2, 32), (6, 2, 32)],
-            [torch.float32] * 3,
-            r"k and v must be \[6, kv_heads, 16\], got \[6, 2, 32\] and \[6, 2, 32\]",
-            id="head-dim-of-k",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 2, 16), (6, 1, 16)],
-            [torch.float32] * 3,
-            r"k and v must be \[6, kv_heads, 16\], got \[6, 2, 16\] and \[6, 1, 16\]",
-            id="heads-of-v",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 3, 16), (6, 3, 16)],
-            [torch.float32] * 3,
-            "4 query heads are no multiple of 3 kv heads",
-            id="group",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 2, 16), (6, 2, 16)],
-            [torch.float32, torch.float16, torch.float32],
-            "dtypes differ: q torch.float32, k torch.float16, v torch.float32",
-            id="dtypes",
-        ),
-    ],
-)
-def test_bad_inputs_are_refused(
-    shapes: list[tuple[int, ...]],
-    dtypes: list[torch.dtype],
-    message: str,
-    implementation: Any,
-) -> None:
-    device = implementation.device
-    plan = implementation.backend.plan_block_attention([Segment(0, 6)], 6, device)
-    tensors = [
-        torch.zeros(shape, dtype=dtype, device=device)
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
-    with pytest.raises(ValueError, match=message):
-        implementation.backend.block_attention(*tensors, plan, 1.0)
-
-
-def test_a_plan_refuses_segments_that_do_not_cover(implementation: Any) -> None:
-    with pytest.raises(ValueError, match="segments cover 3 tokens, expected 4"):
-        implementation.backend.plan_block_attention([Segment(0, 3)], 4, implementation.device)
-
-
-def test_too_few_rows_are_refused(implementation: Any) -> None:
-    device = implementation.device
-    key_rows = KeyRows(6, np.full(8, 20, np.int32))
-    plan = implementation.backend.plan_block_attention([Segment(0, 6)], 6, device, key_rows)
-    tensors = [torch.zeros(rows, 1, 16, device=device) for rows in (6, 20, 20)]
-    with pytest.raises(ValueError, match=r"k and v must be \[21 or more, kv_heads, 16\]"):
-        implementation.backend.block_attention(*tensors, plan, 1.0)

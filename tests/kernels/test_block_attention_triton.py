@@ -118,17 +118,6 @@ def test_offsets_pass_2_to_the_31(kernels_on: Any, spread: Callable[..., Any]) -
     assert torch.equal(found, expected)
 
 
-def test_what_only_torch_can_do_is_refused(
-    kernels_on: Any, unsupported: tuple[torch.Tensor, str]
-) -> None:
-    q, message = unsupported
-    backend, device = kernels_on.backend, kernels_on.device
-    k = torch.zeros(4, 1, q.shape[2], dtype=q.dtype, device=device)
-    plan = backend.plan_block_attention([Segment(0, 4)], 4, device)
-    with pytest.raises(ValueError, match=message):
-        backend.block_attention(q.to(device), k, k, plan, 1.0)
-
-
 def test_more_heads_than_a_tile_has_rows_are_refused(kernels_on: Any) -> None:
     backend, device = kernels_on.backend, kernels_on.device
     plan = backend.plan_block_attention([Segment(0, 2)], 2, device)

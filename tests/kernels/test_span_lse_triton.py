@@ -82,17 +82,6 @@ def test_offsets_pass_2_to_the_31(kernels_on: Any, spread: Callable[..., Any]) -
         assert torch.equal(*read)
 
 
-def test_what_only_torch_can_do_is_refused(
-    kernels_on: Any, unsupported: tuple[torch.Tensor, str]
-) -> None:
-    q, message = unsupported
-    backend, device = kernels_on.backend, kernels_on.device
-    k = torch.zeros(4, 1, q.shape[2], dtype=q.dtype, device=device)
-    plan = backend.plan_span_lse([SpanRead((0, 4), ((0, 2),))], device)
-    with pytest.raises(ValueError, match=message):
-        backend.span_lse(q.to(device), k, [0, 0], plan, 1.0)
-
-
 @pytest.mark.gpu
 def test_new_lengths_compile_nothing_new() -> None:
     """Only head_dim and dtype make a new kernel."""
