@@ -12,6 +12,7 @@ the tokens, side by side, so that it is one span of keys (kernels/key_rows.py):
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,11 +179,13 @@ class _Packer:
         """Name the tokens a tail sees of a document as keys; return all, and the scored ones."""
         key = document, scored
         if key not in self.thinned:
-            tokens = _kept_tokens(document, scored, self.card.tail_stride)
-            first, last = (self.num_kept + int(np.searchsorted(tokens, end)) for end in scored)
-            self.thinned[key] = (self.num_kept, self.num_kept + len(tokens)), (first, last)
-            self.kept.append(tokens)
+            start, stop = document
+            part = scored[0] - start, scored[1] - start
+            tokens, (first, last) = _kept_tokens(stop - start, part, self.card.tail_stride)
+            before = self.num_kept
             self.num_kept += len(tokens)
+            self.thinned[key] = (before, self.num_kept), (before + first, before + last)
+            self.kept.append(tokens + np.int32(start))
         return self.thinned[key]
 
     def _read(
@@ -193,19 +196,24 @@ class _Packer:
         self.reads.append(SpanRead(signal, (*scored, *context)))
 
 
-def _kept_tokens(document: Span, scored: Span, stride: int) -> NDArray[np.int32]:
+@lru_cache(maxsize=1024)  # documents have few lengths
+def _kept_tokens(num_tokens: int, scored: Span, stride: int) -> tuple[NDArray[np.int32], Span]:
     """List what a tail sees of a document: the last of every stride tokens and of the block.
 
     Where none of these is scored, the last scored token is seen, too, if there is any.
+
+    Returns:
+        The tokens, counted from the block's first, and the span of those among them that are
+        scored.
     """
-    start, stop = document
-    is_kept = np.zeros(stop - start, np.bool_)
+    is_kept = np.zeros(num_tokens, np.bool_)
     is_kept[stride - 1 :: stride] = True
     is_kept[-1:] = True
-    first, last = scored[0] - start, scored[1] - start
+    first, last = scored
     if not is_kept[first:last].any():
         is_kept[max(first, last - 1) : last] = True
-    return np.flatnonzero(is_kept).astype(np.int32) + np.int32(start)
+    tokens = np.flatnonzero(is_kept).astype(np.int32)
+    return tokens, (int(np.searchsorted(tokens, first)), int(np.searchsorted(tokens, last)))
 
 
 def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:
