@@ -61,7 +61,8 @@ def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedReque
     can be so long. Shorter where the card's documents or the checkpoint's positions do not suffice.
 
     Args:
-        num_tokens: the documents' together; None or less than 2,048 is 2,048.
+        num_tokens: the documents' together; less than 2,048 is 2,048, and None as many as leave
+            the tail 2,048 keys.
     """
     limits = encoder.card.limits
     longest, count = limits.max_document_tokens, limits.max_documents
@@ -69,7 +70,8 @@ def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedReque
         longest = min(longest, encoder.max_positions // 4)
         alone = _encode(encoder, longest, 1).num_tokens + _DIGITS
         count = max(1, min(count, encoder.max_positions // alone))
-    return _encode(encoder, longest, min(count, -(-max(num_tokens or 0, _LONG_TOKENS) // longest)))
+    num_tokens = max(num_tokens or _LONG_TOKENS * encoder.card.tail_stride, _LONG_TOKENS)
+    return _encode(encoder, longest, min(count, -(-num_tokens // longest)))
 
 
 def _encode(encoder: PromptEncoder, longest: int, count: int) -> EncodedRequest:

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tokenizers import Encoding
 
-from blockrank_server.models.checkpoint.card import Card, Control, Piece, Text
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.errors import (
     CardError,
     EmptyInputError,

@@ -29,7 +29,16 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 CAPABILITIES: dict[int, Arch] = {80: "ampere", 90: "hopper"}
 HEADS = [(64, 3), (128, 4)]  # head_dim, group: SmolLM2; Mistral, Llama and Qwen3
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-INT_POINTERS = ("tiles_ptr", "ranges_ptr", "merges_ptr", "chunks_ptr", "groups_ptr", "order_ptr")
+INT_POINTERS = (
+    "rows_ptr",
+    "tiles_ptr",
+    "ranges_ptr",
+    "merges_ptr",
+    "chunks_ptr",
+    "groups_ptr",
+    "order_ptr",
+)
+NO_ROWS = {"rows_ptr": None}
 FP32_POINTERS = ("part_ptr", "part_lse_ptr", "lse_ptr")
 
 
@@ -42,7 +51,7 @@ def type_of(name: str, dtype: str) -> str:
 
 
 def compiled(
-    kernel: Any, dtype: str, constants: dict[str, int], capability: int, **options: int
+    kernel: Any, dtype: str, constants: dict[str, int | None], capability: int, **options: int
 ) -> dict[str, int]:
     names = [name for name in kernel.arg_names if name not in constants]
     # What the launcher finds in practice: tensors begin, and heads and tokens lie, at multiples
@@ -87,24 +96,26 @@ def variants(
     lse = span_lse_config(arch, dim, dtype)
     heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": attention.block_m}
     label = f"{name}-dim{dim}-group{group}-sm{capability}"
-    yield (
-        f"attention-{label}",
-        block_attention_triton.block_attention_kernel,
-        heads | {"BLOCK_N": attention.block_n},
-        {"num_warps": attention.num_warps, "num_stages": attention.num_stages},
-    )
+    for kind, rows in (("attention", NO_ROWS), ("attention_rows", {})):
+        yield (
+            f"{kind}-{label}",
+            block_attention_triton.block_attention_kernel,
+            heads | {"BLOCK_N": attention.block_n} | rows,
+            {"num_warps": attention.num_warps, "num_stages": attention.num_stages},
+        )
     yield (
         f"merge-{label}",
         block_attention_merge_triton.merge_block_attention_kernel,
         heads | {"ROWS": block_attention_merge_triton.MERGE_ROWS},
         {"num_warps": 4},
     )
-    yield (
-        f"lse-{label}",
-        span_lse_triton.span_lse_kernel,
-        {"HEAD_DIM": dim, "BLOCK_M": lse.block_m, "BLOCK_N": lse.block_n},
-        {"num_warps": lse.num_warps, "num_stages": lse.num_stages},
-    )
+    for kind, rows in (("lse", NO_ROWS), ("lse_rows", {})):
+        yield (
+            f"{kind}-{label}",
+            span_lse_triton.span_lse_kernel,
+            {"HEAD_DIM": dim, "BLOCK_M": lse.block_m, "BLOCK_N": lse.block_n} | rows,
+            {"num_warps": lse.num_warps, "num_stages": lse.num_stages},
+        )
     yield (
         f"lse_merge-{label}",
         span_lse_triton.merge_span_lse_kernel,

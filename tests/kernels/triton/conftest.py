@@ -58,31 +58,3 @@ def spread(kernels_on: Any) -> Callable[[Sequence[torch.Tensor]], list[torch.Ten
         return far
 
     return copy
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(
-            (
-                torch.zeros(4, 2, 16, dtype=torch.float64),
-                r"q must be float32, bfloat16 or float16, got torch\.float64",
-            ),
-            id="dtype",
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 80), r"a power of two in 16 \.\. 256, got 80"), id="head-dim-80"
-        ),
-        pytest.param((torch.zeros(4, 2, 8), r"in 16 \.\. 256, got 8"), id="head-dim-8"),
-        pytest.param((torch.zeros(4, 2, 512), r"in 16 \.\. 256, got 512"), id="head-dim-512"),
-        pytest.param(
-            (torch.zeros(4, 2, 32)[..., ::2], "the last axis needs stride 1, got 2"), id="stride"
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 16, requires_grad=True), "q wants a gradient"), id="gradient"
-        ),
-    ]
-)
-def unsupported(request: pytest.FixtureRequest) -> tuple[torch.Tensor, str]:
-    """[4, 2, D] queries that torch takes and the kernels do not, and what they say to it."""
-    found: tuple[torch.Tensor, str] = request.param
-    return found

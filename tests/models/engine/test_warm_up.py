@@ -18,14 +18,18 @@ CPU = torch.device("cpu")
 TILE = block_attention_config("hopper", 128, torch.bfloat16)
 
 
+@pytest.mark.parametrize("tail_stride", [1, 7])
 def test_the_tail_is_split_and_no_document_is_shared(
-    blockrank_card: dict[str, Any], query_free: dict[str, Any], open_tiny: Callable[..., Ranker]
+    tail_stride: int,
+    blockrank_card: dict[str, Any],
+    query_free: dict[str, Any],
+    open_tiny: Callable[..., Ranker],
 ) -> None:
-    ranker = open_tiny("blockrank", blockrank_card | query_free)
+    ranker = open_tiny("blockrank", blockrank_card | query_free | {"tail_stride": tail_stride})
     request = long_request(ranker._encoder, None)
     batch = pack([request], ranker.card)
     assert batch.num_tokens == request.num_tokens
-    plan = BlockAttentionTilePlan(batch.segments, batch.num_tokens, CPU)
+    plan = BlockAttentionTilePlan(batch.segments, batch.num_tokens, CPU, batch.key_rows)
     # Of the families' shapes the one least inclined to split: most heads, all of them KV heads.
     assert plan.tables(TILE, group=1, num_kv=32).num_slots > 0
 
