@@ -16,8 +16,8 @@ class DurationModel:
     What a batch costs beside its tokens counts as so many tokens more, known from the warm-up; how
     long a token takes is learnt all the time. Safe to read on one thread while another records.
 
-    The least duration is that at the best speed ever proved. It never rises, so a stalled or busy
-    machine does not change it, and what is refused by it could not have been done either way:
+    The least duration is that at the best speed ever proved. It never rises, so a machine that
+    stalls or gets busy has nothing refused by it that was possible before. It may be wrong:
 
     - A best speed that is too high (the cost of a batch was overrated by a disturbed warm-up)
       refuses too little: what cannot be done is tried while the device is idle, and ends at its
