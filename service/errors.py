@@ -5,9 +5,8 @@ ServiceError
 ├── BadGzipError 400           BadHttpError 400          UnauthorizedError 401
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
 ├── BodyTooLargeError 413      UnsupportedEncodingError 415   HeadTooLargeError 431
-├── OverloadedError 429        KeyLimitError 429
-├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
-├── DeadlineError 504
+├── OverloadedError 429        KeyLimitError 429         DeadlineTooShortError 422
+├── LoadingError 503           DrainingError 503         ModelUnavailableError 503 DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (dialect tei)
 
 Callers and logs get the texts, so they hold no paths, no tensors, no text of a document.
@@ -99,26 +98,23 @@ class ServiceError(Exception):
 
 
 class _RequestError(ServiceError):
-    status, error_type = 422, "Validation"
-    openai_type, reason = "invalid_request_error", "invalid"
+    status, error_type, openai_type, reason = 422, "Validation", "invalid_request_error", "invalid"
 
 
-class BadJsonError(_RequestError):
+class _BadRequestError(_RequestError):
+    status = 400
+
+
+class BadJsonError(_BadRequestError):
     """The body is not a JSON object."""
 
-    status = 400
 
-
-class BadGzipError(_RequestError):
+class BadGzipError(_BadRequestError):
     """The body is not the gzip that Content-Encoding says it is."""
 
-    status = 400
 
-
-class BadHttpError(_RequestError):
+class BadHttpError(_BadRequestError):
     """The request breaks a rule of HTTP; the message says which."""
-
-    status = 400
 
 
 class HeadTooLargeError(_RequestError):
@@ -134,18 +130,23 @@ class UnauthorizedError(ServiceError):
     openai_type, reason = "authentication_error", "unauthorized"
 
     def headers(self) -> dict[str, str]:
-        """Tells what to send, too."""
         return super().headers() | {"WWW-Authenticate": "Bearer"}
 
 
-class EmptyFieldError(_RequestError):
+class EmptyFieldError(_BadRequestError):
     """The query is empty, or there are no documents."""
 
-    status, error_type = 400, "Empty"
+    error_type = "Empty"
 
 
 class InvalidFieldError(_RequestError):
     """A field is of the wrong type or out of range."""
+
+
+class DeadlineTooShortError(_RequestError):
+    """The request cannot meet its deadline even alone on an idle server: another try is useless."""
+
+    reason = "deadline_too_short"
 
 
 class UnknownPathError(_RequestError):
@@ -176,8 +177,7 @@ class UnsupportedEncodingError(_RequestError):
     status = 415
 
     def headers(self) -> dict[str, str]:
-        """Tells what is accepted, too (RFC 9110, 15.5.16)."""
-        return super().headers() | {"Accept-Encoding": "gzip"}
+        return super().headers() | {"Accept-Encoding": "gzip"}  # RFC 9110, 15.5.16
 
 
 class OverloadedError(ServiceError):

@@ -1,5 +1,6 @@
 """Scores made-up requests before the first caller's: one takes every path, two are timed."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ _LONG_TOKENS = 2048
 _MEDIUM_TOKENS = 64
 # {number} and the document's own have more digits as they grow.
 _DIGITS = 8
+_NUM_TIMED = 3
+# A pass that takes so long averages what disturbs it, and a start should not take minutes.
+_MAX_TIMED_S = 2.0
 
 
 class TimedPass(NamedTuple):
@@ -49,9 +53,16 @@ def warm_up(
 
 
 def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedRequest) -> TimedPass:
-    started_s = time.perf_counter()
-    score([request])
-    return TimedPass(request.num_tokens, time.perf_counter() - started_s)
+    """Time a request up to three times and keep the fastest: the machine may be busy beside it."""
+    fastest_s, total_s = math.inf, 0.0
+    for _ in range(_NUM_TIMED):
+        started_s = time.perf_counter()
+        score([request])
+        seconds = time.perf_counter() - started_s
+        fastest_s, total_s = min(fastest_s, seconds), total_s + seconds
+        if total_s > _MAX_TIMED_S:
+            break
+    return TimedPass(request.num_tokens, fastest_s)
 
 
 def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedRequest:

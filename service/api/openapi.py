@@ -46,8 +46,12 @@ fields and any model name are accepted. What is cut, replaced or ignored is told
 
     curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
 
-A deadline can be given in `X-Request-Timeout-Ms`. Every answer carries `X-Request-ID`; a ranking
-carries `X-Model`, `X-Model-Revision`, `X-Score-Type` and its times in `Server-Timing`.
+A deadline below the server's own (`request_timeout_ms` of `/info`) can be given in
+`X-Request-Timeout-Ms`. 429 and 503 are worth another try, after `Retry-After`; a request that could
+not meet its deadline even alone gets 422 at once, with the ways out.
+
+Every answer carries `X-Request-ID`; a ranking carries `X-Model`, `X-Model-Revision`, `X-Score-Type`
+and its times in `Server-Timing`.
 """
 _DIALECTS = """
 ## Dialects

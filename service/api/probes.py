@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
+from blockrank_server.service.api.deadline import max_timeout_ms
 from blockrank_server.service.errors import ModelUnavailableError, ServiceError
 from blockrank_server.service.scheduler.model_worker import ModelWorker, Phase
 from blockrank_server.service.settings import Settings
@@ -182,7 +183,7 @@ def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
         "docker_label": None,
         "max_query_tokens": card.limits.max_query_tokens,
         "max_queue_tokens": settings.max_queue_tokens,
-        "request_timeout_ms": settings.request_timeout_ms,
+        "request_timeout_ms": max_timeout_ms(settings, worker),
         "max_score": ranker.max_score,
         "device": found.device,
         "attention": found.attention,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.request import EncodedRequest
-from blockrank_server.service.api.deadline import respond
+from blockrank_server.service.api.deadline import deadline_too_short, respond
 from blockrank_server.service.api.prepared_request import (
     PreparedRequest,
     in_callers_words,
@@ -24,6 +24,7 @@ from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.scheduler.admission_queue import HopelessError
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]])
 async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> list[float]:
     try:
         scored = await worker.score(reading, deadline_s=record.deadline_s)
+    except HopelessError as error:
+        raise deadline_too_short(error, record, reading.prepared.spelling) from error
     except InputError as error:
         prepared = reading.prepared
         raise in_callers_words(error, prepared.spelling, prepared.kept) from error

@@ -23,6 +23,8 @@ class RequestRecord:
         tokenize_s: how long parsing and tokenising took.
         queue_s: how long it waited to be batched.
         infer_s: how long its batch's forward pass took.
+        timeout_ms: the time in which it must be answered.
+        max_timeout_ms: the longest that the caller could have asked for.
         deadline_s: when it must be answered, on the clock of time.monotonic.
         tokenized_s: when tokenising ended, on the clock of started_s; 0 if it did not.
         scored_s: when the scores came, on the clock of started_s; 0 if they did not.
@@ -39,6 +41,8 @@ class RequestRecord:
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
+    timeout_ms: int = 0
+    max_timeout_ms: int = 0
     deadline_s: float = math.inf
     tokenized_s: float = 0.0
     scored_s: float = 0.0

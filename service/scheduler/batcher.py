@@ -7,7 +7,7 @@
       |         |   |       +--> aborted: nobody waits for a job of its batch any more
       |         |   +--> cancelled: its caller has gone, and it leaves the queue
       |         +--> dropped: it would end after its deadline, DeadlineError
-      +--> refused: OverloadedError, InputTooLongError, DrainingError
+      +--> refused: OverloadedError, HopelessError, InputTooLongError, DrainingError
 
 Every accepted job gets exactly one result or one error: also when a thread dies
 (ModelUnavailableError) and at shutdown (DrainingError). Its caller may cancel it at any time.
@@ -111,7 +111,8 @@ class Batcher:
             future: becomes the job's; by default it gets one of its own.
 
         Raises:
-            OverloadedError: the queue is full, or the deadline would be missed.
+            OverloadedError: the queue is full, or the deadline would be missed now.
+            HopelessError: the deadline would be missed on an idle device, too.
             InputTooLongError: an empty queue could not take the request either.
             DrainingError, ModelUnavailableError: after close, after the death of a thread.
         """

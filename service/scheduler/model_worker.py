@@ -170,7 +170,7 @@ class ModelWorker:
         Raises:
             Whatever prepare raises.
             DeadlineError: the deadline cannot be met any more.
-            OverloadedError, InputTooLongError, DrainingError: it was not accepted.
+            OverloadedError, HopelessError, InputTooLongError, DrainingError: it was not accepted.
             InferenceError: the model failed.
             ModelUnavailableError: its thread has died.
         """
