@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         "can lower it. Unset takes 60000 on the CPU and 8000 on CUDA.",
     )
     drain_timeout_s: int = Field(
-        30,
+        60,
         gt=0,
         description="After SIGTERM, requests already accepted have this long to be answered.",
     )
