@@ -33,9 +33,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	for layer in service models kernels; do ln -sfn ../../$$layer $(TREE)/$$layer; done
 	touch $@
 
-# A CPU takes about 10 s for 100 documents, longer than the default deadline of 8 s.
 serve: setup ## start the server with the embedded default model on 127.0.0.1:8000
-	BLOCKRANK_REQUEST_TIMEOUT_MS=$${BLOCKRANK_REQUEST_TIMEOUT_MS:-60000} $(BIN)/blockrank-server serve
+	$(BIN)/blockrank-server serve
 
 check: setup check-images ## check format, lint, types, security and images; it changes nothing
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ import torch
 from blockrank_server.kernels import block_attention, document_scores, span_lse
 from blockrank_server.kernels.document_scores import ScoreRule
 from blockrank_server.kernels.glue import TORCH_GLUE, Glue, RoundedRows
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.launch_config import arch_of
 from blockrank_server.kernels.segments import Segment
 
@@ -20,18 +21,41 @@ class BlockAttentionPlanLike(Protocol):
     num_tokens: int  # T
 
 
+class PlanBlockAttention(Protocol):
+    """Prepares segments once for all layers of a forward pass."""
+
+    def __call__(
+        self,
+        segments: Sequence[Segment],
+        num_tokens: int,
+        device: torch.device,
+        key_rows: KeyRows | None = None,
+    ) -> BlockAttentionPlanLike: ...
+
+
+class PlanSpanLse(Protocol):
+    """Prepares readings once for all read layers of a forward pass."""
+
+    def __call__(
+        self,
+        reads: Sequence[span_lse.SpanRead],
+        device: torch.device,
+        key_rows: KeyRows | None = None,
+    ) -> span_lse.SpanLsePlanLike: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """One implementation of all operations. A plan of one backend fits no other backend.
 
     Attributes:
         name: is shown in logs and by /info.
-        plan_block_attention: (segments, num_tokens, device) -> plan.
-        block_attention: (q_THD, k_TKD, v_TKD, plan, scale) -> [T, H, D], as documented in
+        plan_block_attention: makes the plan of the next.
+        block_attention: (q_THD, k_UKD, v_UKD, plan, scale) -> [T, H, D], as documented in
             kernels/block_attention.py.
         block_attention_fp8: the same, rounded to float8, [T, H * D].
-        plan_span_lse: (reads, device) -> plan.
-        span_lse: (q_RHD, k_TKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
+        plan_span_lse: makes the plan of the next.
+        span_lse: (q_RHD, k_UKD, kv_head_H, plan, scale) -> [H, r, N] each, as documented in
             kernels/span_lse.py.
         document_scores: (lse of each layer, num_documents, rule) -> [sum of N], as documented in
             kernels/document_scores.py.
@@ -39,13 +63,13 @@ class Backend:
     """
 
     name: Literal["torch", "triton"]
-    plan_block_attention: Callable[[Sequence[Segment], int, torch.device], BlockAttentionPlanLike]
+    plan_block_attention: PlanBlockAttention
     # Any: the plan's type is the backend's own affair.
     block_attention: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, float], torch.Tensor]
     block_attention_fp8: Callable[
         [torch.Tensor, torch.Tensor, torch.Tensor, Any, float], RoundedRows
     ]
-    plan_span_lse: Callable[[Sequence[span_lse.SpanRead], torch.device], span_lse.SpanLsePlanLike]
+    plan_span_lse: PlanSpanLse
     span_lse: Callable[[torch.Tensor, torch.Tensor, Sequence[int], Any, float], list[torch.Tensor]]
     document_scores: Callable[
         [Sequence[Sequence[torch.Tensor]], Sequence[int], ScoreRule], torch.Tensor

@@ -1,7 +1,8 @@
 """Computes block-sparse attention over a packed batch, in plain torch: the CPU path and the oracle.
 
 Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
-B = segments computed together, L = longest segment among them, F = full keys, S = F + L.
+B = segments computed together, L = longest segment among them, F = full keys, S = F + L,
+U = rows of k and v: T, or more where a table says in which of them a key stands.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 
 from blockrank_server.kernels.glue import RoundedRows, round_rows
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, check_segments
 
 # Segments are padded to the longest of their group. A group ends where padding would pass a
@@ -25,8 +28,10 @@ class _Group:
     """Segments with the same full spans and nearly the same length, as gather indices."""
 
     queries_BL: torch.Tensor  # int64, token of each query; padding repeats the first token
-    keys_BS: torch.Tensor  # int64, token of each key; padding likewise
-    visible_LS: torch.Tensor  # bool; padded keys come after every real query
+    keys_BS: torch.Tensor  # int64, row of each key; padding likewise
+    # bool [L, S] where segments are causal, so that padded keys come after every real query;
+    # [B, 1, 1, S] where they are not; None where every query sees every key.
+    visible: torch.Tensor | None
     real_M: torch.Tensor  # int64, rows of the flattened [B * L] that are no padding
     tokens_M: torch.Tensor  # int64, the token each of those rows belongs to
 
@@ -36,15 +41,23 @@ class BlockAttentionPlan:
 
     Args:
         segments: cover 0 .. num_tokens exactly once.
+        key_rows: says in which row of k and v each key stands; None: in that of its number.
 
     Raises:
         ValueError: the segments do not cover the tokens.
     """
 
-    def __init__(self, segments: Sequence[Segment], num_tokens: int, device: torch.device) -> None:
-        check_segments(segments, num_tokens)
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        num_tokens: int,
+        device: torch.device,
+        key_rows: KeyRows | None = None,
+    ) -> None:
+        check_segments(segments, num_tokens, key_rows)
         self.num_tokens = num_tokens
-        self._groups = [_group(members, device) for members in _alike(segments)]
+        self.key_rows = key_rows
+        self._groups = [_group(members, key_rows, device) for members in _alike(segments)]
 
     def __iter__(self) -> Iterator[_Group]:
         return iter(self._groups)
@@ -52,8 +65,8 @@ class BlockAttentionPlan:
 
 def block_attention(
     q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKD: torch.Tensor,
+    k_UKD: torch.Tensor,
+    v_UKD: torch.Tensor,
     plan: BlockAttentionPlan,
     scale: float,
 ) -> torch.Tensor:
@@ -61,9 +74,9 @@ def block_attention(
 
     Args:
         q_THD: [T, H, D] queries, fp32, bf16 or fp16.
-        k_TKD: [T, K, D] keys of the same dtype; H is a multiple of K, none is repeated.
-        v_TKD: [T, K, D] values.
-        plan: must be of the same T.
+        k_UKD: [U, K, D] keys of the same dtype; H is a multiple of K, none is repeated.
+        v_UKD: [U, K, D] values.
+        plan: must be of the same T, and of U rows at most.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:
@@ -75,17 +88,19 @@ def block_attention(
     Source:
         Figure 2 of BlockRank, arXiv:2510.05396.
     """
-    check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
-    num_heads, num_kv, dim = q_THD.shape[1], k_TKD.shape[1], q_THD.shape[2]
+    check_block_attention(q_THD, k_UKD, v_UKD, plan.num_tokens, plan.key_rows)
+    num_heads, num_kv, dim = q_THD.shape[1], k_UKD.shape[1], q_THD.shape[2]
     out_THD = torch.empty_like(q_THD)  # every token stands in one group
     for group in plan:
         batch, length = group.queries_BL.shape
         # The heads of one KV head become rows of one query matrix, so no key is repeated.
         q = q_THD[group.queries_BL].view(batch, length, num_kv, num_heads // num_kv, dim)
         q = q.permute(0, 2, 3, 1, 4).flatten(2, 3)  # [B, K, G * L, D]
-        k = k_TKD[group.keys_BS].transpose(1, 2)  # [B, K, S, D]
-        v = v_TKD[group.keys_BS].transpose(1, 2)
-        visible = group.visible_LS.repeat(num_heads // num_kv, 1)  # [G * L, S]
+        k = k_UKD[group.keys_BS].transpose(1, 2)  # [B, K, S, D]
+        v = v_UKD[group.keys_BS].transpose(1, 2)
+        visible = group.visible
+        if visible is not None and visible.ndim == 2:
+            visible = visible.repeat(num_heads // num_kv, 1)  # [G * L, S]
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
         out = out.view(batch, num_kv, num_heads // num_kv, length, dim).permute(0, 3, 1, 2, 4)
         rows_MHD = out.reshape(batch * length, num_heads, dim)[group.real_M]
@@ -106,11 +121,14 @@ def block_attention_fp8(
 
 def _alike(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
     """Group segments that waste little when they are padded to one length; drop the empty ones."""
-    ordered = sorted((s for s in segments if s.num_tokens), key=lambda s: (s.full, s.num_tokens))
+    ordered = sorted(
+        (segment for segment in segments if segment.num_tokens),
+        key=lambda segment: (segment.full, segment.is_causal, segment.num_tokens),
+    )
     group: list[Segment] = []
     for segment in ordered:
         if group and (
-            segment.full != group[0].full
+            (segment.full, segment.is_causal) != (group[0].full, group[0].is_causal)
             or len(group) == _MAX_GROUP
             or segment.num_tokens > _MAX_LENGTH_RATIO * group[0].num_tokens
         ):
@@ -121,7 +139,7 @@ def _alike(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         yield group
 
 
-def _group(members: Sequence[Segment], device: torch.device) -> _Group:
+def _group(members: Sequence[Segment], key_rows: KeyRows | None, device: torch.device) -> _Group:
     # Built with numpy: torch would wake its threads for each of these small arrays.
     starts_B = np.array([segment.start for segment in members])
     sizes_B = np.array([segment.num_tokens for segment in members])
@@ -132,18 +150,38 @@ def _group(members: Sequence[Segment], device: torch.device) -> _Group:
         [np.arange(start, stop) for start, stop in members[0].full] or [steps_L[:0]]
     )
     full_BF = np.broadcast_to(full_F, (len(members), len(full_F)))
-    visible_LS = np.tri(len(steps_L), len(full_F) + len(steps_L), len(full_F), dtype=np.bool_)
+    keys_BS = np.concatenate([full_BF, queries_BL], axis=1)
+    if key_rows is not None:
+        keys_BS = key_rows.rows_S[keys_BS].astype(np.int64)
+    visible = _visible(real_BL, len(full_F), is_causal=members[0].is_causal)
     return _Group(
         queries_BL=torch.from_numpy(queries_BL).to(device),
-        keys_BS=torch.from_numpy(np.concatenate([full_BF, queries_BL], axis=1)).to(device),
-        visible_LS=torch.from_numpy(visible_LS).to(device),
+        keys_BS=torch.from_numpy(keys_BS).to(device),
+        visible=None if visible is None else torch.from_numpy(visible).to(device),
         real_M=torch.from_numpy(real_BL.ravel().nonzero()[0]).to(device),
         tokens_M=torch.from_numpy(queries_BL[real_BL]).to(device),
     )
 
 
+def _visible(
+    real_BL: NDArray[np.bool_], num_full: int, *, is_causal: bool
+) -> NDArray[np.bool_] | None:
+    """Make the mask of a group, as _Group has it."""
+    num, longest = real_BL.shape
+    if is_causal:
+        return np.tri(longest, num_full + longest, num_full, dtype=np.bool_)
+    if real_BL.all():
+        return None
+    real_BS = np.concatenate([np.ones((num, num_full), np.bool_), real_BL], axis=1)
+    return real_BS[:, None, None]
+
+
 def check_block_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_tokens: int
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    num_tokens: int,
+    key_rows: KeyRows | None = None,
 ) -> None:
     """Refuse shapes and dtypes that attention over num_tokens tokens cannot take.
 
@@ -152,9 +190,13 @@ def check_block_attention(
     """
     if q.ndim != 3 or q.shape[0] != num_tokens:
         raise ValueError(f"q must be [{num_tokens}, heads, head_dim], got {list(q.shape)}")
-    if k.ndim != 3 or k.shape != v.shape or (k.shape[0], k.shape[2]) != (num_tokens, q.shape[2]):
+    # k and v of another length without a table are those of other tokens.
+    rows, has_rows = f"{num_tokens}", len(k) == num_tokens
+    if key_rows is not None:
+        rows, has_rows = f"{key_rows.num_rows} or more", len(k) >= key_rows.num_rows
+    if k.ndim != 3 or k.shape != v.shape or not has_rows or k.shape[2] != q.shape[2]:
         raise ValueError(
-            f"k and v must be [{num_tokens}, kv_heads, {q.shape[2]}], "
+            f"k and v must be [{rows}, kv_heads, {q.shape[2]}], "
             f"got {list(k.shape)} and {list(v.shape)}"
         )
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:

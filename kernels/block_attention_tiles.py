@@ -3,7 +3,8 @@
 A tile is up to block_m / group query tokens of one segment and the keys they see: ranges of keys
 visible to all of them, then keys own_start .. q_stop up to each query. Every KV head runs every
 tile. A segment with many keys and few queries, the tail over a long list, is cut along its keys
-too; such tiles leave partial results in slots, and one merge per query block joins them.
+too; such tiles leave partial results in slots, and one merge per query block joins them. To a
+segment that is not causal its own keys are one more range.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.launch_config import BlockAttentionConfig
 from blockrank_server.kernels.segments import Segment, Span, check_segments
 from blockrank_server.kernels.upload import upload
@@ -80,12 +82,12 @@ class _Work:
         self._strip(segment, own_start, keys, slot=-1, slot_step=0)
 
     def add_split(self, segment: Segment, pieces: Sequence[tuple[Span, ...]]) -> None:
-        """Add one strip for each piece; the last one also takes the segment's own keys."""
+        """Add one strip for each piece; the last also takes a causal segment's own keys."""
         first, num = self.num_slots, len(pieces)
         for i, piece in enumerate(pieces):
             # A start past every query: the piece has no keys of its own segment.
             own_start, keys = segment.stop, piece
-            if i == num - 1:
+            if i == num - 1 and segment.is_causal:
                 own_start, keys = _take_neighbour(segment.start, piece)
             self._strip(segment, own_start, keys, slot=first + i, slot_step=num)
         for start in range(segment.start, segment.stop, self.block_q):
@@ -111,14 +113,26 @@ class BlockAttentionTilePlan:
 
     Args:
         segments: cover 0 .. num_tokens exactly once.
+        key_rows: says in which row of k and v each key stands; None: in that of its number.
+
+    Attributes:
+        rows_S: the table on the device, or None.
 
     Raises:
         ValueError: the segments do not cover the tokens.
     """
 
-    def __init__(self, segments: Sequence[Segment], num_tokens: int, device: torch.device) -> None:
-        check_segments(segments, num_tokens)
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        num_tokens: int,
+        device: torch.device,
+        key_rows: KeyRows | None = None,
+    ) -> None:
+        check_segments(segments, num_tokens, key_rows)
         self.num_tokens = num_tokens
+        self.key_rows = key_rows
+        self.rows_S = None if key_rows is None else upload(key_rows.rows_S, device)
         self._segments = tuple(segments)
         self._device = device
         self._tables: dict[tuple[BlockAttentionConfig, int, int], BlockAttentionTables] = {}
@@ -148,15 +162,20 @@ def _cut(
     for segment in segments:
         if segment.num_tokens == 0:
             continue
-        if segment.full not in joined:
-            joined[segment.full] = _joined(segment.full)
-        own_start, keys = _take_neighbour(segment.start, joined[segment.full])
+        full, num_full = segment.full, segment.num_full
+        if not segment.is_causal:
+            full = *full, (segment.start, segment.stop)
+            num_full += segment.num_tokens
+        if full not in joined:
+            joined[full] = _joined(full)
         programs = -(-segment.num_tokens // work.block_q) * num_kv
-        num_splits = min(-(-_ENOUGH_PROGRAMS // programs), segment.num_full // config.split_keys)
+        num_splits = min(-(-_ENOUGH_PROGRAMS // programs), num_full // config.split_keys)
         if num_splits > 1:
-            work.add_split(segment, _pieces(joined[segment.full], num_splits, config.block_n))
+            work.add_split(segment, _pieces(joined[full], num_splits, config.block_n))
+        elif segment.is_causal:
+            work.add(segment, *_take_neighbour(segment.start, joined[full]))
         else:
-            work.add(segment, own_start, keys)
+            work.add(segment, segment.stop, joined[full])
     return work
 
 

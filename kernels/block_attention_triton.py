@@ -2,7 +2,7 @@
 
 Axes: T = packed tokens, H = query heads, K = key/value heads, G = H / K, D = head_dim,
 M = rows of a tile (query tokens x G heads), N = keys of a step, W = tiles, F = key ranges,
-P = slots for partial results.
+P = slots for partial results, U = rows of k and v, S = keys of a table of rows.
 """
 # Triton reads a kernel's parameters by name; annotations other than constexpr would mislead it.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -11,6 +11,7 @@ P = slots for partial results.
 # ruff: noqa: PLR0913, PLR0917
 
 import math
+from typing import Any
 
 import torch
 import triton
@@ -53,8 +54,9 @@ def _sweep(
     total_M,
     peak_M,
     q_MD,
-    k_ptr,  # [T, D] keys of one KV head
-    v_ptr,  # [T, D] its values
+    k_ptr,  # [U, D] keys of one KV head
+    v_ptr,  # [U, D] its values
+    rows_ptr,  # [S] int32 row of each key, or None: that of its number
     start,
     stop,
     limit_M,
@@ -69,9 +71,15 @@ def _sweep(
     dims_D = tl.arange(0, acc_MD.shape[1])
     for first in tl.range(start, stop, BLOCK_N):
         keys_N = first + steps_N
-        keys_N1 = keys_N.to(tl.int64)[:, None]  # token * stride passes 2**31
-        k_at_ND = k_ptr + keys_N1 * stride_kt + dims_D[None, :]
-        v_at_ND = v_ptr + keys_N1 * stride_vt + dims_D[None, :]
+        if rows_ptr is None:
+            row_N = keys_N
+        elif MASKED:
+            row_N = tl.load(rows_ptr + keys_N, mask=keys_N < stop, other=0)
+        else:
+            row_N = tl.load(rows_ptr + keys_N)
+        row_N1 = row_N.to(tl.int64)[:, None]  # row * stride passes 2**31
+        k_at_ND = k_ptr + row_N1 * stride_kt + dims_D[None, :]
+        v_at_ND = v_ptr + row_N1 * stride_vt + dims_D[None, :]
         if MASKED:
             k_ND = tl.load(k_at_ND, mask=(keys_N < stop)[:, None], other=0.0)
             v_ND = tl.load(v_at_ND, mask=(keys_N < stop)[:, None], other=0.0)
@@ -96,8 +104,9 @@ def _sweep(
 @triton.jit
 def block_attention_kernel(
     q_ptr,  # [T, H, D]    fp32/bf16/fp16 queries, D contiguous
-    k_ptr,  # [T, K, D]    keys of the same dtype, D contiguous
-    v_ptr,  # [T, K, D]    values likewise
+    k_ptr,  # [U, K, D]    keys of the same dtype, D contiguous
+    v_ptr,  # [U, K, D]    values likewise
+    rows_ptr,  # [S]          int32 row of each key, or None: that of its number
     tiles_ptr,  # [W, 8]       int32 tiles, columns as in TileColumn
     ranges_ptr,  # [F, 2]       int32 key ranges, columns as in RangeColumn
     out_ptr,  # [T, H, D]    contiguous, in the dtype of q; tiles without a slot write here
@@ -148,11 +157,11 @@ def block_attention_kernel(
         sure = tl.where(own, q_start + 1, stop)
         masked = start + tl.maximum(sure - start, 0) // BLOCK_N * BLOCK_N
         acc_MD, total_M, peak_M = _sweep(
-            acc_MD, total_M, peak_M, q_MD, k_ptr, v_ptr, start, masked, limit_M,
+            acc_MD, total_M, peak_M, q_MD, k_ptr, v_ptr, rows_ptr, start, masked, limit_M,
             scale_log2e, stride_kt, stride_vt, BLOCK_N, MASKED=False,
         )  # fmt: skip
         acc_MD, total_M, peak_M = _sweep(
-            acc_MD, total_M, peak_M, q_MD, k_ptr, v_ptr, masked, stop, limit_M,
+            acc_MD, total_M, peak_M, q_MD, k_ptr, v_ptr, rows_ptr, masked, stop, limit_M,
             scale_log2e, stride_kt, stride_vt, BLOCK_N, MASKED=True,
         )  # fmt: skip
 
@@ -170,8 +179,8 @@ def block_attention_kernel(
 
 def block_attention(
     q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKD: torch.Tensor,
+    k_UKD: torch.Tensor,
+    v_UKD: torch.Tensor,
     plan: BlockAttentionTilePlan,
     scale: float,
 ) -> torch.Tensor:
@@ -179,9 +188,9 @@ def block_attention(
 
     Args:
         q_THD: [T, H, D] queries, fp32, bf16 or fp16; D contiguous, a power of two, 16 .. 256.
-        k_TKD: [T, K, D] keys of the same dtype, D contiguous; H is a multiple of K.
-        v_TKD: [T, K, D] values likewise.
-        plan: must be of the same T and on the same device.
+        k_UKD: [U, K, D] keys of the same dtype, D contiguous; H is a multiple of K.
+        v_UKD: [U, K, D] values likewise.
+        plan: must be of the same T, of U rows at most, and on the same device.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:
@@ -194,7 +203,7 @@ def block_attention(
         Figure 2 of BlockRank, arXiv:2510.05396; FlashAttention-2, arXiv:2307.08691; splits along
         the keys as in Flash-Decoding (https://pytorch.org/blog/flash-decoding).
     """
-    out_THD, part_PKMD, part_lse_PKM, merges_X4 = _launch(q_THD, k_TKD, v_TKD, plan, scale)
+    out_THD, part_PKMD, part_lse_PKM, merges_X4 = _launch(q_THD, k_UKD, v_UKD, plan, scale)
     if len(merges_X4):
         num_kv, block_m, dim = part_PKMD.shape[1:]
         merge_block_attention_kernel[len(merges_X4), num_kv, triton.cdiv(block_m, MERGE_ROWS)](
@@ -204,29 +213,23 @@ def block_attention(
     return out_THD
 
 
-def block_attention_fp8(
-    q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKD: torch.Tensor,
-    plan: BlockAttentionTilePlan,
-    scale: float,
-) -> RoundedRows:
+def block_attention_fp8(*inputs: Any) -> RoundedRows:
     """Do as block_attention does, and round each token's heads together to float8: [T, H * D]."""
-    return round_attention(*_launch(q_THD, k_TKD, v_TKD, plan, scale))
+    return round_attention(*_launch(*inputs))
 
 
 def _launch(
     q_THD: torch.Tensor,
-    k_TKD: torch.Tensor,
-    v_TKD: torch.Tensor,
+    k_UKD: torch.Tensor,
+    v_UKD: torch.Tensor,
     plan: BlockAttentionTilePlan,
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the result, but for split query blocks, their parts, and the table that joins them."""
-    check_block_attention(q_THD, k_TKD, v_TKD, plan.num_tokens)
-    check_kernel_inputs(q=q_THD, k=k_TKD, v=v_TKD)
+    check_block_attention(q_THD, k_UKD, v_UKD, plan.num_tokens, plan.key_rows)
+    check_kernel_inputs(q=q_THD, k=k_UKD, v=v_UKD)
     num_tokens, num_heads, dim = q_THD.shape
-    num_kv, group = k_TKD.shape[1], num_heads // k_TKD.shape[1]
+    num_kv, group = k_UKD.shape[1], num_heads // k_UKD.shape[1]
     config = block_attention_config(arch_of(q_THD.device), dim, q_THD.dtype, group)
     if group > config.block_m:
         raise ValueError(f"at most {config.block_m} query heads per KV head, got {group}")
@@ -237,9 +240,10 @@ def _launch(
     part_lse_PKM = torch.empty(slots, dtype=torch.float32, device=q_THD.device)
     if out_THD.numel():
         block_attention_kernel[(len(tables.tiles_W8), num_kv)](
-            q_THD, k_TKD, v_TKD, tables.tiles_W8, tables.ranges_F2, out_THD, part_PKMD,
-            part_lse_PKM, scale * math.log2(math.e), *q_THD.stride()[:2], *k_TKD.stride()[:2],
-            *v_TKD.stride()[:2], GROUP=group, HEAD_DIM=dim, BLOCK_M=config.block_m,
-            BLOCK_N=config.block_n, num_warps=config.num_warps, num_stages=config.num_stages,
+            q_THD, k_UKD, v_UKD, plan.rows_S, tables.tiles_W8, tables.ranges_F2, out_THD,
+            part_PKMD, part_lse_PKM, scale * math.log2(math.e), *q_THD.stride()[:2],
+            *k_UKD.stride()[:2], *v_UKD.stride()[:2], GROUP=group, HEAD_DIM=dim,
+            BLOCK_M=config.block_m, BLOCK_N=config.block_n, num_warps=config.num_warps,
+            num_stages=config.num_stages,
         )  # fmt: skip
     return out_THD, part_PKMD, part_lse_PKM, tables.merges_X4

@@ -97,10 +97,10 @@ def block_attention_config(
     # Over 128 registers a thread leave one program to a multiprocessor, so it may as well take
     # shared memory for a third block where the card has it. On Ampere a third block spills at
     # head_dim 128, as it does on Hopper where rows are divided by a group that is no power of two;
-    # on Ampere such a group spills with 64 keys anyway.
+    # on Ampere such a group spills with 128 rows anyway, if only where keys have a table of rows.
     is_odd = head_dim > 64 and bool(group & (group - 1))
     if arch == "ampere" and is_odd:
-        return BlockAttentionConfig(128, 32, num_warps=8, num_stages=3, split_keys=512)
+        return BlockAttentionConfig(64, 64, num_warps=8, num_stages=2, split_keys=512)
     fits_three = head_dim <= 64 or (arch == "hopper" and not is_odd)
     return BlockAttentionConfig(
         128, 64, num_warps=8, num_stages=3 if fits_three else 2, split_keys=512

@@ -2,7 +2,7 @@
 
 Axes: R = signal tokens of the batch, r = of one request, T = packed tokens, H = heads read,
 h = those of one KV head, K = key/value heads, D = head_dim, N = spans of one request, M = keys of
-all its spans.
+all its spans, U = rows of k: T, or what a table says of them.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Span
 
 
@@ -28,11 +29,11 @@ class SpanLsePlanLike(Protocol):
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
-        min_tokens: the least T that holds every signal token and span.
+        min_rows: the least U that holds every signal token and span.
     """
 
     signal_R: torch.Tensor
-    min_tokens: int
+    min_rows: int
 
 
 class SpanLsePlan:
@@ -40,20 +41,23 @@ class SpanLsePlan:
 
     Args:
         reads: one for each request, at least one.
+        key_rows: says in which row of k each key stands; None: in that of its number.
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
-        min_tokens: the least T that holds every signal token and span.
+        min_rows: the least U that holds every signal token and span.
 
     Raises:
-        ValueError: no readings, or a span that ends before it starts.
+        ValueError: no readings, a span that ends before it starts, or one that is not in the table.
     """
 
-    def __init__(self, reads: Sequence[SpanRead], device: torch.device) -> None:
-        self.min_tokens = check_reads(reads)
+    def __init__(
+        self, reads: Sequence[SpanRead], device: torch.device, key_rows: KeyRows | None = None
+    ) -> None:
+        self.min_rows = check_reads(reads, key_rows)
         signal_R = np.concatenate([np.arange(*read.signal) for read in reads])
         self.signal_R = torch.from_numpy(signal_R).to(device)
-        self._requests = [_Request(read, device) for read in reads]
+        self._requests = [_Request(read, key_rows, device) for read in reads]
 
     def requests(self) -> Sequence["_Request"]:
         """Return one prepared reading for each request."""
@@ -61,22 +65,26 @@ class SpanLsePlan:
 
 
 class _Request:
-    def __init__(self, read: SpanRead, device: torch.device) -> None:
+    def __init__(self, read: SpanRead, key_rows: KeyRows | None, device: torch.device) -> None:
         # Built with numpy: torch would wake its threads for each of these small arrays.
         signal_r = np.arange(*read.signal)
         keys = [np.arange(*span) for span in read.spans]
         keys_M = np.concatenate([signal_r[:0], *keys])
         owner_M = np.arange(len(keys)).repeat([len(key) for key in keys])
+        hidden_rM = keys_M > signal_r[:, None]
+        if key_rows is not None:
+            hidden_rM &= keys_M < key_rows.num_tokens
+            keys_M = key_rows.rows_S[keys_M].astype(np.int64)
         self.num_signal = len(signal_r)
         self.num_spans = len(keys)
         self.keys_M = torch.from_numpy(keys_M).to(device)
         self.owner_M = torch.from_numpy(owner_M).to(device)
-        self.hidden_rM = torch.from_numpy(keys_M > signal_r[:, None]).to(device)
+        self.hidden_rM = torch.from_numpy(hidden_rM).to(device)
 
 
 def span_lse(
     q_RHD: torch.Tensor,
-    k_TKD: torch.Tensor,
+    k_UKD: torch.Tensor,
     kv_head_H: Sequence[int],
     plan: SpanLsePlan,
     scale: float,
@@ -85,9 +93,10 @@ def span_lse(
 
     Args:
         q_RHD: [R, H, D] queries of the signal tokens, in the plan's order.
-        k_TKD: [T, K, D] keys of the same dtype.
+        k_UKD: [U, K, D] keys of the same dtype.
         kv_head_H: the KV head each of the H query heads reads.
-        plan: signal tokens and spans. A key after a signal token is not seen by it.
+        plan: signal tokens and spans. A token after a signal token is not seen by it; what a table
+            adds behind the tokens is.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:
@@ -100,18 +109,18 @@ def span_lse(
     Source:
         Section 3.3 of BlockRank, arXiv:2510.05396.
     """
-    check_span_lse(q_RHD, k_TKD, kv_head_H, plan)
+    check_span_lse(q_RHD, k_UKD, kv_head_H, plan)
     wide = torch.promote_types(q_RHD.dtype, torch.float32)
     # Heads that share a KV head are rows of one product, so its keys are gathered once.
     order = sorted(range(len(kv_head_H)), key=lambda head: kv_head_H[head])
-    unsort = torch.tensor(order, device=k_TKD.device).argsort()
+    unsort = torch.tensor(order, device=k_UKD.device).argsort()
     results, done = [], 0
     for request in plan.requests():
         q_rHD = q_RHD[done : done + request.num_signal].to(wide)
         logits = []
         for kv in sorted(set(kv_head_H)):
             q_hrD = q_rHD[:, [head for head in order if kv_head_H[head] == kv]].transpose(0, 1)
-            k_MD = k_TKD[request.keys_M, kv].to(wide)
+            k_MD = k_UKD[request.keys_M, kv].to(wide)
             logits.append(torch.matmul(q_hrD * scale, k_MD.T))
         logits_HrM = torch.cat(logits)[unsort].masked_fill(request.hidden_rM, -torch.inf)
         results.append(_segment_lse(logits_HrM, request.owner_M, request.num_spans))
@@ -119,11 +128,12 @@ def span_lse(
     return results
 
 
-def check_reads(reads: Sequence[SpanRead]) -> int:
-    """Refuse readings that no plan takes; return the least T that holds the others.
+def check_reads(reads: Sequence[SpanRead], key_rows: KeyRows | None = None) -> int:
+    """Refuse readings that no plan takes; return the least U that holds the others.
 
     Raises:
-        ValueError: no readings, or a span that ends before it starts or starts below 0.
+        ValueError: no readings; a span that ends before it starts or starts below 0; with a table,
+            one that ends behind it, or lies on both sides of the last token.
     """
     if not reads:
         raise ValueError("a plan needs at least one reading, got none")
@@ -131,7 +141,25 @@ def check_reads(reads: Sequence[SpanRead]) -> int:
         for start, stop in (read.signal, *read.spans):
             if not 0 <= start <= stop:
                 raise ValueError(f"reading {i} has the span {start}..{stop}")
+        if key_rows is not None:
+            _check_in_table(i, read, key_rows)
+    if key_rows is not None:
+        return key_rows.num_rows
     return max(stop for read in reads for _, stop in (read.signal, *read.spans))
+
+
+def _check_in_table(i: int, read: SpanRead, key_rows: KeyRows) -> None:
+    num_tokens, num_keys = key_rows.num_tokens, key_rows.num_keys
+    limits = [
+        num_tokens,
+        *(num_tokens if span[0] < num_tokens else num_keys for span in read.spans),
+    ]
+    for (start, stop), limit in zip((read.signal, *read.spans), limits, strict=True):
+        if stop > limit:
+            raise ValueError(
+                f"reading {i} has the span {start}..{stop}, the table has {num_tokens} tokens and "
+                f"{num_keys} keys"
+            )
 
 
 def check_span_lse(
@@ -147,9 +175,9 @@ def check_span_lse(
         raise ValueError(
             f"q must be [{num_signal}, {len(kv_head_H)} heads, head_dim], got {list(q.shape)}"
         )
-    if k.ndim != 3 or k.shape[2] != q.shape[2] or k.shape[0] < plan.min_tokens:
+    if k.ndim != 3 or k.shape[2] != q.shape[2] or k.shape[0] < plan.min_rows:
         raise ValueError(
-            f"k must be [{plan.min_tokens} or more, kv_heads, {q.shape[2]}], got {list(k.shape)}"
+            f"k must be [{plan.min_rows} or more, kv_heads, {q.shape[2]}], got {list(k.shape)}"
         )
     if not 0 <= min(kv_head_H) <= max(kv_head_H) < k.shape[1]:
         raise ValueError(f"kv_head_H must be in 0 .. {k.shape[1] - 1}, got {list(kv_head_H)}")

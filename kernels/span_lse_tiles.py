@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.span_lse import SpanRead, check_reads
 from blockrank_server.kernels.upload import upload
 
 # Long enough that a document is one chunk as a rule, short enough that the one span of a whole
 # prompt keeps a card busy. A constant, so that a request's bits do not depend on its batch.
 CHUNK_KEYS = 512
+
+_MOST_TOKENS = np.iinfo(np.int32).max
 
 
 class ChunkColumn(IntEnum):
@@ -29,7 +32,7 @@ class ChunkColumn(IntEnum):
     KEY_STOP = 1
     FIRST_ROW = 2  # of q: that of the request's first signal token
     NUM_SIGNAL = 3  # signal tokens of the request
-    FIRST_TOKEN = 4  # the first signal token's place on the packed axis
+    FIRST_TOKEN = 4  # the first signal token's place among the keys; past them where all are seen
     PLACE = 5  # of the chunk among those of its request
     NUM_CHUNKS = 6  # of the request
     CHUNKS_BEFORE = 7  # sum of signal tokens x chunks of the requests before
@@ -100,10 +103,12 @@ class SpanLseTilePlan:
 
     Args:
         reads: one for each request, at least one.
+        key_rows: says in which row of k each key stands; None: in that of its number.
 
     Attributes:
+        rows_V: the table on the device, or None.
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.
-        min_tokens: the least T that holds every signal token and span.
+        min_rows: the least U that holds every signal token and span.
         layout: one for each request.
         chunks_C8: int32, columns as in ChunkColumn.
         spans_S8: int32, columns as in SpanColumn; no row where nothing needs merging.
@@ -111,11 +116,14 @@ class SpanLseTilePlan:
         num_results: sum of signal tokens x spans.
 
     Raises:
-        ValueError: no readings, or a span that ends before it starts.
+        ValueError: no readings, a span that ends before it starts, or one that is not in the table.
     """
 
-    def __init__(self, reads: Sequence[SpanRead], device: torch.device) -> None:
-        self.min_tokens = check_reads(reads)
+    def __init__(
+        self, reads: Sequence[SpanRead], device: torch.device, key_rows: KeyRows | None = None
+    ) -> None:
+        self.min_rows = check_reads(reads, key_rows)
+        self.rows_V = None if key_rows is None else upload(key_rows.rows_S, device)
         signal = [np.arange(*read.signal) for read in reads]
         self.signal_R = upload(np.concatenate(signal), device)
         spans = [np.array(read.spans, np.int32).reshape(-1, 2) for read in reads]
@@ -125,7 +133,8 @@ class SpanLseTilePlan:
         self.num_results = last.spans_before + last.num_signal * last.num_spans
         self.num_chunk_results = last.chunks_before + last.num_signal * last.num_chunks
         prepared = zip(reads, spans, counts, self.layout, strict=True)
-        chunks_C8 = np.concatenate([_chunks(*each) for each in prepared])
+        num_tokens = _MOST_TOKENS if key_rows is None else key_rows.num_tokens
+        chunks_C8 = np.concatenate([_chunks(*each, num_tokens) for each in prepared])
         spans_S8 = np.concatenate([_spans(*each) for each in zip(counts, self.layout, strict=True)])
         if len(chunks_C8) == len(spans_S8):
             spans_S8 = spans_S8[:0]
@@ -155,20 +164,26 @@ def _laid_out(reads: Sequence[SpanRead], counts: Sequence[NDArray[np.int32]]) ->
 
 
 def _chunks(
-    read: SpanRead, spans_N2: NDArray[np.int32], counts_N: NDArray[np.int32], layout: _Layout
+    read: SpanRead,
+    spans_N2: NDArray[np.int32],
+    counts_N: NDArray[np.int32],
+    layout: _Layout,
+    num_tokens: int,
 ) -> NDArray[np.int32]:
     place_C = np.arange(layout.num_chunks)
     step_C = place_C - (counts_N.cumsum() - counts_N).repeat(counts_N)
     column = ChunkColumn
     chunks_C8 = np.empty((layout.num_chunks, len(column)), np.int32)
     start_C = spans_N2[:, 0].repeat(counts_N) + step_C * CHUNK_KEYS
-    # No signal token sees a key past the last of them.
-    stop_C = np.minimum(spans_N2[:, 1].repeat(counts_N), read.signal[1])
+    span_stop_C = spans_N2[:, 1].repeat(counts_N)
+    behind_C = start_C >= num_tokens
+    # No signal token sees a token past the last of them.
+    stop_C = np.where(behind_C, span_stop_C, np.minimum(span_stop_C, read.signal[1]))
     chunks_C8[:, column.KEY_START] = start_C
     chunks_C8[:, column.KEY_STOP] = np.minimum(start_C + CHUNK_KEYS, stop_C)
     chunks_C8[:, column.FIRST_ROW] = layout.signal_before
     chunks_C8[:, column.NUM_SIGNAL] = layout.num_signal
-    chunks_C8[:, column.FIRST_TOKEN] = read.signal[0]
+    chunks_C8[:, column.FIRST_TOKEN] = np.where(behind_C, span_stop_C, read.signal[0])
     chunks_C8[:, column.PLACE] = place_C
     chunks_C8[:, column.NUM_CHUNKS] = layout.num_chunks
     chunks_C8[:, column.CHUNKS_BEFORE] = layout.chunks_before

@@ -2,7 +2,8 @@
 
 Axes: R = signal tokens of the batch, r = of one request, T = packed tokens, H = heads read,
 K = key/value heads, Y = those read, D = head_dim, M = rows of a tile (signal tokens x heads of one
-KV head), N = keys of a step, C = chunks, S = spans of the batch, B = chunks of a merge's step.
+KV head), N = keys of a step, C = chunks, S = spans of the batch, B = chunks of a merge's step,
+U = rows of k, V = keys of a table of rows.
 """
 # Triton reads a kernel's parameters by name; annotations other than constexpr would mislead it.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -59,7 +60,8 @@ GROUP_LAST_HEAD = tl.constexpr(GroupColumn.LAST_HEAD)
 @triton.jit(do_not_specialize=["num_heads"])
 def span_lse_kernel(
     q_ptr,  # [R, H, D]  fp32/bf16/fp16 queries of the signal tokens, D contiguous
-    k_ptr,  # [T, K, D]  keys of the same dtype, D contiguous
+    k_ptr,  # [U, K, D]  keys of the same dtype, D contiguous
+    rows_ptr,  # [V]        int32 row of each key, or None: that of its number
     chunks_ptr,  # [C, 8]     int32 chunks, columns as in ChunkColumn
     groups_ptr,  # [Y, 3]     int32 KV heads, columns as in GroupColumn
     order_ptr,  # [H]        int32 heads, those of one KV head together
@@ -75,11 +77,13 @@ def span_lse_kernel(
     BLOCK_N: tl.constexpr,
 ):
     """lse = log of the sum over the keys of a chunk of exp(scale * q . k), for the heads of one KV
-    head: a key after a signal token does not count for it."""
+    head: a token after a signal token does not count for it."""
     chunk_ptr = chunks_ptr + tl.program_id(0) * CHUNK_COLUMNS
     key_start, key_stop = tl.load(chunk_ptr + CHUNK_KEY_START), tl.load(chunk_ptr + CHUNK_KEY_STOP)
-    first_row = tl.load(chunk_ptr + CHUNK_FIRST_ROW)
-    num_signal = tl.load(chunk_ptr + CHUNK_NUM_SIGNAL)
+    first_row, num_signal = (
+        tl.load(chunk_ptr + CHUNK_FIRST_ROW),
+        tl.load(chunk_ptr + CHUNK_NUM_SIGNAL),
+    )
     first_token = tl.load(chunk_ptr + CHUNK_FIRST_TOKEN)
     place, num_chunks = tl.load(chunk_ptr + CHUNK_PLACE), tl.load(chunk_ptr + CHUNK_NUM_CHUNKS)
     chunks_before = tl.load(chunk_ptr + CHUNK_CHUNKS_BEFORE).to(tl.int64)
@@ -107,7 +111,8 @@ def span_lse_kernel(
     for first in tl.range(key_start, key_stop, BLOCK_N):
         keys_N = first + tl.arange(0, BLOCK_N)
         inside_N = keys_N < key_stop
-        k_at_ND = k_ptr + keys_N.to(tl.int64)[:, None] * stride_kt + dims_D[None, :]
+        row_N = keys_N if rows_ptr is None else tl.load(rows_ptr + keys_N, mask=inside_N, other=0)
+        k_at_ND = k_ptr + row_N.to(tl.int64)[:, None] * stride_kt + dims_D[None, :]
         k_ND = tl.load(k_at_ND, mask=inside_N[:, None], other=0.0)
         logits_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee") * scale_log2e
         seen_MN = inside_N[None, :] & (keys_N[None, :] <= token_M[:, None])
@@ -165,7 +170,7 @@ def merge_span_lse_kernel(
 
 def span_lse(
     q_RHD: torch.Tensor,
-    k_TKD: torch.Tensor,
+    k_UKD: torch.Tensor,
     kv_head_H: Sequence[int],
     plan: SpanLseTilePlan,
     scale: float,
@@ -175,10 +180,10 @@ def span_lse(
     Args:
         q_RHD: [R, H, D] queries of the signal tokens, in the plan's order, fp32, bf16 or fp16;
             D contiguous, a power of two, 16 .. 256.
-        k_TKD: [T, K, D] keys of the same dtype, D contiguous.
+        k_UKD: [U, K, D] keys of the same dtype, D contiguous.
         kv_head_H: the KV head each of the H query heads reads.
-        plan: signal tokens and spans, on the same device. A key after a signal token is not seen
-            by it.
+        plan: signal tokens and spans, on the same device. A token after a signal token is not seen
+            by it; what a table adds behind the tokens is.
         scale: multiplies q . k, 1 / sqrt(D) as a rule.
 
     Returns:
@@ -191,8 +196,8 @@ def span_lse(
         Section 3.3 of BlockRank, arXiv:2510.05396. Reads each key of a span once for all heads of
         its KV head and up to 64 rows: bound by memory bandwidth.
     """
-    check_span_lse(q_RHD, k_TKD, kv_head_H, plan)
-    check_kernel_inputs(q=q_RHD, k=k_TKD)
+    check_span_lse(q_RHD, k_UKD, kv_head_H, plan)
+    check_kernel_inputs(q=q_RHD, k=k_UKD)
     device, num_heads, dim = q_RHD.device, q_RHD.shape[1], q_RHD.shape[2]
     config = span_lse_config(arch_of(device), dim, q_RHD.dtype)
     groups = head_groups(tuple(kv_head_H), device)
@@ -201,8 +206,8 @@ def span_lse(
     blocks = triton.cdiv(groups.largest * most_signal, config.block_m)
     if len(chunk_lse):
         span_lse_kernel[(len(plan.chunks_C8), len(groups.groups_Y3), blocks)](
-            q_RHD, k_TKD, plan.chunks_C8, groups.groups_Y3, groups.order_H, chunk_lse,
-            scale * math.log2(math.e), num_heads, *q_RHD.stride()[:2], *k_TKD.stride()[:2],
+            q_RHD, k_UKD, plan.rows_V, plan.chunks_C8, groups.groups_Y3, groups.order_H, chunk_lse,
+            scale * math.log2(math.e), num_heads, *q_RHD.stride()[:2], *k_UKD.stride()[:2],
             HEAD_DIM=dim, BLOCK_M=config.block_m, BLOCK_N=config.block_n,
             num_warps=config.num_warps, num_stages=config.num_stages,
         )  # fmt: skip

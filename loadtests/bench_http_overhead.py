@@ -1,4 +1,4 @@
-"""What HTTP costs: POST /rerank with 100 documents and a model that does nothing.
+"""Measures what HTTP costs: POST /rerank with 100 documents and a model that does nothing.
 
     make load-overhead            (nothing else may run)
 
@@ -43,7 +43,7 @@ Rates = dict[str, dict[int, list[float]]]  # server -> connections -> requests/s
 
 @contextmanager
 def server(name: str) -> Iterator[int]:
-    """The port of a server that is ready; its log goes to a file, as it would anywhere."""
+    """Yield the port of a server that is ready; its log goes to a file, as it would anywhere."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -66,7 +66,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def request_bytes() -> bytes:
-    """One request, head and body, with real paragraphs."""
+    """Return one request, head and body, with real paragraphs."""
     shortlist = read_shortlists(HERE / "data", "squad-sample")[0].first(NUM_DOCUMENTS)
     texts = [document["text"] for document in shortlist.documents]
     body = json.dumps({"query": shortlist.query, "documents": texts}).encode()
@@ -78,7 +78,7 @@ def request_bytes() -> bytes:
 
 
 async def ask(port: int, request: bytes, deadline: float) -> int:
-    """Answers on one connection, one request after the other, until the deadline."""
+    """Count the answers on one connection, one request after the other, until the deadline."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     num_answers = 0
     while time.perf_counter() < deadline:
@@ -95,7 +95,7 @@ async def ask(port: int, request: bytes, deadline: float) -> int:
 
 
 async def rate(port: int, request: bytes, num_connections: int, seconds: float) -> float:
-    """Answers per second."""
+    """Measure the answers per second over all connections."""
     started = time.perf_counter()
     asking = [ask(port, request, started + seconds) for _ in range(num_connections)]
     num_answers = sum(await asyncio.gather(*asking))
@@ -117,7 +117,7 @@ def measure(connections: list[int], rounds: int, seconds: float) -> Rates:
 
 
 def table(rates: Rates, connections: list[int]) -> list[dict[str, Any]]:
-    """Medians, and ratios of them from the same run."""
+    """Return medians, and ratios of them from the same run."""
     rows = []
     for n in connections:
         row: dict[str, Any] = {name: median(rates[name][n]) for name in SERVERS}
@@ -129,7 +129,6 @@ def table(rates: Rates, connections: list[int]) -> list[dict[str, Any]]:
 
 
 def report(rows: list[dict[str, Any]], title: str, about: str) -> str:
-    """Markdown."""
     lines = [
         f"# {title}\n",
         f"{about}\n",

@@ -1,4 +1,4 @@
-"""Latency of the engine on this machine, against plain transformers on the same prompts.
+"""Measures the engine's latency on this machine, against plain transformers on the same prompts.
 
     make load            (nothing else may run: contention costs more than it measures)
 
@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median of repeats after one call to warm up."""
+    """Return the median of repeats after one call to warm up."""
     function()
     found = []
     for _ in range(repeats):
@@ -53,7 +53,7 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def whole_model(ranker: Ranker) -> PreTrainedModel:
-    """The default as plain transformers loads it: every layer, the final norm, the LM head."""
+    """Load the default as plain transformers do: every layer, the final norm, the LM head."""
     assert ranker.card.weights is not None
     path = weights_file(ranker.card.weights)
     logging.disable_progress_bar()
@@ -63,26 +63,25 @@ def whole_model(ranker: Ranker) -> PreTrainedModel:
 
 
 def forward(model: PreTrainedModel, token_ids: TokenIds) -> None:
-    """One causal forward pass over the tokens, logits of the last one only."""
+    """Run one causal forward pass over the tokens, with logits of the last one only."""
     with torch.inference_mode():
         model(torch.from_numpy(token_ids)[None].long(), use_cache=False, logits_to_keep=1)
 
 
 def forward_each(model: PreTrainedModel, prompts: list[TokenIds]) -> None:
-    """forward for one prompt after another."""
     for token_ids in prompts:
         forward(model, token_ids)
 
 
 def pairs(encoded: EncodedRequest) -> list[TokenIds]:
-    """prefix | document | tail, one a document."""
+    """Join prefix | document | tail to one prompt for each document."""
     ids = encoded.token_ids
     prefix, tail = ids[: encoded.num_prefix_tokens], ids[encoded.tail_start :]
     return [np.concatenate([prefix, ids[a:b], tail]) for a, b in encoded.block_spans]
 
 
 def outside_forward(ranker: Ranker, shortlist: Shortlist, repeats: int) -> float:
-    """Share of a request that is not the forward pass: tokenising, packing, reading back."""
+    """Return the share of a request outside the forward pass: tokenising, packing, reading back."""
     spent: list[float] = []
     whole = ranker._engine.forward
 
@@ -101,7 +100,7 @@ def outside_forward(ranker: Ranker, shortlist: Shortlist, repeats: int) -> float
 
 
 def measure(ranker: Ranker, model: PreTrainedModel, shortlist: Shortlist, repeats: int) -> Row:
-    """One line of the table."""
+    """Measure one line of the table."""
     encoded = ranker.encode(shortlist.query, shortlist.documents)
     ours = seconds(lambda: ranker.rank(shortlist.query, shortlist.documents), repeats)
     dense = seconds(lambda: forward(model, encoded.token_ids), 1)
@@ -122,7 +121,6 @@ def measure(ranker: Ranker, model: PreTrainedModel, shortlist: Shortlist, repeat
 
 
 def report(rows: list[Row], title: str, exponent: float) -> str:
-    """Markdown."""
     lines = [
         f"# {title}\n",
         "| documents | tokens | ours, s | tokens/s | (a) dense, s | (a) / ours | "

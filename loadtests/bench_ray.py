@@ -1,4 +1,4 @@
-"""Documents/s of replicas on Ray Serve (deploy/rerank_ray/), beside the plain server's.
+"""Measures documents/s of replicas on Ray Serve (deploy/rerank_ray/), beside the plain server's.
 
     make load-ray        (nothing else may run; about 6 minutes)
 
@@ -34,7 +34,7 @@ NUM_CLIENTS, NUM_DOCUMENTS, NUM_BODIES = 8, 10, 40
 
 
 class ServerRow(NamedTuple):
-    """What is measured: replicas (0: the plain server) and torch threads of each."""
+    """Describes what is measured: replicas (0: the plain server) and torch threads of each."""
 
     name: str
     num_replicas: int
@@ -50,7 +50,7 @@ ROWS = (
 
 
 class ServedLoad(NamedTuple):
-    """What one row gave in one round; latencies are those of answers with scores."""
+    """Holds what one row gave in one round; latencies are those of answers with scores."""
 
     documents_per_s: float
     p50_s: float
@@ -60,7 +60,7 @@ class ServedLoad(NamedTuple):
 
 @contextmanager
 def serving(row: ServerRow) -> Iterator[httpx.Client]:
-    """A client of the row's server, once it is ready."""
+    """Yield a client of the row's server, once that is ready."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -97,7 +97,7 @@ def _is_ready(client: httpx.Client) -> bool:
 
 
 def measure(client: httpx.Client, given: list[Body], seconds: float) -> ServedLoad:
-    """Answers within seconds, of clients that all wait."""
+    """Count what is answered within these seconds, by clients that all wait."""
     numbers = count()
     taken: list[tuple[int, float, float]] = []  # status, when sent, when answered
     start_s = time.perf_counter()
@@ -126,7 +126,6 @@ def measure(client: httpx.Client, given: list[Body], seconds: float) -> ServedLo
 
 
 def report(rounds: list[dict[str, ServedLoad]], seconds: float) -> str:
-    """Markdown."""
     date = datetime.now(UTC).date().isoformat()
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "transformers"))
     lines = [

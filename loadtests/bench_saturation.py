@@ -1,4 +1,4 @@
-"""What the batcher costs and what it saves: a saturated server, and short lists beside long ones.
+"""Measures what the batcher costs and saves: a saturated server, and short lists beside long ones.
 
     .venv/bin/python loadtests/bench_saturation.py        (nothing else may run; about 4 minutes)
 
@@ -30,7 +30,7 @@ Body = dict[str, Any]
 
 
 def bodies(lists: list[Shortlist], num_documents: int, count: int) -> list[Body]:
-    """Lists of documents cut to WORDS words, every query different."""
+    """Make lists of documents cut to WORDS words, every query different."""
     found = []
     for i in range(count):
         shortlist = lists[i % len(lists)]
@@ -44,7 +44,7 @@ def bodies(lists: list[Shortlist], num_documents: int, count: int) -> list[Body]
 
 
 def offline(given: list[Body]) -> float:
-    """Tokens/s of the engine, one list at a time."""
+    """Measure tokens/s of the engine, one list at a time."""
     ranker = Ranker.open()
     encoded = [ranker.encode(body["query"], body["documents"]) for body in given]
     ranker.score(encoded[:1])
@@ -55,7 +55,7 @@ def offline(given: list[Body]) -> float:
 
 
 def saturated(client: httpx.Client, given: list[Body]) -> float:
-    """Tokens/s of the server while four clients wait for it."""
+    """Measure tokens/s of the server while four clients wait for it."""
     waiting: SimpleQueue[Body] = SimpleQueue()
     for body in given:
         waiting.put(body)
@@ -81,7 +81,7 @@ def saturated(client: httpx.Client, given: list[Body]) -> float:
 
 
 def latencies(client: httpx.Client, given: list[Body], pause_s: float) -> list[float]:
-    """Seconds of each, one after another with a pause between, sorted."""
+    """Time each body in seconds, one after another with a pause between, and sort the times."""
     found = []
     for body in given:
         started = time.perf_counter()
@@ -92,7 +92,7 @@ def latencies(client: httpx.Client, given: list[Body], pause_s: float) -> list[f
 
 
 def beside(client: httpx.Client, short: list[Body], long: list[Body]) -> list[float]:
-    """latencies of the short lists while long ones run."""
+    """Measure latencies of the short lists while long ones run."""
     stop = threading.Event()
 
     def work() -> None:

@@ -1,9 +1,10 @@
-"""What a request costs beside the model: POST /rerank to a server of its own, one at a time.
+"""Measures what a request costs beside the model: POST /rerank to a server of its own, one by one.
 
     make load            (nothing else may run)
 
-Medians over the same shortlists as bench_ranker.py, from the client's clock and the server's
-Server-Timing. "outside" is all that is not the model's forward pass: HTTP, JSON, tokenising, queue.
+It writes medians over the same shortlists as bench_ranker.py, from the client's clock and the
+server's Server-Timing. "outside" is all that is not the model's forward pass: HTTP, JSON,
+tokenising, queue.
 """
 
 import argparse
@@ -31,7 +32,7 @@ Row = dict[str, Any]
 
 @contextmanager
 def server() -> Iterator[httpx.Client]:
-    """A client of a server on the embedded default, once it is ready."""
+    """Yield a client of a server on the embedded default, once it is ready."""
     environment = os.environ | {"BLOCKRANK_REQUEST_TIMEOUT_MS": "600000"}
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
@@ -53,7 +54,7 @@ def server() -> Iterator[httpx.Client]:
 
 
 def measure(client: httpx.Client, shortlist: Shortlist, repeats: int) -> Row:
-    """One line of the table; times in milliseconds."""
+    """Measure one line of the table; times are in milliseconds."""
     body = {"query": shortlist.query, "documents": list(shortlist.documents)}
     found = []
     for _ in range(repeats + 1):
@@ -68,7 +69,6 @@ def measure(client: httpx.Client, shortlist: Shortlist, repeats: int) -> Row:
 
 
 def report(rows: list[Row], title: str) -> str:
-    """Markdown."""
     lines = [
         f"# {title}\n",
         "| documents | client, ms | tokenise, ms | queue, ms | infer, ms | outside infer |",

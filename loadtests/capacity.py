@@ -1,10 +1,11 @@
-"""How long requests take behind c replicas: the queue's model, as tables for deploy/CAPACITY.md.
+"""Simulates how long requests take behind c replicas, and prints the tables of deploy/CAPACITY.md.
 
     .venv/bin/python loadtests/capacity.py                                        (1 minute)
     .venv/bin/python loadtests/capacity.py --service-ms 237:0.6,357:0.4 --rate 2.08 --replicas 1 2
 
 Requests arrive as a Poisson process; a front gives each to the replica with the fewest, at once and
-for good (ties by lot); a replica takes its own one by one, in order. No batching, no network.
+for good (ties by lot); a replica takes its own one by one, in order. There is no batching and no
+network.
 """
 
 import argparse
@@ -23,8 +24,6 @@ def latencies(services: Mix, rate: float, num_replicas: int, count: int, seed: i
     Args:
         services: service times and how often each comes.
         rate: arrivals at all replicas together, in the service times' unit of time.
-        num_replicas: the number of replicas behind the front.
-        count: the number of requests.
         seed: decides when they arrive.
     """
     rng = random.Random(seed)
@@ -46,17 +45,16 @@ def latencies(services: Mix, rate: float, num_replicas: int, count: int, seed: i
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest rank."""
+    """Return the percentile by the nearest rank."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def mean_service(services: Mix) -> float:
-    """The mean service time of a request."""
     return sum(time * weight for time, weight in services) / sum(weight for _, weight in services)
 
 
 def table(services: Mix, count: int) -> str:
-    """Markdown: p50 and p99 in mean service times, and their ratio."""
+    """Write a Markdown table of p50 and p99 in mean service times, and their ratio."""
     lines = [
         f"| load, replicas: | {' | '.join(map(str, REPLICAS))} |",
         "|---" * (len(REPLICAS) + 1) + "|",
@@ -73,7 +71,7 @@ def table(services: Mix, count: int) -> str:
 
 
 def forecast(services: Mix, rate: float, replicas: Sequence[int], count: int) -> str:
-    """Markdown: p50 and p99 at one rate, in ms, at one rate in requests a second."""
+    """Write a Markdown table of p50 and p99 in ms, at one rate in requests a second."""
     lines = ["| replicas | load | p50, ms | p99, ms | p99/p50 |", "|---|---|---|---|---|"]
     for num_replicas in replicas:
         load = rate / 1000 * mean_service(services) / num_replicas
@@ -87,7 +85,7 @@ def forecast(services: Mix, rate: float, replicas: Sequence[int], count: int) ->
 
 
 def read_mix(text: str) -> list[tuple[float, float]]:
-    """237:0.6,357:0.4 as pairs."""
+    """Parse 237:0.6,357:0.4 into pairs."""
     pairs = [each.partition(":") for each in text.split(",")]
     return [(float(time), float(weight or 1)) for time, _, weight in pairs]
 

@@ -1,4 +1,4 @@
-"""What fewer bits do to scores, to memory and to time, against the same model without.
+"""Measures what fewer bits do to scores, memory and time, against the same model without.
 
     python loadtests/compare_quantization.py [--model FOLDER] [--device cuda]
 
@@ -30,7 +30,7 @@ Scores = NDArray[np.float64]
 
 
 def tau(one: Scores, other: Scores) -> float:
-    """Kendall's tau-a: pairs in the same order less pairs in the other order, over all pairs."""
+    """Compute Kendall's tau-a: pairs in the same order less pairs in the other, over all pairs."""
     i, j = np.triu_indices(len(one), 1)
     return float(np.mean(np.sign(one[i] - one[j]) * np.sign(other[i] - other[j])))
 
@@ -38,7 +38,7 @@ def tau(one: Scores, other: Scores) -> float:
 def measure(
     rankers: dict[str, Ranker], lists: list[Shortlist]
 ) -> tuple[dict[str, list[Scores]], dict[str, list[float]]]:
-    """Scores, and seconds for 100 documents, of every list by every ranker in turn."""
+    """Return scores, and seconds for 100 documents, of every list by every ranker in turn."""
     scores: dict[str, list[Scores]] = {how: [] for how in rankers}
     seconds: dict[str, list[float]] = {how: [] for how in rankers}
     for ranker in rankers.values():
@@ -55,7 +55,7 @@ def measure(
 def row(
     how: str, ranker: Ranker, scores: dict[str, list[Scores]], seconds: dict[str, list[float]]
 ) -> Row:
-    """One line of the table."""
+    """Measure one line of the table."""
     pairs = list(zip(scores[how], scores["none"], strict=True))
     changes = np.concatenate([np.abs(found / expected - 1) for found, expected in pairs])
     times = zip(seconds[how], seconds["none"], strict=True)
@@ -72,7 +72,6 @@ def row(
 
 
 def table(rows: list[Row], title: str) -> str:
-    """Markdown."""
     lines = [
         f"# {title}\n",
         "| quantization | weights, MB | change of a score, mean | worst | same first document | "

@@ -1,4 +1,4 @@
-"""A server for bench_http_overhead.py: ours with a model that does nothing, or one that sends back.
+"""Serves bench_http_overhead.py: ours with a model that does nothing, or an app that sends back.
 
 python loadtests/http_overhead_server.py (ours | fastapi | bytes) PORT
 """
@@ -28,7 +28,7 @@ TOKENS_PER_DOCUMENT = 173
 
 
 class DoneScores:
-    """Scores that were there before they were asked for."""
+    """Holds scores that were there before they were asked for."""
 
     was_split = False
     is_done = True
@@ -37,12 +37,12 @@ class DoneScores:
         self._rows = rows
 
     def result(self) -> list[list[float]]:
-        """Raw scores, one row a request."""
+        """Return raw scores, one row a request."""
         return self._rows
 
 
 class Noop:
-    """A ranker that does not read its documents; everything around it is the real thing."""
+    """Ranks without reading the documents; everything around it is the real thing."""
 
     def __init__(self) -> None:
         self.card = load_card(BUILT_IN / "default.json")
@@ -52,11 +52,11 @@ class Noop:
         self._scores: dict[int, list[float]] = {}
 
     def warm_up(self) -> tuple[tuple[int, float], tuple[int, float]]:
-        """Nothing is cold, and no batch takes time."""
+        """Do nothing: nothing is cold, and no batch takes time."""
         return (10, 0.0), (100, 0.0)
 
     def device_memory(self) -> tuple[int, int]:
-        """Bytes used and in all."""
+        """Return the bytes used and the bytes in all."""
         return 0, 1
 
     def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
@@ -73,7 +73,7 @@ class Noop:
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
     ) -> DoneScores:
-        """The same scores for every list of a length."""
+        """Give the same scores to every list of a length."""
         return DoneScores([self._scores_of(request.num_documents) for request in batch])
 
     def _scores_of(self, size: int) -> list[float]:
@@ -84,7 +84,7 @@ class Noop:
 
 
 def serve_fastapi(send_back: Callable[[FastAPI], None], port: int) -> None:
-    """One route under uvicorn, without its access log."""
+    """Serve one route under uvicorn, without its access log."""
     app = FastAPI()
     send_back(app)
     app.get("/health/ready")(lambda: {})
@@ -92,7 +92,7 @@ def serve_fastapi(send_back: Callable[[FastAPI], None], port: int) -> None:
 
 
 class ShortlistBody(BaseModel):
-    """A body, read and written by FastAPI."""
+    """Describes a body that FastAPI reads and writes."""
 
     query: str
     documents: list[str]

@@ -1,4 +1,4 @@
-"""The embedded default with its hidden units in another order: the same function, other groups.
+"""Writes the embedded default with its hidden units reordered: the same function, other groups.
 
     python loadtests/permuted_default.py FOLDER
 
@@ -27,7 +27,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def permuted(tensors: Tensors, num_heads: int, num_kv_heads: int, seed: int) -> Tensors:
-    """Another order of the hidden state, of each MLP's units and of the values' dimensions."""
+    """Reorder the hidden state, the units of each MLP and the values' dimensions."""
     random = torch.Generator().manual_seed(seed)
     embeddings = tensors["model.embed_tokens.weight"]
     order = torch.randperm(embeddings.shape[1], generator=random)

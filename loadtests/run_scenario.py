@@ -1,4 +1,4 @@
-"""make load-test: one load scenario against a server, with a report and an exit code.
+"""Runs one load scenario against a server, with a report and an exit code (make load-test).
 
     python loadtests/run_scenario.py steady [--host URL] [options]; --help lists them
 

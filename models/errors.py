@@ -13,11 +13,11 @@ RankerError
 
 
 class RankerError(Exception):
-    """Root of what this layer raises on purpose. The text is fit to be shown to a caller."""
+    """Is the root of what this layer raises on purpose. The text is fit to be shown to a caller."""
 
 
 class InputError(RankerError, ValueError):
-    """A request that cannot be scored.
+    """A request cannot be scored.
 
     Args:
         message: one sentence that names field, limit and value.
@@ -36,19 +36,19 @@ class InputError(RankerError, ValueError):
 
 
 class EmptyInputError(InputError):
-    """A query that is empty or has no token, or an empty list of documents."""
+    """A query is empty or has no token, or a list of documents is empty."""
 
 
 class InputTooLongError(InputError):
-    """More documents or tokens than the card allows, where nothing may be cut."""
+    """There are more documents or tokens than the card allows, where nothing may be cut."""
 
 
 class CardError(RankerError, ValueError):
-    """A card with an unknown field, a value out of range, or fields that contradict each other."""
+    """A card has an unknown field, a value out of range, or fields that contradict each other."""
 
 
 class CheckpointError(RankerError):
-    """Weights or tokenizer that cannot be loaded: the text names the file and what is wrong."""
+    """Weights or tokenizer cannot be loaded: the text names the file and what is wrong."""
 
 
 class DeviceLostError(RankerError):
@@ -56,4 +56,4 @@ class DeviceLostError(RankerError):
 
 
 class DeviceMemoryError(RankerError):
-    """A batch that does not fit the device's memory: not in halves either, or it is one request."""
+    """A batch does not fit the device's memory: not in halves either, or it is one request."""

@@ -1,4 +1,4 @@
-"""The public Python API: opens a checkpoint and ranks documents.
+"""Opens a checkpoint and ranks documents: this is the public Python API.
 
 from blockrank_server.models.ranker import Ranker
 
@@ -32,14 +32,14 @@ from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
 
 class Ranker:
-    """A checkpoint that ranks. Ranker.open makes one.
+    """Ranks documents by a checkpoint. Ranker.open makes one.
 
     encode may be called from any thread; everything else from one thread at a time.
     """

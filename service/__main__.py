@@ -1,4 +1,4 @@
-"""python -m blockrank_server.service, for launchers that take a module: accelerate launch -m."""
+"""Lets launchers that take a module start the program: accelerate launch -m."""
 
 import sys
 

@@ -1,16 +1,15 @@
-"""What a caller can be told, and its HTTP form: one class a reason, one flat body for all dialects.
+"""Defines what a caller can be told, in its HTTP form: one class a reason, one flat body for all.
 
 ServiceError
 ├── BadJsonError 400           EmptyFieldError 400       InvalidFieldError 422
 ├── BadGzipError 400           BadHttpError 400          UnauthorizedError 401
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
 ├── BodyTooLargeError 413      UnsupportedEncodingError 415   HeadTooLargeError 431
-├── OverloadedError 429        KeyLimitError 429
-├── LoadingError 503           DrainingError 503         ModelUnavailableError 503
-├── DeadlineError 504
+├── OverloadedError 429        KeyLimitError 429         DeadlineTooShortError 422
+├── LoadingError 503           DrainingError 503         ModelUnavailableError 503 DeadlineError 504
 └── InternalError 500          InferenceError 500 ── BackendError 424 (dialect tei)
 
-Texts are shown to callers and written to logs: no paths, no tensors, no text of a document.
+Callers and logs get the texts, so they hold no paths, no tensors, no text of a document.
 """
 
 import math
@@ -24,7 +23,7 @@ from typing_extensions import TypedDict
 
 
 class ErrorBody(TypedDict):
-    """One flat body for every dialect: each client finds the field it looks for."""
+    """Describes one flat body for every dialect: each client finds the field it looks for."""
 
     error: str
     error_type: Annotated[str, Field(description="TEI's name for the kind of error.")]
@@ -39,7 +38,7 @@ class ErrorBody(TypedDict):
 
 
 class ServiceError(Exception):
-    """A failure the caller can act on.
+    """Tells of a failure that the caller can act on.
 
     Args:
         message: one sentence; for a field it names the field, the limit and the value.
@@ -76,7 +75,7 @@ class ServiceError(Exception):
         return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
     def body(self, request_id: str) -> ErrorBody:
-        """The error as every known client can read it."""
+        """Return the error as every known client can read it."""
         message = str(self)
         body: ErrorBody = {
             "error": message,
@@ -99,26 +98,23 @@ class ServiceError(Exception):
 
 
 class _RequestError(ServiceError):
-    status, error_type = 422, "Validation"
-    openai_type, reason = "invalid_request_error", "invalid"
+    status, error_type, openai_type, reason = 422, "Validation", "invalid_request_error", "invalid"
 
 
-class BadJsonError(_RequestError):
+class _BadRequestError(_RequestError):
+    status = 400
+
+
+class BadJsonError(_BadRequestError):
     """The body is not a JSON object."""
 
-    status = 400
 
-
-class BadGzipError(_RequestError):
+class BadGzipError(_BadRequestError):
     """The body is not the gzip that Content-Encoding says it is."""
 
-    status = 400
 
-
-class BadHttpError(_RequestError):
+class BadHttpError(_BadRequestError):
     """The request breaks a rule of HTTP; the message says which."""
-
-    status = 400
 
 
 class HeadTooLargeError(_RequestError):
@@ -134,22 +130,27 @@ class UnauthorizedError(ServiceError):
     openai_type, reason = "authentication_error", "unauthorized"
 
     def headers(self) -> dict[str, str]:
-        """Tells what to send, too."""
         return super().headers() | {"WWW-Authenticate": "Bearer"}
 
 
-class EmptyFieldError(_RequestError):
-    """An empty query, or no documents."""
+class EmptyFieldError(_BadRequestError):
+    """The query is empty, or there are no documents."""
 
-    status, error_type = 400, "Empty"
+    error_type = "Empty"
 
 
 class InvalidFieldError(_RequestError):
-    """A field of the wrong type or out of range."""
+    """A field is of the wrong type or out of range."""
+
+
+class DeadlineTooShortError(_RequestError):
+    """The request cannot meet its deadline even alone on an idle server: another try is useless."""
+
+    reason = "deadline_too_short"
 
 
 class UnknownPathError(_RequestError):
-    """No such path."""
+    """There is no such path."""
 
     status, error_type, openai_type, reason = 404, "NotFound", "not_found_error", "not_found"
 
@@ -171,13 +172,12 @@ class BodyTooLargeError(_RequestError):
 
 
 class UnsupportedEncodingError(_RequestError):
-    """A Content-Encoding other than gzip and identity."""
+    """Content-Encoding is neither gzip nor identity."""
 
     status = 415
 
     def headers(self) -> dict[str, str]:
-        """Tells what is accepted, too (RFC 9110, 15.5.16)."""
-        return super().headers() | {"Accept-Encoding": "gzip"}
+        return super().headers() | {"Accept-Encoding": "gzip"}  # RFC 9110, 15.5.16
 
 
 class OverloadedError(ServiceError):
@@ -222,13 +222,13 @@ class ModelUnavailableError(_UnavailableError):
 
 
 class DeadlineError(ServiceError):
-    """No answer in time."""
+    """There was no answer in time."""
 
     status, error_type, openai_type, reason = 504, "Timeout", "timeout_error", "deadline"
 
 
 class InternalError(ServiceError):
-    """A fault of ours outside of the model."""
+    """The server has a fault outside of the model."""
 
 
 class InferenceError(ServiceError):
@@ -238,13 +238,13 @@ class InferenceError(ServiceError):
 
 
 class BackendError(InferenceError):
-    """The model failed. Only in the dialect tei, whose clients expect this status."""
+    """The model failed. This status is for the dialect tei only, whose clients expect it."""
 
     status = 424
 
 
 def all_errors(root: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
-    """Every public class below root, so that docs, metrics and tests cannot miss one."""
+    """Return every public class below root, so that docs, metrics and tests cannot miss one."""
     kinds = root.__subclasses__()
     public = [kind for kind in kinds if not kind.__name__.startswith("_")]
     return [*public, *(each for kind in kinds for each in all_errors(kind))]

@@ -1,4 +1,4 @@
-"""Every Prometheus series of the service, all of them there from the start.
+"""Defines every Prometheus series of the service, all of them there from the start.
 
 Label `documents` is the bucket of a shortlist's length: the edge at or above it, or "more".
 """
@@ -29,7 +29,7 @@ def _statuses() -> Iterable[int]:
 
 
 class Metrics:
-    """Every series of the service. Each app has an instance of its own, so tests share no state.
+    """Holds every series of the service. Each app has its own instance, so tests share no state.
 
     Args:
         registry: nothing else may register there.
@@ -54,7 +54,9 @@ class Metrics:
         self._infer = series.seconds("inference", "Forward pass of its batch.", "documents")
         self._documents = series.counter("documents", "Documents scored.", "documents")
         self._tokens = series.counter("tokens", "Tokens of the requests scored.", "documents")
-        self._lengths = series.histogram("documents_per_request", "Of a request.", DOCUMENT_EDGES)
+        self._lengths = series.histogram(
+            "documents_per_request", "Documents of one request.", DOCUMENT_EDGES
+        )
         self._truncated = series.counter("truncated_documents", "Documents that were cut.")
         self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
         self._create_series(dialects)

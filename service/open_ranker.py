@@ -78,7 +78,7 @@ def set_num_threads(settings: Settings) -> int:
 
 
 def checkpoint_of(settings: Settings) -> "Checkpoint":
-    """The checkpoint the settings name, without its weights.
+    """Find the checkpoint that the settings name, without its weights.
 
     Raises:
         CardError, CheckpointError: it cannot be found, or its card is not valid.

@@ -31,8 +31,8 @@ FLOORS = {
         {"engine"},
         {"prompt", "data"},
         {"checkpoint", "quantization"},
-        {"text"},
-        {"errors", "output_file", "paths", "stand_in"},
+        {"files"},
+        {"errors"},
     ),
 }
 OUTER = (

@@ -1,4 +1,4 @@
-"""make dashboard: writes the dashboard where Grafana's provisioning finds it."""
+"""Write the dashboard where Grafana's provisioning finds it (make dashboard)."""
 
 from pathlib import Path
 

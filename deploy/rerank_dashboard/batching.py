@@ -1,4 +1,4 @@
-"""Row: the queue, the batches made of it, and how busy the model is."""
+"""Draws the row about the queue, the batches made of it, and how busy the model is."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from rerank_dashboard.queries import mean, of, per_second, quantile, whole_quant
 
 
 def row() -> Row:
-    """The model, its batches, the queue, and what went wrong."""
+    """Show the model, its batches, the queue, and what went wrong."""
     return Row("Batching", [*_model(), *_sizes(), *_queue(), *_accidents()])
 
 

@@ -1,4 +1,4 @@
-"""The whole dashboard, as Grafana reads it."""
+"""Puts the rows together to the dashboard that Grafana reads."""
 
 import json
 
@@ -21,7 +21,7 @@ ALL = ".+"
 
 
 def dashboard_json() -> str:
-    """Text of the file that Grafana provisions, the same on every run."""
+    """Return the text of the file that Grafana provisions, which is the same on every run."""
     text = json.dumps(_board().build(), cls=JSONEncoder, indent=1, sort_keys=True)
     return f"{text}\n"
 

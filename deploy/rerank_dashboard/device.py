@@ -1,4 +1,4 @@
-"""Row: the device and the process."""
+"""Draws the row about the device and the process."""
 
 from rerank_dashboard.panels import (
     BYTES,
@@ -16,7 +16,7 @@ from rerank_dashboard.queries import of
 
 
 def row() -> Row:
-    """Memory, then the process."""
+    """Show memory first, then the process."""
     return Row("Device and process", [*_memory(), *_process()])
 
 

@@ -1,4 +1,4 @@
-"""Row: what was refused, failed or cut."""
+"""Draws the row about what was refused, failed or cut."""
 
 from rerank_dashboard.panels import (
     ORANGE,
@@ -25,7 +25,7 @@ _DOCUMENTS = of("rerank_documents_total")
 
 
 def row() -> Row:
-    """Errors first, then what clients should hear of."""
+    """Show errors first, then what clients should hear of."""
     return Row("Errors", [*_errors(), _bad_share(), *_clients()])
 
 
@@ -35,9 +35,10 @@ def _errors() -> Panels:
             PanelText(
                 "Errors by reason",
                 "Requests answered by an error, a second. The caller's: invalid, too_large, "
-                "not_found, unauthorized, key_limit. The server's state: loading, draining, "
-                "unavailable.",
-                "overloaded: add servers. deadline: the queue is too long. inference, internal: "
+                "not_found, unauthorized, key_limit, deadline_too_short. The server's state: "
+                "loading, draining, unavailable.",
+                "overloaded: add servers. deadline: the queue is too long. deadline_too_short: "
+                "lists too long for their deadline on any idle server. inference, internal: "
                 "read the log. unavailable: restart the server.",
             ),
             REQUESTS,

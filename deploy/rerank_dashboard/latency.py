@@ -1,4 +1,4 @@
-"""Row: how long each stage takes, for each bucket of documents."""
+"""Draws the row that tells how long each stage takes, for each bucket of documents."""
 
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ _QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
 def row() -> Row:
-    """A line of panels for each stage, a column for each percentile; then all requests' times."""
+    """Show a line of panels for each stage, a column for each percentile; then all requests."""
     panels = [_quantile(stage, q, name) for stage in _STAGES for q, name in _QUANTILES]
     return Row("Latency by documents in the request", [*panels, *map(_cells, _STAGES[:2])])
 

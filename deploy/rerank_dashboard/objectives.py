@@ -1,4 +1,4 @@
-"""Row: is what was promised kept?"""
+"""Draws the row that tells whether what was promised is kept."""
 
 from rerank_dashboard.panels import (
     BLUE,
@@ -33,7 +33,7 @@ _LATENCY = "(1 - scalar(rerank:latency_objective:ratio))"
 
 
 def row() -> Row:
-    """Numbers first, then what moves them."""
+    """Show the numbers first, then what moves them."""
     return Row("Objectives", [*_now(), *_budgets(), *_burns(), _p99_of_threshold()])
 
 

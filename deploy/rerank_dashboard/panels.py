@@ -1,4 +1,4 @@
-"""Panels that look alike: a unit, a legend and a description that ends in what to do."""
+"""Makes panels that look alike: each has a unit, a legend and a text that ends in what to do."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -46,14 +46,14 @@ Panels = Sequence[Panel]
 
 
 class Row(NamedTuple):
-    """A heading and the panels under it."""
+    """Holds a heading and the panels under it."""
 
     title: str
     panels: Panels
 
 
 class PanelText(NamedTuple):
-    """Title and description of a panel.
+    """Holds the title and the description of a panel.
 
     Attributes:
         title: a few words.
@@ -67,12 +67,12 @@ class PanelText(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Shown behind the panel's (i)."""
+        """Return the text behind the panel's (i)."""
         return f"{self.means}\n\n**What to do:** {self.do}"
 
 
 class Query(NamedTuple):
-    """One query of a panel.
+    """Describes one query of a panel.
 
     Attributes:
         expr: PromQL.
@@ -93,10 +93,9 @@ def lines(
     is_log: bool = False,
     span: int = 8,
 ) -> timeseries.Panel:
-    """Lines over time.
+    """Draw lines over time.
 
     Args:
-        text: title and description.
         unit: is a unit of Grafana.
         queries: hold at least one.
         colors: gives lines a colour, by a regular expression over their whole names.
@@ -136,10 +135,9 @@ def number(
     steps: Sequence[tuple[float | None, str]] = ((None, BLUE),),
     is_name: bool = False,
 ) -> stat.Panel:
-    """One number as of now.
+    """Show one number as of now.
 
     Args:
-        text: title and description.
         unit: is a unit of Grafana.
         query: is evaluated once, at the end of the time range.
         steps: are pairs (from, color), the first from None.
@@ -158,10 +156,9 @@ def number(
 
 
 def cells(text: PanelText, unit: str, histogram: str) -> build_heatmap.Panel:
-    """How many observations fell into each bucket of a histogram, over time.
+    """Show how many observations fell into each bucket of a histogram, over time.
 
     Args:
-        text: title and description.
         unit: is that of the buckets' edges.
         histogram: PromQL that leaves the label le.
     """

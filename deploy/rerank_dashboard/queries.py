@@ -1,4 +1,4 @@
-"""PromQL that every panel is made of. `$job` and `$instance` are variables of the dashboard."""
+"""Writes the PromQL of every panel. `$job` and `$instance` are variables of the dashboard."""
 
 _JOB = 'job=~"$job"'
 _SERVER = f'{_JOB}, instance=~"$instance"'
@@ -8,7 +8,7 @@ _KNOWN = ">= 0"
 
 
 def of(metric: str, matchers: str = "") -> str:
-    """The series of the servers chosen.
+    """Select the series of the servers chosen.
 
     Args:
         metric: name, as scraped.
@@ -18,17 +18,17 @@ def of(metric: str, matchers: str = "") -> str:
 
 
 def of_bucket(metric: str) -> str:
-    """The series of the servers and the buckets of documents chosen."""
+    """Select the series of the servers and the buckets of documents chosen."""
     return f"{metric}{{{_BUCKET}}}"
 
 
 def recorded(rule: str, matchers: str = "") -> str:
-    """The series of a recording rule, which knows jobs and no servers."""
+    """Select the series of a recording rule, which knows jobs and no servers."""
     return f"{rule}{{{', '.join(filter(None, (_JOB, matchers)))}}}"
 
 
 def per_second(series: str, by: str = "") -> str:
-    """Rate of counters, added up over the servers.
+    """Add up the rates of counters over the servers.
 
     Args:
         series: what of, of_bucket or recorded gave.
@@ -39,26 +39,26 @@ def per_second(series: str, by: str = "") -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """Rate of some counters over the rate of all."""
+    """Divide the rate of some counters by the rate of all."""
     return f"{per_second(part)} / {per_second(whole)} {_KNOWN}"
 
 
 def mean(histogram: str) -> str:
-    """Mean of what a histogram observed."""
+    """Return the mean of what a histogram observed."""
     return share(of(f"{histogram}_sum"), of(f"{histogram}_count"))
 
 
 def quantile(q: float, histogram: str) -> str:
-    """Quantile of what a histogram without labels observed."""
+    """Return a quantile of what a histogram without labels observed."""
     return f"histogram_quantile({q}, {per_second(of(f'{histogram}_bucket'), 'le')}) {_KNOWN}"
 
 
 def whole_quantile(q: float, histogram: str) -> str:
-    """Quantile of a histogram of counts, where interpolation would give half a request."""
+    """Return a quantile of a histogram of counts, where interpolation would give half a request."""
     return f"ceil({quantile(q, histogram)})"
 
 
 def quantile_by_bucket(q: float, histogram: str) -> str:
-    """Quantile for each bucket of documents."""
+    """Return a quantile for each bucket of documents."""
     series = of_bucket(f"{histogram}_bucket")
     return f"histogram_quantile({q}, {per_second(series, 'documents, le')}) {_KNOWN}"

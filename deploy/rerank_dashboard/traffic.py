@@ -1,4 +1,4 @@
-"""Row: what comes in, and what is scored."""
+"""Draws the row about what comes in, and what is scored."""
 
 from rerank_dashboard.panels import (
     BY_BUCKET,
@@ -21,7 +21,7 @@ _ALL = of("rerank_requests_total")
 
 
 def row() -> Row:
-    """Requests, then documents and tokens."""
+    """Show requests, then documents and tokens."""
     return Row(
         "Traffic", [_statuses(), _dialects(), _refused(), _documents(), _tokens(), _lengths()]
     )

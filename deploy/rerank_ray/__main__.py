@@ -1,6 +1,7 @@
 """Run the application until a signal: python -m rerank_ray [option=value ...].
 
-On the cluster that RAY_ADDRESS names, or on one of this machine alone, which ends with the command.
+The cluster is the one that RAY_ADDRESS names, or one of this machine alone, which ends with the
+command.
 """
 
 import os

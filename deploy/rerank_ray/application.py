@@ -1,4 +1,4 @@
-"""blockrank-server as an application of Ray Serve.
+"""Builds blockrank-server as an application of Ray Serve.
 
 PYTHONPATH=deploy python -m rerank_ray num_gpus=1 max_replicas=4     # this machine, or RAY_ADDRESS
 serve deploy deploy/rerank_ray/serve.yaml                            # a cluster
@@ -19,7 +19,7 @@ _STOP_MARGIN_S = 15
 
 
 def build(options: ReplicaOptions) -> serve.Application:
-    """The application; its settings are the BLOCKRANK_ variables of the process that builds it.
+    """Build the application with the settings in the BLOCKRANK_ variables of this process.
 
     Raises:
         pydantic.ValidationError: a setting is not valid.
@@ -33,8 +33,6 @@ def build_with(
     """Do as build does, with these settings.
 
     Args:
-        options: describe the replicas.
-        settings: are those of the server in each.
         open_ranker: gives the ranker; it is called in each replica.
     """
     deployment = serve.deployment(

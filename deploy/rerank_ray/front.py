@@ -1,4 +1,4 @@
-"""ASGI, between Ray's proxies and the server's app: what is different behind them."""
+"""Stands between Ray's proxies and the server's app, and makes up for what is different there."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ TARGETS = "/metrics/targets"
 
 
 class Front:
-    """The server's app as it is, but for three things.
+    """Passes everything to the server's app as it is, but for three things.
 
     /metrics: the proxies would give the figures of any one replica, so it is refused; TARGETS lists
     the addresses at which each replica gives its own, for Prometheus' http_sd_configs.
@@ -27,7 +27,6 @@ class Front:
     A client that goes: Ray cancels, where a web server says http.disconnect.
 
     Args:
-        app: is the server's.
         targets: gives the addresses of all replicas, as host:port.
     """
 

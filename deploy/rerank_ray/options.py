@@ -1,4 +1,4 @@
-"""How many replicas, and what each is given: the arguments of the application."""
+"""Says how many replicas there are, and what each is given: the arguments of the application."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ReplicaOptions(BaseModel):
-    """Everything about replicas; the server inside them has its BLOCKRANK_ settings.
+    """Holds what can be set about replicas; the server in each has its BLOCKRANK_ settings.
 
     Raises:
         pydantic.ValidationError: a value out of range, or an unknown one.

@@ -1,4 +1,4 @@
-"""A port of each replica: the probes of this one, where Ray's proxies answer for any."""
+"""Gives each replica a port for its own probes, where Ray's proxies answer for any replica."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""One replica: the server's own app, without a socket of its own for requests."""
+"""Runs the server's own app as one replica, without a socket of its own for requests."""
 
 import asyncio
 import gc
@@ -20,10 +20,9 @@ _BROKEN = (Phase.FAILED, Phase.DEAD)
 
 
 class Replica:
-    """What Ray Serve starts, asks and stops.
+    """Is what Ray Serve starts, asks and stops.
 
     Args:
-        settings: are those of the server.
         open_ranker: gives the ranker; it is called on the thread that will own it.
     """
 
@@ -35,7 +34,7 @@ class Replica:
         self._has_frozen = False
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
-        """The app that answers what comes from Ray's proxies; Ray runs its lifespan."""
+        """Return the app that answers what comes from Ray's proxies; Ray runs its lifespan."""
         await self._probes.start()
         return Front(self._server, self._targets)
 
@@ -54,7 +53,7 @@ class Replica:
             self._has_frozen = True
 
     def probes_address(self) -> str:
-        """Where this replica alone answers /metrics: host:port."""
+        """Return host:port, where this replica alone answers /metrics."""
         return self._probes.address
 
     async def _targets(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Searches with reranking, by a few users who ask again when they are answered.
+"""Searches with reranking as a few users do who ask again when they are answered.
 
     locust -f deploy/search/search_load.py --host http://127.0.0.1:8080
 
@@ -30,7 +30,7 @@ class Searcher(FastHttpUser):
 
     @task
     def search(self) -> None:
-        """One search; a failure unless it has its hits, in the reranker's order."""
+        """Search once; it is a failure unless it has its hits, in the reranker's order."""
         query = self._random.choice(QUERIES)
         parameters = {"q": query, "num_hits": NUM_HITS, "candidates": CANDIDATES}
         with self.client.get(

@@ -1,4 +1,4 @@
-"""Locust's part: one user that sends every arrival of a plan when it is due, answered or not.
+"""Defines Locust's part: one user that sends every arrival when it is due, answered or not.
 
     locust -f loadtests/scenarios/locustfile.py --headless -u 1 --plan PLAN --records FOLDER
 
@@ -49,7 +49,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 class OpenLoop(FastHttpUser):
-    """A locust user that sends the arrivals of a plan."""
+    """Sends the arrivals of a plan as one locust user."""
 
     concurrency = MAX_IN_FLIGHT
 
@@ -167,7 +167,7 @@ def _answered(answer: RawAnswer, num_documents: int) -> dict[str, Any]:
 
 
 def _is_whole(content: bytes, num_documents: int) -> bool:
-    """Whether every document has its result."""
+    """Say whether every document has its result."""
     try:
         places = [result["index"] for result in orjson.loads(content)["results"]]
     except (orjson.JSONDecodeError, KeyError, TypeError):

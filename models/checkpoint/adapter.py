@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.checkpoint.weights import is_needed
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 ADAPTER_FILE = "adapter_model.safetensors"
 """The file of the tensors in an adapter's folder."""
@@ -23,7 +23,7 @@ _NAME = re.compile(r"base_model\.model\.(model\..+)\.lora_([AB])\.weight")
 
 
 class _LoraConfig(BaseModel):
-    """The fields of adapter_config.json that change what is merged; the others are PEFT's own."""
+    """Holds the fields of adapter_config.json that change what is merged; others are PEFT's own."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -45,7 +45,7 @@ class _LoraConfig(BaseModel):
 
 
 class Adapter:
-    """A LoRA adapter: knows what to add to which weights.
+    """Knows what a LoRA adapter adds to which weights.
 
     Args:
         folder: holds what PEFT writes.

@@ -1,4 +1,4 @@
-"""The folder that keeps what is fetched or made once."""
+"""Finds the folder that keeps what is fetched or made once."""
 
 import os
 from pathlib import Path
@@ -15,11 +15,11 @@ _ADVICE = "; set XDG_CACHE_HOME, or cache_dir, to another folder"
 
 
 class NoHomeError(CheckpointError):
-    """A user without a home, where nothing else says where the cache is."""
+    """The user has no home, and nothing else says where the cache is."""
 
 
 def cache_folder(given: Path | None) -> Path:
-    """The folder given, else this program's in the user's cache; it need not exist.
+    """Return the folder given, else this program's in the user's cache; it need not exist.
 
     Raises:
         NoHomeError: none is given, and the user has none.

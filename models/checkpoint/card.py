@@ -9,60 +9,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from blockrank_server.models.checkpoint.prompt_template import PromptTemplate, count_placeholder
 from blockrank_server.models.errors import CardError
-from blockrank_server.models.paths import expand_user
-from blockrank_server.models.stand_in import stand_in
-from blockrank_server.models.text import TextError, broken_json, read_text
+from blockrank_server.models.files.paths import expand_user
+from blockrank_server.models.files.stand_in import stand_in
+from blockrank_server.models.files.text import TextError, broken_json, read_text
 
 CARD_FILE = "rerank_card.json"
 BUILT_IN = Path(__file__).parents[1] / "cards"
-
-
-class Control(BaseModel, extra="forbid", frozen=True):
-    """One control token of the tokenizer. Only a card can place one, never a caller's text."""
-
-    control: str = Field(min_length=1, description="The token as the tokenizer spells it: <s>.")
-
-
-class Text(BaseModel, extra="forbid", frozen=True):
-    """Text, tokenised with control tokens off. {query}, {content} and {number} are filled in."""
-
-    text: str = Field(min_length=1, description="Literal text with placeholders.")
-
-
-Piece = Control | Text
-
-
-class PromptTemplate(BaseModel, extra="forbid", frozen=True):
-    """How query and documents become one token sequence: prefix, documents in order, tail."""
-
-    tokenise: Literal["blocks", "whole"] = Field(
-        description="blocks: every piece of every block is tokenised alone. whole: pieces between "
-        "two control tokens are joined first, so a token may span a block's border."
-    )
-    prefix: tuple[Piece, ...] = Field(description="Before the documents. May hold {query}.")
-    document: tuple[Piece, ...] = Field(
-        min_length=1, description="Each document. Holds {content}; may hold {number}."
-    )
-    tail: tuple[Piece, ...] = Field(min_length=1, description="After the documents: {query}.")
-    content: str = Field(
-        default="{title} {text}", description="A document with a title; stripped afterwards."
-    )
-    content_without_title: str = Field(default="{text}", description="The same without a title.")
-    first_number: int = Field(default=0, ge=0, description="{number} of the first document.")
-    scored_tokens: Literal["block", "content"] = Field(
-        default="block",
-        description="Tokens whose attention counts for a document: its whole block, or those that "
-        "overlap its content and the space before it.",
-    )
-
-    def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
-        """Tell whether a part of the prompt holds the placeholder, given without braces."""
-        return _count(getattr(self, part), placeholder) > 0
-
-
-def _count(pieces: tuple[Piece, ...], placeholder: str) -> int:
-    return sum(p.text.count(f"{{{placeholder}}}") for p in pieces if isinstance(p, Text))
 
 
 class Positions(BaseModel, extra="forbid", frozen=True):
@@ -123,7 +77,19 @@ class Card(BaseModel, extra="forbid", frozen=True):
         default=None, description="Folder of a PEFT LoRA adapter, relative to the card; merged."
     )
     mask: Literal["block", "causal"] = Field(
-        description="block: a document sees the prefix and itself, the tail sees everything."
+        description="block: a document sees the prefix and itself, the tail sees everything. "
+        "causal: every token sees all before it."
+    )
+    document_attention: Literal["causal", "full"] = Field(
+        default="causal",
+        description="causal: a token sees the prefix and its document up to itself. full: the "
+        "prefix and its whole document, as in LLM2Vec (arXiv:2404.05961).",
+    )
+    tail_stride: int = Field(
+        default=1,
+        gt=0,
+        description="k: of each document the tail sees the last of every k tokens, and the very "
+        "last. 1: all of them.",
     )
     prompt: PromptTemplate = Field(description="Templates of prefix, document and tail.")
     positions: Positions = Field(description="Rotary positions of documents and tail.")
@@ -157,10 +123,16 @@ class Card(BaseModel, extra="forbid", frozen=True):
             "prompt.tail needs {query}": not prompt.uses("tail", "query"),
             "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
                 prompt.tokenise == "whole"
-                and (len(prompt.document) != 1 or _count(prompt.document, "content") != 1)
+                and (
+                    len(prompt.document) != 1 or count_placeholder(prompt.document, "content") != 1
+                )
             ),
             "mask block needs prompt.tokenise blocks": block and prompt.tokenise != "blocks",
             "shared positions need mask block": shared and not block,
+            "document_attention full needs mask block": (
+                self.document_attention == "full" and not block
+            ),
+            "tail_stride above 1 needs mask block": self.tail_stride > 1 and not block,
             "positions.tail_offset goes with documents = shared, and only with it": shared
             != (self.positions.tail_offset is not None),
             "signal.count goes with tokens = last, and only with it": (self.signal.tokens == "last")

@@ -16,12 +16,12 @@ from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import Location, locate
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What it takes to open a ranker.
+    """Holds what it takes to open a ranker.
 
     Attributes:
         folder: holds config.json, tokenizer.json and the safetensors.
@@ -94,7 +94,7 @@ def find_checkpoint(
 
 
 def _hub_cache(cache_dir: Path | None, *, offline: bool) -> Path | None:
-    """The folder for the hub's files, and None for that of its own library."""
+    """Return the folder for the hub's files, and None for that of its own library."""
     if cache_dir is None:
         check_hub_cache(None)
         return None

@@ -22,7 +22,7 @@ from blockrank_server.models.checkpoint.cache import cannot_write
 from blockrank_server.models.checkpoint.card import Weights
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE, is_needed
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 # Part of the folder's name: raise it when what is written changes.
 _FORMAT = 1

@@ -16,7 +16,7 @@ from blockrank_server.models.errors import CheckpointError
 
 
 class HubRepository:
-    """One commit of a repository, in the hub's own cache.
+    """Finds and fetches the files of one commit of a repository, in the hub's own cache.
 
     Args:
         name: owner/repository.

@@ -1,4 +1,4 @@
-"""Where a model is, told without fetching, converting or importing anything that takes time."""
+"""Tells where a model is, without fetching, converting or importing anything that takes time."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from blockrank_server.models.checkpoint.card import (
     load_card,
 )
 from blockrank_server.models.errors import CardError, CheckpointError
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 
 CONFIG_FILE = "config.json"
 # Not ./folder, and nothing else that begins with a dot: the hub has no such names.
@@ -22,7 +22,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """What a model's name stands for.
+    """Tells what a model's name stands for.
 
     Attributes:
         kind: a local folder, a file embedded in an installed package, or a repository of the hub.

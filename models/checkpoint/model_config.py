@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 # The model types of transformers whose layers the engine runs.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")

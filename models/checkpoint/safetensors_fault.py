@@ -1,10 +1,10 @@
-"""Why a safetensors file cannot be opened, in words that say what to do."""
+"""Explains why a safetensors file cannot be opened, in words that say what to do."""
 
 import json
 from pathlib import Path
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import is_pickle, stand_in_at
+from blockrank_server.models.files.stand_in import is_pickle, stand_in_at
 
 # A file begins with the number of bytes of its header, which is JSON.
 _LENGTH_BYTES = 8
@@ -13,7 +13,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def unusable(path: Path, error: Exception) -> CheckpointError:
-    """The error to raise for a file that could not be opened.
+    """Return the error to raise for a file that could not be opened.
 
     Args:
         error: what opening it raised; shown where nothing better can be said.
@@ -32,7 +32,7 @@ def unusable(path: Path, error: Exception) -> CheckpointError:
 
 
 def _cut(path: Path) -> str | None:
-    """How much of a file is there, if it is only its beginning."""
+    """Tell how much of a file is there, if it is only its beginning."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

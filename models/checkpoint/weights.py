@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from blockrank_server.models.checkpoint.safetensors_fault import unusable
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"

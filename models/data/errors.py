@@ -1,4 +1,4 @@
-"""What can be wrong with lists and judgements on disk."""
+"""Defines what can be wrong with lists and judgements on disk."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ _MAX_SHOWN = 10
 
 
 class DataError(RankerError, ValueError):
-    """Lists or judgements that cannot be used.
+    """Lists or judgements cannot be used.
 
     Args:
         faults: one sentence each, with file and line; never text of a document.

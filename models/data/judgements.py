@@ -1,4 +1,4 @@
-"""Judgements for queries and documents: qrels, and a teacher's scores."""
+"""Reads judgements for queries and documents: qrels, and a teacher's scores."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ Judgements = dict[str, dict[str, float]]
 
 
 def read_qrels(path: Path) -> Judgements:
-    """Judgements: query, document, relevance; or TREC's query, iteration, document, relevance.
+    """Read query, document, relevance; or TREC's query, iteration, document, relevance.
 
     Raises:
         DataError: a line is of neither form; the file is empty.
@@ -22,7 +22,7 @@ def read_qrels(path: Path) -> Judgements:
 
 
 def read_teacher(path: Path) -> Judgements:
-    """Scores: query, document, score; or a TREC run (query, Q0, document, rank, score, tag).
+    """Read query, document, score; or a TREC run (query, Q0, document, rank, score, tag).
 
     Raises:
         DataError: a line is of neither form; the file is empty.

@@ -1,4 +1,4 @@
-"""Text files and gzip files, line by line with the number of each line."""
+"""Reads text files and gzip files, line by line with the number of each line."""
 
 import gzip
 import zlib
@@ -7,12 +7,12 @@ from io import BufferedReader
 from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.stand_in import stand_in, stand_in_at
-from blockrank_server.models.text import TextError, decode
+from blockrank_server.models.files.stand_in import stand_in, stand_in_at
+from blockrank_server.models.files.text import TextError, decode
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a text file, or of a gzip file (.gz), counted from 1; blank ones left out.
+    """Yield the lines of a text file or a gzip file (.gz), counted from 1, without blank ones.
 
     A byte order mark is skipped, also inside: where files were put together there is one.
 

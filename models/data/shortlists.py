@@ -1,4 +1,4 @@
-"""Shortlists on disk: NAME.lists.jsonl.gz, NAME.passages.jsonl.gz and NAME.qrels.tsv."""
+"""Keeps shortlists on disk: NAME.lists.jsonl.gz, NAME.passages.jsonl.gz and NAME.qrels.tsv."""
 
 import gzip
 import json
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.data.numbered_lines import numbered_lines
-from blockrank_server.models.output_file import replacing
+from blockrank_server.models.files.output_file import replacing
 
 Document = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Shortlist:
-    """A query and its documents in first-stage order.
+    """Holds a query and its documents in first-stage order.
 
     Attributes:
         query_id: names the query in the qrels.
@@ -31,7 +31,7 @@ class Shortlist:
     answer_ids: tuple[str, ...]
 
     def first(self, num_documents: int) -> "Shortlist":
-        """The same query with the first documents only."""
+        """Keep the first documents only."""
         return Shortlist(
             self.query_id,
             self.query,
@@ -42,12 +42,12 @@ class Shortlist:
 
 
 def set_names(folder: Path) -> list[str]:
-    """Names of the sets in a folder, sorted."""
+    """Return the names of the sets in a folder, sorted."""
     return sorted(p.name.removesuffix(".lists.jsonl.gz") for p in folder.glob("*.lists.jsonl.gz"))
 
 
 def read_shortlists(folder: Path, name: str) -> list[Shortlist]:
-    """Every list of a set, in file order.
+    """Read every list of a set, in file order.
 
     Raises:
         DataError: a file is missing or cannot be read.
@@ -70,7 +70,7 @@ def read_shortlists(folder: Path, name: str) -> list[Shortlist]:
 
 
 def documents_by_id(lists: Iterable[Shortlist]) -> dict[str, Document]:
-    """Every document of the lists once, in the order met."""
+    """Return every document of the lists once, in the order met."""
     return {
         doc_id: document
         for x in lists
@@ -79,7 +79,7 @@ def documents_by_id(lists: Iterable[Shortlist]) -> dict[str, Document]:
 
 
 def title_and_text(document: Document) -> str:
-    """A document as one text, for what knows no titles."""
+    """Join title and text of a document, for what knows no titles."""
     return f"{document['title']} {document['text']}".strip()
 
 

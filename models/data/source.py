@@ -1,4 +1,4 @@
-"""A source of lists: where its files are, and every row with the file and line it stands on."""
+"""Finds the files of a source of lists, and reads every row with the file and line it stands on."""
 
 import glob
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.judgements import read_qrels, read_teacher
 from blockrank_server.models.data.numbered_lines import numbered_lines
 from blockrank_server.models.data.training_list import RowError, TrainingList, parse_row
-from blockrank_server.models.text import TextError, parse_json
+from blockrank_server.models.files.text import TextError, parse_json
 
 LISTS, PASSAGES, QRELS = ".lists.jsonl.gz", ".passages.jsonl.gz", ".qrels.tsv"
 """What follows a set's name."""
@@ -23,7 +23,7 @@ Rows = Iterator[tuple[str, Any]]
 
 
 class Source(BaseModel, extra="forbid", frozen=True):
-    """One set of training lists."""
+    """Names the files of one set of training lists."""
 
     path: str | None = Field(
         default=None,
@@ -63,7 +63,7 @@ class Source(BaseModel, extra="forbid", frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """The files of a source.
+    """Lists the files of a source.
 
     Attributes:
         lists: files with one row a line, read in this order.
@@ -78,12 +78,12 @@ class SourceFiles:
     teacher: Path | None
 
     def all(self) -> list[Path]:
-        """Every file that is read."""
+        """Return every file that is read."""
         return [*self.lists, *(p for p in (self.passages, self.qrels, self.teacher) if p)]
 
 
 def find_files(source: Source, root: Path) -> SourceFiles:
-    """The files a source names.
+    """Return the files that a source names.
 
     Raises:
         DataError: there is none, or one is missing.
@@ -114,7 +114,7 @@ def find_files(source: Source, root: Path) -> SourceFiles:
 
 
 def read_lists(source: Source, files: SourceFiles) -> Iterator[TrainingList]:
-    """Every list of a source, in order.
+    """Yield every list of a source, in order.
 
     Raises:
         DataError: rows are no training lists, told by file and line; a file has no row.
@@ -146,7 +146,7 @@ def _existing(files: SourceFiles) -> SourceFiles:
 
 
 def file_rows(files: SourceFiles) -> Rows:
-    """Where each row stands, and the row with its documents, or the RowError that it is.
+    """Yield where each row stands, and the row with its documents, or the RowError that it is.
 
     Raises:
         DataError: a file cannot be read or is empty; a passage has no doc_id.
@@ -162,7 +162,7 @@ def file_rows(files: SourceFiles) -> Rows:
 
 
 def _parse(line: str) -> Any:
-    """The line's value, or what is wrong with it."""
+    """Return the line's value, or what is wrong with it."""
     try:
         return parse_json(line)
     except TextError as error:
@@ -180,7 +180,7 @@ def _passages(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _with_documents(row: Any, passages: dict[str, dict[str, Any]]) -> Any:
-    """The row with the passages it names."""
+    """Return the row with the passages that it names."""
     if not isinstance(row, dict) or not isinstance(doc_ids := row.get("doc_ids"), list):
         return row if isinstance(row, RowError) else RowError("doc_ids is missing or no list")
     known = [isinstance(doc_id, str) and doc_id in passages for doc_id in doc_ids]

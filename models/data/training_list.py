@@ -1,4 +1,4 @@
-"""One training list: a query, its documents, what is known of their relevance."""
+"""Reads one training list: a query, its documents, what is known of their relevance."""
 
 import math
 import re
@@ -12,12 +12,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RowError(ValueError):
-    """A row that is no training list; the text says why, without any of the row's own."""
+    """A row is no training list; the text says why, without any of the row's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingList:
-    """A query and its documents in first-stage order.
+    """Holds a query and its documents in first-stage order.
 
     Attributes:
         where: the file and line that the list came from.
@@ -42,7 +42,7 @@ class TrainingList:
 def parse_row(
     row: Any, where: str, qrels: Judgements | None = None, teacher: Judgements | None = None
 ) -> TrainingList:
-    """A training list from a row of BlockRank's format.
+    """Make a training list from a row of BlockRank's format.
 
     Args:
         row: {query, documents, answer_ids} and perhaps query_id and teacher_scores. With a
@@ -73,7 +73,7 @@ def parse_row(
 
 
 def parse_list(row: Any, where: str) -> TrainingList:
-    """The query and documents of a row, without what is known of their relevance.
+    """Make a list from the query and documents of a row, without what is known of their relevance.
 
     Args:
         row: {query, documents} and perhaps query_id.
@@ -98,7 +98,7 @@ def parse_list(row: Any, where: str) -> TrainingList:
 
 
 def parse_answers(row: Mapping[str, Any], doc_ids: Sequence[str]) -> set[str]:
-    """The doc_ids that answer_ids names, by doc_id or by index; there may be none.
+    """Return the doc_ids that answer_ids names, by doc_id or by index; there may be none.
 
     Raises:
         RowError: an answer is no document of the list.
@@ -121,7 +121,7 @@ def _items(row: Mapping[str, Any], field: str) -> Sequence[Any]:
 
 
 def _document(document: Any, index: int) -> tuple[str, str, str]:
-    """doc_id, title and text."""
+    """Return doc_id, title and text."""
     if isinstance(document, str):
         document = {"text": document}
     if not isinstance(document, Mapping) or not isinstance(document.get("text"), str):
@@ -136,7 +136,7 @@ def _document(document: Any, index: int) -> tuple[str, str, str]:
 
 
 def _id(value: object, field: str) -> str:
-    """An id as text that a line of a run or of qrels can hold."""
+    """Return an id as text that a line of a run or of qrels can hold."""
     text = str(value)
     if _CONTROL.search(text):
         raise RowError(f"{field} holds a control character, such as a tab or a line break")
@@ -146,7 +146,7 @@ def _id(value: object, field: str) -> str:
 def _teacher(
     row: Mapping[str, Any], doc_ids: Sequence[str], scores: Mapping[str, float] | None
 ) -> tuple[float, ...] | None:
-    """Scores out of the teacher's file, else of the row, else None."""
+    """Return the scores out of the teacher's file, else of the row, else None."""
     if scores is not None:
         if missing := [i for i, doc_id in enumerate(doc_ids) if doc_id not in scores]:
             raise RowError(f"the teacher has no score for documents[{missing[0]}]")

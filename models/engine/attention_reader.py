@@ -1,23 +1,21 @@
 """Reads the attention of the card's layers and heads during a forward pass."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.document_scores import ScoreRule, document_mass
-from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.packing import PackedBatch
 
 
 class AttentionReader:
     """Takes document mass at the card's layers and heads while a batch passes through.
 
     Args:
-        card: holds read points, normalisation and reduction.
-        reads: one for each request.
-        num_documents: one for each request.
+        card: holds read points, normalisation and reduction; what the tail sees of a document is
+            the batch's affair.
         num_heads: counts the query heads of a layer.
         num_kv_heads: counts the key/value heads of a layer.
         backend: computes the log-sum-exp.
@@ -26,8 +24,7 @@ class AttentionReader:
     def __init__(
         self,
         card: Card,
-        reads: Sequence[SpanRead],
-        num_documents: Sequence[int],
+        batch: PackedBatch,
         *,
         num_heads: int,
         num_kv_heads: int,
@@ -36,8 +33,8 @@ class AttentionReader:
     ) -> None:
         self._rule = ScoreRule(card.normalise_over, card.reduce_tokens, card.reduce_heads)
         self._backend = backend
-        self._plan = backend.plan_span_lse(reads, device)
-        self._num_documents = num_documents
+        self._plan = backend.plan_span_lse(batch.reads, device, batch.key_rows)
+        self._num_documents = batch.num_documents
         self._group_size = num_heads // num_kv_heads
         self._all_heads = tuple(range(num_heads))
         self._heads = {

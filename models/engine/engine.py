@@ -113,14 +113,15 @@ class Engine:
         config, backend = self._network.config, self._backend
         reader = AttentionReader(
             self._card,
-            batch.reads,
-            batch.num_documents,
+            batch,
             num_heads=config.num_attention_heads,
             num_kv_heads=config.num_key_value_heads,
             device=self._device,
             backend=backend,
         )
-        plan = backend.plan_block_attention(batch.segments, batch.num_tokens, self._device)
+        plan = backend.plan_block_attention(
+            batch.segments, batch.num_tokens, self._device, batch.key_rows
+        )
         attend: Callable[..., Any] = (
             backend.block_attention_fp8 if self._network.takes_fp8 else backend.block_attention
         )

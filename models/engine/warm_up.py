@@ -4,6 +4,7 @@ On CUDA a matrix product takes another kernel for another number of tokens, whic
 is first needed; so requests of a ladder of lengths are scored there.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ _LONG_TOKENS = 2048
 _MEDIUM_TOKENS = 64
 # {number} and the document's own have more digits as they grow.
 _DIGITS = 8
+_NUM_TIMED = 3
+# A pass that takes so long averages what disturbs it, and a start should not take minutes.
+_MAX_TIMED_S = 2.0
 
 
 class TimedPass(NamedTuple):
@@ -62,9 +66,16 @@ def ladder(least: int, most: int) -> list[int]:
 
 
 def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedRequest) -> TimedPass:
-    started_s = time.perf_counter()
-    score([request])
-    return TimedPass(request.num_tokens, time.perf_counter() - started_s)
+    """Time a request up to three times and keep the fastest: the machine may be busy beside it."""
+    fastest_s, total_s = math.inf, 0.0
+    for _ in range(_NUM_TIMED):
+        started_s = time.perf_counter()
+        score([request])
+        seconds = time.perf_counter() - started_s
+        fastest_s, total_s = min(fastest_s, seconds), total_s + seconds
+        if total_s > _MAX_TIMED_S:
+            break
+    return TimedPass(request.num_tokens, fastest_s)
 
 
 def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedRequest:
@@ -74,9 +85,11 @@ def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedReque
     can be so long. Shorter where the card's documents or the checkpoint's positions do not suffice.
 
     Args:
-        num_tokens: the documents' together; None or less than 2,048 is 2,048.
+        num_tokens: the documents' together; less than 2,048 is 2,048, and None as many as leave
+            the tail 2,048 keys.
     """
-    return _encode_tokens(encoder, max(num_tokens or 0, _LONG_TOKENS))
+    num_tokens = num_tokens or _LONG_TOKENS * encoder.card.tail_stride
+    return _encode_tokens(encoder, max(num_tokens, _LONG_TOKENS))
 
 
 def _encode_tokens(encoder: PromptEncoder, num_tokens: int) -> EncodedRequest:

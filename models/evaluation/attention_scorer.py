@@ -1,4 +1,4 @@
-"""Scores of many lists through the ranker that serves, in batches that share documents."""
+"""Scores many lists through the ranker that serves, in batches that share documents."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +23,7 @@ class AttentionScorer:
         self._max_tokens = max_tokens
 
     def __call__(self, lists: Sequence[Shortlist], progress: Progress) -> list[Scores]:
-        """Scores of every list, in the lists' order.
+        """Return the scores of every list, in the lists' order.
 
         Raises:
             InputError: a list is beyond the card's limits.
@@ -38,7 +38,7 @@ class AttentionScorer:
 
 
 def batches(encoded: Sequence[EncodedRequest], max_tokens: int, card: Card) -> Iterator[list[int]]:
-    """Indices of requests that go together: where documents are reusable, those that share some.
+    """Yield indices of requests that go together: those that share reusable documents, if any are.
 
     Each batch grows by the request that adds the fewest tokens of documents, up to max_tokens.
     """
@@ -65,7 +65,7 @@ def batches(encoded: Sequence[EncodedRequest], max_tokens: int, card: Card) -> I
 
 
 def _blocks(index: int, request: EncodedRequest, card: Card) -> set[bytes]:
-    """What is computed for this request before its tail, by what may be shared."""
+    """Return what is computed for this request before its tail, by what may be shared."""
     ids = request.token_ids
     if not card.reusable_documents:  # nothing: the index makes it unlike any other
         return {ids[: request.tail_start].tobytes() + b"%d" % index}

@@ -1,4 +1,4 @@
-"""A measure by how many documents a list has, and by where its first relevant document stands."""
+"""Breaks a measure down by the length of a list, and by where the first relevant document is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _GROUPS = (1, 3, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True, slots=True)
 class QueryGroup:
-    """Queries of one kind.
+    """Holds the means over queries of one kind.
 
     Attributes:
         name: "4-5" documents, or positions of the first relevant one; "none" where there is none.
@@ -31,7 +31,7 @@ class QueryGroup:
 def by_documents(
     found: EvaluationSet, first_stage: Mapping[str, float], ours: Mapping[str, float]
 ) -> list[QueryGroup]:
-    """The measure by the number of documents in a list."""
+    """Break the measure down by the number of documents in a list."""
     return _grouped(found, first_stage, ours, lambda x: len(x.doc_ids))
 
 
@@ -41,7 +41,7 @@ def by_position(
     ours: Mapping[str, float],
     min_relevance: int,
 ) -> list[QueryGroup]:
-    """The measure by where the first relevant document stands in the list as shown, from 1."""
+    """Break the measure down by where the list as shown has its first relevant document, from 1."""
 
     def position(x: Shortlist) -> int | None:
         judged = found.qrels[x.query_id]

@@ -1,4 +1,4 @@
-"""Whether a score can be read as the chance that a document is relevant."""
+"""Measures whether a score can be read as the chance that a document is relevant."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Documents with like scores.
+    """Describes documents with like scores.
 
     Attributes:
         documents: counts them.
@@ -29,7 +29,7 @@ class Bin:
 def calibration(
     run: Mapping[str, Ranking], qrels: Qrels, min_relevance: int, max_score: float
 ) -> list[Bin]:
-    """Bins by score, lowest first; empty ones left out."""
+    """Return the bins by score, lowest first; empty ones are left out."""
     pairs: list[list[tuple[float, bool]]] = [[] for _ in _EDGES]
     for query_id, ranking in run.items():
         if query_id not in qrels:
@@ -46,6 +46,6 @@ def calibration(
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Mean distance between score and share of relevant ones, weighted by documents."""
+    """Return the mean distance between score and share of relevant ones, weighted by documents."""
     total = sum(b.documents for b in bins)
     return sum(b.documents * abs(b.score - b.relevant) for b in bins) / total

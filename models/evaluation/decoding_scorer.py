@@ -1,4 +1,4 @@
-"""The baseline of the paper: the answer's ids are decoded, token by token.
+"""Scores by the baseline of the paper: the answer's ids are decoded, token by token.
 
 The prompt runs once, block-sparse as served; its keys and values are kept, and every further token
 attends to all of them, as the tail does.
@@ -42,10 +42,8 @@ class DecodingScorer:
 
     Args:
         card: has {number} in its documents.
-        prompt: encodes by the card.
         decoder: runs every layer and the LM head.
         tokenizer: reads the ids that were decoded.
-        device: holds the decoder.
         backend: computes the prompt's attention.
 
     Raises:
@@ -94,7 +92,7 @@ class DecodingScorer:
         )
 
     def __call__(self, lists: Sequence[Shortlist], progress: Progress) -> list[Scores]:
-        """1, 1/2, 1/3, ... for the documents decoded, 0 for others; None if none was."""
+        """Give 1, 1/2, 1/3, ... to the documents decoded, 0 to others; None if none was."""
         found: list[Scores] = []
         for x in lists:
             indices = self.decode(x.query, x.documents)
@@ -104,7 +102,7 @@ class DecodingScorer:
         return found
 
     def decode(self, query: str, documents: Sequence[Document]) -> list[int]:
-        """Indices of the documents that the answer names, in its order, each once."""
+        """Return the indices of the documents that the answer names, in its order, each once."""
         text = self.answer(query, documents)
         first = self._card.prompt.first_number
         named = [int(number) - first for number in re.findall(r"\d+", text)]
@@ -112,7 +110,7 @@ class DecodingScorer:
 
     @torch.inference_mode()
     def answer(self, query: str, documents: Sequence[Document]) -> str:
-        """What greedy decoding writes, up to the end of its list of ids."""
+        """Return what greedy decoding writes, up to the end of its list of ids."""
         request = self._prompt.encode(query, documents)
         cache = _Cache(self._backend)
         engine = Engine(
@@ -151,7 +149,7 @@ def check_numbers(card: Card) -> None:
 
 
 class _Cache:
-    """Keys and values of every layer, [T, K, D] each, and attention to them."""
+    """Keeps keys and values of every layer, [T, K, D] each, and computes attention to them."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -160,7 +158,7 @@ class _Cache:
         self._layer = 0
 
     def backend_of_prompt(self) -> Backend:
-        """The backend, which leaves keys and values here on the way."""
+        """Return a backend that leaves keys and values here on the way."""
         return replace(self._backend, block_attention=self._attend_prompt)
 
     def _attend_prompt(
@@ -173,7 +171,7 @@ class _Cache:
     def attend(
         self, q_1HD: torch.Tensor, k_1KD: torch.Tensor, v_1KD: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        """[1, H, D] of one token after the prompt, layer by layer, lowest first."""
+        """Return [1, H, D] of one token after the prompt, layer by layer, lowest first."""
         layer, self._layer = self._layer, (self._layer + 1) % len(self._keys)
         self._keys[layer] = torch.cat([self._keys[layer], k_1KD])
         self._values[layer] = torch.cat([self._values[layer], v_1KD])
@@ -191,6 +189,5 @@ class _ReadsNothing:
     """Stands in for a reader, for tokens that are not read."""
 
     def reads(self, layer: int) -> bool:
-        """No layer."""
         del layer
         return False

@@ -1,4 +1,4 @@
-"""What can go wrong in an evaluation.
+"""Defines what can go wrong in an evaluation.
 
 RankerError
 └── EvaluationError   lists, judgements, runs or a folder of results that cannot be used
@@ -8,4 +8,4 @@ from blockrank_server.models.errors import RankerError
 
 
 class EvaluationError(RankerError, ValueError):
-    """An evaluation that cannot start or go on; names the file, its line or the option."""
+    """An evaluation cannot start or go on; the text names the file, its line or the option."""

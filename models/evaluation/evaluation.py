@@ -23,7 +23,7 @@ from blockrank_server.models.evaluation.trec import Run
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is evaluated.
+    """Says what is evaluated.
 
     Attributes:
         ranking: our runs, or another system's run: a file, or a folder of NAME.run.
@@ -31,7 +31,6 @@ class Task:
             row.
         seed: shuffles the lists, to be measured beside the given order; None does not.
         compared: another system's run that ours is compared with, or None.
-        judging: says how rankings are judged.
     """
 
     ranking: RunStore | Path
@@ -43,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Means over all sets at one number of documents, by measure."""
+    """Holds means over all sets at one number of documents, by measure."""
 
     documents: int | None
     sets: int
@@ -53,7 +52,7 @@ class Summary:
 def evaluate(
     sets: Sequence[EvaluationSet], task: Task, tell: Callable[[str], None]
 ) -> list[SetResult]:
-    """A result for each set and number of documents.
+    """Return a result for each set and number of documents.
 
     Args:
         tell: takes a line about each set when it is done.
@@ -85,7 +84,7 @@ def evaluate(
 
 
 def summarise(results: Sequence[SetResult], measures: Sequence[str]) -> list[Summary]:
-    """Means over sets, for each number of documents."""
+    """Average over sets, for each number of documents."""
     counts = dict.fromkeys(r.row.documents for r in results)
     by_count = {c: [r for r in results if r.row.documents == c] for c in counts}
     return [
@@ -101,7 +100,7 @@ def as_json(
     judging: Judging,
     latency: Sequence[Latency],
 ) -> dict[str, Any]:
-    """Everything that was found, without the values of single queries."""
+    """Return everything that was found, without the values of single queries."""
     return {
         "title": title,
         "ranking": made_by,

@@ -1,4 +1,4 @@
-"""What decides a ranker's scores, in a form that can be compared."""
+"""Tells what decides a ranker's scores, in a form that can be compared."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from blockrank_server.models.engine.placement import Placement
 
 
 def fingerprint(found: Checkpoint, placement: Placement) -> dict[str, str]:
-    """What two runs must have in common to be of the same ranker.
+    """Return what two runs must have in common to be of the same ranker.
 
     Raises:
         OSError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""Which heads, or which layer, rank best: by the contrastive QR score.
+"""Finds which heads, or which layer, rank best: by the contrastive QR score.
 
 The QR score of a head is the attention that the query's tokens pay to the relevant documents. Taken
 alone it also favours heads that pay much attention to every document, so the contrastive score sets
@@ -25,10 +25,9 @@ Masses = Mapping[str, Sequence[HeadMass]]
 
 @dataclass(frozen=True, slots=True)
 class JudgedHeads:
-    """How well the mean mass of some heads ranks, each set counting the same.
+    """Tells how well the mean mass of some heads ranks, each set counting the same.
 
     Attributes:
-        contrastive: the contrastive QR score.
         reciprocal_rank: the best relevant document's; ties count against it.
         by_set: the reciprocal rank in each set.
     """
@@ -58,7 +57,7 @@ class HeadChoice:
         self._temperature = temperature
 
     def ranked(self) -> list[tuple[Head, float]]:
-        """Every head with its contrastive QR score, best first."""
+        """Return every head with its contrastive QR score, best first."""
         score_H = np.mean(
             [np.mean([self._each(x) for x in rows], axis=0) for rows in self.chosen_on.values()],
             axis=0,
@@ -69,11 +68,11 @@ class HeadChoice:
         )
 
     def top(self, num_heads: int) -> list[Head]:
-        """The best heads, each judged alone."""
+        """Return the best heads, each judged alone."""
         return [head for head, _ in self.ranked()[:num_heads]]
 
     def greedy(self, num_heads: int) -> list[Head]:
-        """Heads added one by one, each the one that helps most, while one helps."""
+        """Add heads one by one, each the one that helps most, while one helps."""
         candidates = [head for head, _ in self.ranked()]
         chosen: list[Head] = []
         best = 0.0
@@ -91,12 +90,12 @@ class HeadChoice:
         return chosen
 
     def whole_layer(self) -> list[Head]:
-        """All heads of the layer whose mean mass is best."""
+        """Return all heads of the layer whose mean mass is best."""
         layers = [[(layer, head) for head in range(self._num_heads)] for layer in self._layers]
         return max(layers, key=lambda heads: self._contrastive(self.chosen_on, heads))
 
     def judge(self, masses: Masses, heads: Sequence[Head]) -> JudgedHeads:
-        """How well these heads rank these lists together."""
+        """Measure how well these heads rank these lists together."""
         by_set = {
             name: mean(_reciprocal_rank(self._together(x, heads), x.positive_N) for x in rows)
             for name, rows in masses.items()
@@ -110,7 +109,7 @@ class HeadChoice:
         )
 
     def _each(self, x: HeadMass) -> NDArray[np.float64]:
-        """[H] contrastive score of each head."""
+        """Return [H], the contrastive score of each head."""
         return self._share(x.mass_HN, x.positive_N)
 
     def _share(

@@ -1,4 +1,4 @@
-"""What every head of every layer sees of lists with known answers.
+"""Measures what every head of every layer sees of lists with known answers.
 
 Axes: H = heads of all layers measured, lowest layer first; N = documents of a list.
 """
@@ -23,7 +23,7 @@ JudgedList = tuple[Shortlist, NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadMass:
-    """One list.
+    """Holds what the heads see of one list.
 
     Attributes:
         mass_HN: [H, N] the mean over signal tokens.
@@ -35,7 +35,7 @@ class HeadMass:
 
 
 def all_heads_card(card: Card, last_layer: int) -> Card:
-    """The card, reading every head of every layer up to the last one; without its adapter."""
+    """Return a card that reads all heads of all layers up to the last one, without its adapter."""
     read = tuple(ReadPoint(layer=layer, heads="all") for layer in range(last_layer + 1))
     return card.model_copy(update={"read": read, "adapter": None})
 
@@ -43,9 +43,9 @@ def all_heads_card(card: Card, last_layer: int) -> Card:
 def draw_lists(
     found: EvaluationSet, num_lists: int, num_documents: int, seed: int
 ) -> list[JudgedList]:
-    """Lists with something to tell apart, and which of their documents are relevant.
+    """Draw lists with something to tell apart, and tell which of their documents are relevant.
 
-    Of a list with more documents the first are kept, and the first relevant one with them.
+    A list with more documents keeps the first ones, and the first relevant one with them.
 
     Raises:
         EvaluationError: the set has fewer than two such lists.
@@ -69,7 +69,7 @@ def measure_heads(
     lists: Sequence[JudgedList],
     progress: Progress,
 ) -> list[HeadMass]:
-    """Mass of every head the ranker reads, list by list."""
+    """Measure the mass of every head that the ranker reads, list by list."""
     found = []
     for x, positive_N in lists:
         (mass_HN,) = ranker.head_masses([ranker.encode(x.query, x.documents)])

@@ -1,4 +1,4 @@
-"""Time of one request against its number of documents."""
+"""Times one request against its number of documents."""
 
 import time
 from collections.abc import Sequence
@@ -11,12 +11,11 @@ from blockrank_server.models.ranker import Ranker
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One request at a time, tokenising included.
+    """Holds the time of one request at a time, tokenising included.
 
     Attributes:
         documents: each request has so many.
         tokens: the median over the requests.
-        median_ms: the median time of a request.
         longest_ms: the time of the slowest request.
         requests: counts those that were timed.
     """
@@ -47,7 +46,7 @@ def time_requests(
 
 
 def _time(ranker: Ranker, x: Shortlist) -> tuple[float, int]:
-    """Seconds and tokens."""
+    """Return seconds and tokens."""
     started = time.perf_counter()
     encoded = ranker.encode(x.query, x.documents)
     ranker.score([encoded])

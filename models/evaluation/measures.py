@@ -1,4 +1,4 @@
-"""Measures of each query by ir_measures. A query without a ranking counts as zero."""
+"""Measures each query by ir_measures. A query without a ranking counts as zero."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Values = dict[str, dict[str, float]]
 
 
 def parse_measures(names: Sequence[str], min_relevance: int = 1) -> dict[str, Any]:
-    """ir_measures' measures by the names given.
+    """Return ir_measures' measures by the names given.
 
     Args:
         names: stand in its spelling, such as nDCG@10 or RR(rel=2)@10.
@@ -39,7 +39,7 @@ def parse_measures(names: Sequence[str], min_relevance: int = 1) -> dict[str, An
 def measure(
     measures: Mapping[str, Any], qrels: Qrels, rankings: Mapping[str, Sequence[str]]
 ) -> Values:
-    """Value of every judged query.
+    """Return the value of every judged query.
 
     Args:
         qrels: name the queries that count.

@@ -1,4 +1,4 @@
-"""Whether a ranker is blind to the order of its list: the same lists, shuffled."""
+"""Tests whether a ranker is blind to the order of its list: the same lists, shuffled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from blockrank_server.models.evaluation.trec import Ranking
 
 @dataclass(frozen=True, slots=True)
 class OrderSensitivity:
-    """What shuffling changed.
+    """Tells what shuffling changed.
 
     Attributes:
         queries: counts those that were ranked in both orders.

@@ -1,4 +1,4 @@
-"""Results as pictures: the measure and the latency against documents, and calibration."""
+"""Draws results: the measure and the latency against documents, and calibration."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +69,7 @@ def _calibration(title: str, rows: Sequence[SetRow]) -> Figure:
 
 
 def _by_set(rows: Sequence[SetRow]) -> dict[str, list[SetRow]]:
-    """Rows of each set, fewest documents first."""
+    """Return the rows of each set, fewest documents first."""
     found: dict[str, list[SetRow]] = {}
     for row in sorted(rows, key=lambda r: r.mean_documents):
         found.setdefault(row.set, []).append(row)

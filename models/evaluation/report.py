@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Writes results as Markdown."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,6 @@ from blockrank_server.models.evaluation.significance import TEST, Comparison
 def as_markdown(
     title: str, results: Sequence[SetResult], judging: Judging, latency: Sequence[Latency]
 ) -> str:
-    """The whole report."""
     rows = [r.row for r in results]
     summaries = summarise(results, list(judging.measures))
     parts = [f"# {title}\n", _notes(rows, judging)]

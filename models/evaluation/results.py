@@ -1,4 +1,4 @@
-"""What is told of one set, and of all sets together."""
+"""Holds what is told of one set, and of all sets together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from blockrank_server.models.evaluation.trec import Run
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How rankings are judged.
+    """Says how rankings are judged.
 
     Attributes:
         measures: ir_measures' own, by name; the first is the one of breakdowns and plots.
@@ -31,13 +31,12 @@ class Judging:
 
     @property
     def main(self) -> str:
-        """Name of the first measure."""
         return next(iter(self.measures))
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One measure.
+    """Holds what was found by one measure.
 
     Attributes:
         first_stage: the mean over queries in the order given.
@@ -56,7 +55,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """The same lists, shuffled.
+    """Holds what was found on the same lists, shuffled.
 
     Attributes:
         ours: the mean of the main measure.
@@ -75,7 +74,7 @@ class Shuffled:
 
 @dataclass(frozen=True, slots=True)
 class SetRow:
-    """One set with so many documents a list.
+    """Describes one set with so many documents a list.
 
     Attributes:
         documents: every list is cut to so many first-stage documents; None keeps all.
@@ -106,7 +105,7 @@ class SetRow:
 
 @dataclass(frozen=True, slots=True)
 class SetResult:
-    """A row and the values behind it, by measure and query."""
+    """Holds a row and the values behind it, by measure and query."""
 
     row: SetRow
     first_stage: Values
@@ -157,7 +156,7 @@ def judge(
 
 
 def over_sets(results: Sequence[SetResult], name: str) -> Measured:
-    """A measure over several sets, of which each counts the same."""
+    """Average a measure over several sets, of which each counts the same."""
     first = [r.first_stage[name] for r in results]
     ours = [r.ours[name] for r in results]
     others = [r.other[name] for r in results if r.other is not None]

@@ -1,4 +1,4 @@
-"""The runs of one evaluation: made once, kept as TREC files, found again after a stop."""
+"""Keeps the runs of one evaluation: made once, kept as TREC files, found again after a stop."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from blockrank_server.models.evaluation.errors import EvaluationError
 from blockrank_server.models.evaluation.scorer import Progress, Scorer
 from blockrank_server.models.evaluation.sets import EvaluationSet
 from blockrank_server.models.evaluation.trec import Run, ranked, read_run, write_run
-from blockrank_server.models.output_file import write_text
-from blockrank_server.models.text import TextError, parse_json, read_text
+from blockrank_server.models.files.output_file import write_text
+from blockrank_server.models.files.text import TextError, parse_json, read_text
 
 _MADE_BY = "made_by.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to show the lists of a set.
+    """Describes a way to show the lists of a set.
 
     Attributes:
         num_documents: each list is cut to so many documents; None keeps all.
@@ -28,19 +28,19 @@ class Variant:
     seed: int | None = None
 
     def of(self, found: EvaluationSet) -> EvaluationSet:
-        """The set as shown."""
+        """Return the set as shown."""
         cut = found.cut(self.num_documents)
         return cut if self.seed is None else cut.shuffled(self.seed)
 
     def file_name(self, found: EvaluationSet) -> str:
-        """Name of the run's file, which says which lists it is of."""
+        """Name the run's file, so that the name says which lists it is of."""
         count = "all" if self.num_documents is None else str(self.num_documents)
         order = "" if self.seed is None else f".shuffled-{self.seed}"
         return f"{found.name}.{count}{order}.run"
 
 
 class RunStore:
-    """Run files of one ranker.
+    """Keeps the run files of one ranker.
 
     Args:
         path: the folder; it is made where it is missing.
@@ -67,13 +67,13 @@ class RunStore:
             )
 
     def has(self, found: EvaluationSet, variant: Variant) -> bool:
-        """Whether the run is there; a file is always whole."""
+        """Say whether the run is there; a file is always whole."""
         return (self._path / variant.file_name(found)).exists()
 
     def runs(
         self, found: EvaluationSet, variants: Sequence[Variant], progress: Progress
     ) -> dict[Variant, Run]:
-        """The run of each variant; those not there yet are made together, to share documents."""
+        """Return the run of each variant; missing ones are made together, to share documents."""
         missing = [v for v in variants if not self.has(found, v)]
         shown = [v.of(found).lists for v in missing]
         scores = iter(self._scorer([x for lists in shown for x in lists], progress))
@@ -98,7 +98,7 @@ def _made_by(file: Path) -> dict[str, object]:
 
 
 def external_run(path: Path, found: EvaluationSet, num_documents: int | None) -> Run:
-    """Another system's run of a set.
+    """Read another system's run of a set.
 
     Args:
         path: a file, or a folder that holds NAME.run.
@@ -124,7 +124,7 @@ def external_run(path: Path, found: EvaluationSet, num_documents: int | None) ->
 
 
 def _read(path: Path, found: EvaluationSet) -> Run:
-    """A run of this folder, which may be of no answer at all.
+    """Read a run of this folder, which may be of no answer at all.
 
     Raises:
         EvaluationError: it is of other lists.

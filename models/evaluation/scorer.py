@@ -1,4 +1,4 @@
-"""What every scorer of lists has in common."""
+"""Defines what every scorer of lists has in common."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ Progress = Callable[[int], None]
 
 
 class Scorer(Protocol):
-    """Whatever scores lists."""
+    """Scores lists, by whatever means."""
 
     def __call__(self, lists: Sequence[Shortlist], progress: Progress) -> list[Scores]:
-        """Scores of every list, in the lists' order."""
+        """Return the scores of every list, in the lists' order."""

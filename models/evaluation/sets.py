@@ -1,4 +1,4 @@
-"""Evaluation sets: lists in first-stage order with judgements, written as training data are."""
+"""Reads evaluation sets: lists in first-stage order with judgements, in training data's format."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Qrels = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Queries with their lists, and all that is known of relevance.
+    """Holds queries with their lists, and all that is known of relevance.
 
     Attributes:
         lists: stand in file order, each a query of its own.
@@ -31,29 +31,29 @@ class EvaluationSet:
 
     @property
     def num_unjudged(self) -> int:
-        """Lists whose query has no judgement; they count nowhere."""
+        """Count the lists whose query has no judgement; they count nowhere."""
         return sum(x.query_id not in self.qrels for x in self.lists)
 
     def limited(self, num_queries: int) -> "EvaluationSet":
-        """The first queries only, with their judgements."""
+        """Keep the first queries only, with their judgements."""
         lists = self.lists[:num_queries]
         kept = {x.query_id for x in lists}
         qrels = {q: judged for q, judged in self.qrels.items() if q in kept}
         return replace(self, lists=lists, qrels=qrels)
 
     def cut(self, num_documents: int | None) -> "EvaluationSet":
-        """The first documents of each list only; None keeps all."""
+        """Keep the first documents of each list only; None keeps all."""
         if num_documents is None:
             return self
         return replace(self, lists=tuple(x.first(num_documents) for x in self.lists))
 
     def shuffled(self, seed: int) -> "EvaluationSet":
-        """Every list in an order of its own that the seed and the query decide."""
+        """Put every list into an order of its own that the seed and the query decide."""
         return replace(self, lists=tuple(_shuffled(x, seed) for x in self.lists))
 
 
 def find_sets(paths: Sequence[Path], names: Sequence[str] | None = None) -> dict[str, Path]:
-    """Where the sets are, by name.
+    """Return where the sets are, by name.
 
     Args:
         paths: folders, files of BlockRank's rows (.jsonl, .jsonl.gz), or FOLDER/NAME of
@@ -75,7 +75,7 @@ def find_sets(paths: Sequence[Path], names: Sequence[str] | None = None) -> dict
 
 
 def read_set(name: str, path: Path) -> EvaluationSet:
-    """Lists and judgements: those of NAME.qrels.tsv beside the lists, else the rows' answer_ids.
+    """Read lists and judgements: NAME.qrels.tsv beside the lists, else the rows' answer_ids.
 
     Raises:
         DataError: rows or files are at fault; told by file and line.
@@ -124,7 +124,7 @@ def _sets_at(path: Path) -> list[tuple[str, Path]]:
 
 
 def _set_at(path: Path) -> tuple[str, Path]:
-    """Name, and the path as a training source takes it."""
+    """Return the name, and the path as a training source takes it."""
     for ending in _ENDINGS:
         if path.name.endswith(ending):
             name = path.name.removesuffix(ending)

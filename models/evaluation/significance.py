@@ -1,4 +1,4 @@
-"""Whether a difference between two rankings of the same queries is more than chance."""
+"""Tests whether a difference between two rankings of the same queries is more than chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ TEST = f"two-sided paired randomisation test, {NUM_RESAMPLES} sign flips"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Ours against theirs.
+    """Compares ours with theirs.
 
     Attributes:
         difference: the mean of ours minus theirs.
@@ -29,16 +29,17 @@ class Comparison:
 
 
 def compare(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Comparison:
-    """Paired over the queries of one set; both hold the same queries."""
+    """Compare in pairs over the queries of one set; both hold the same queries."""
     return compare_sets([(ours, theirs)])
 
 
 def compare_sets(
     pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
 ) -> Comparison:
-    """Paired over the queries of several sets, of which each counts the same in the mean.
+    """Compare in pairs over the queries of several sets, of which each counts the same in the mean.
 
-    A randomisation test and no t-test: most differences are exactly zero, the rest far from normal.
+    This is a randomisation test and no t-test: most differences are exactly zero, the rest far from
+    normal.
     """
     differences = [np.array([ours[q] - theirs[q] for q in ours]) for ours, theirs in pairs]
     weighted = np.concatenate([d / (len(d) * len(differences)) for d in differences])

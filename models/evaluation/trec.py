@@ -1,10 +1,10 @@
-"""TREC run files: query, Q0, document, rank, score, tag."""
+"""Reads and writes TREC run files: query, Q0, document, rank, score, tag."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blockrank_server.models.data.judgements import read_teacher
-from blockrank_server.models.output_file import replacing
+from blockrank_server.models.files.output_file import replacing
 
 Ranking = Sequence[tuple[str, float]]
 """(doc_id, score) of a query's documents, best first."""
@@ -12,7 +12,7 @@ Run = dict[str, Ranking]
 
 
 def ranked(doc_ids: Sequence[str], scores: Sequence[float]) -> Ranking:
-    """Best first; ties keep the order given."""
+    """Return the documents best first; ties keep the order given."""
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     return [(doc_ids[i], scores[i]) for i in order]
 
@@ -27,7 +27,7 @@ def write_run(path: Path, run: Mapping[str, Ranking], tag: str) -> None:
 
 
 def read_run(path: Path) -> Run:
-    """A run by its scores; equal scores keep the file's order.
+    """Read a run by its scores; equal scores keep the file's order.
 
     Raises:
         DataError: a line is no line of a run; the file is empty or missing.

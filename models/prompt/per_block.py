@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blockrank_server.models.checkpoint.card import Card, Control, Piece
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.template import fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds

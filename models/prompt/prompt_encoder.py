@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tokenizers import Encoding
 
-from blockrank_server.models.checkpoint.card import Card, Control, Piece, Text
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.errors import (
     CardError,
     EmptyInputError,
@@ -35,10 +36,6 @@ class PromptEncoder:
         card: holds templates, limits and positions.
         tokenizer: must be of the same checkpoint.
         max_positions: counts the rotary positions the checkpoint was made for.
-
-    Attributes:
-        card: see above.
-        max_positions: see above.
 
     Raises:
         CheckpointError: the card names a control token the tokenizer lacks.

@@ -14,7 +14,7 @@ Document = str | Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedRequest:
-    """One request on its own token axis: prefix | document 0 | document 1 | ... | tail.
+    """Holds one request on its own token axis: prefix | document 0 | document 1 | ... | tail.
 
     Attributes:
         token_ids: [T] int32.

@@ -8,7 +8,7 @@ _PLACEHOLDER = re.compile(r"\{(query|content|number)\}")
 
 
 class Filled(NamedTuple):
-    """A filled template and where the values stand in it, as character spans."""
+    """Holds a filled template and where the values stand in it, as character spans."""
 
     text: str
     spans: list[tuple[str, int, int]]

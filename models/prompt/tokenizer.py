@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.stand_in import stand_in_at
+from blockrank_server.models.files.stand_in import stand_in_at
 
 TokenIds = NDArray[np.int32]
 
@@ -22,7 +22,7 @@ _PROVISIONAL_TOKENS = 32
 
 
 class Token(NamedTuple):
-    """A token's id, and the characters start .. stop of the text that it stands for."""
+    """Holds a token's id, and the characters start .. stop of the text that it stands for."""
 
     id: int
     start: int
@@ -84,7 +84,7 @@ class TextTokenizer:
     def heads(self, texts: Sequence[str], max_tokens: int) -> list[str]:
         """Return all of each text, or so much that its first max_tokens + 1 ids are final.
 
-        Spares the tokenising of megabytes of which a few hundred tokens are kept.
+        This spares the tokenising of megabytes of which a few hundred tokens are kept.
         """
         found, size = list(texts), max_tokens * _CHARACTERS_PER_TOKEN
         longer = [i for i, text in enumerate(texts) if size < len(text)]

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from blockrank_server.models.checkpoint.card import Card, Control, Piece
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.template import fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
@@ -13,7 +14,7 @@ from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
 @dataclass
 class _PromptState:
-    """Ids so far, the open run of text, and the character spans waiting for its tokens."""
+    """Holds ids so far, the open run of text, and the character spans waiting for its tokens."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""

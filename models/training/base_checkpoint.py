@@ -1,4 +1,4 @@
-"""The checkpoint that training starts from: opened as for serving, checked against the config."""
+"""Opens the checkpoint that training starts from, as for serving, and checks it by the config."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -28,7 +28,7 @@ from blockrank_server.models.training.trained_weights import (
 
 @dataclass(frozen=True, slots=True)
 class BaseCheckpoint:
-    """A checkpoint before its weights are loaded.
+    """Describes a checkpoint before its weights are loaded.
 
     Attributes:
         found: its card and files.
@@ -66,9 +66,9 @@ class BaseCheckpoint:
     def load(
         self, config: TrainConfig, device: torch.device
     ) -> tuple[TrainableRanker, TrainedWeights]:
-        """The model with its loss, and the part of it that is trained.
+        """Return the model with its loss, and the part of it that is trained.
 
-        Draws adapters from torch's random numbers, seeded by the config.
+        Adapters are drawn from torch's random numbers, seeded by the config.
 
         Raises:
             CheckpointError: a tensor is missing, broken or unexpected.

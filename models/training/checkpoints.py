@@ -1,4 +1,4 @@
-"""Checkpoints of a run, and which of them a kill has left whole."""
+"""Finds the checkpoints of a run, and which of them a kill has left whole."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def last_checkpoint(run: Path) -> Path:
-    """The latest whole checkpoint of a run's folder.
+    """Return the latest whole checkpoint of a run's folder.
 
     Raises:
         TrainingError: there is none.

@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from blockrank_server.models.text import TextError, broken_text, read_text
+from blockrank_server.models.files.text import TextError, broken_text, read_text
 from blockrank_server.models.training import config as definitions
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
@@ -68,7 +68,7 @@ def _read(path: Path) -> CommentedMap:
 
 
 def _parse(reader: YAML, text: str) -> Any:
-    """What YAML spells.
+    """Return what YAML spells.
 
     Raises:
         YAMLError: it is no YAML, or a value cannot be: a date of month 13, lists without an end.
@@ -123,7 +123,7 @@ def _place(
     keys: Sequence[str | int],
     given: Sequence[tuple[str, ...]],
 ) -> str:
-    """File, line and key of a fault, or the assignment that it came from.
+    """Return file, line and key of a fault, or the assignment that it came from.
 
     Args:
         fields: the content of the file, with the assignments.
@@ -148,7 +148,7 @@ def _place(
 
 
 def _problem(error: Any) -> str:
-    """What pydantic found, with a guess at the key that was meant."""
+    """Tell what pydantic found, with a guess at the key that was meant."""
     if error["type"] != "extra_forbidden":
         return str(error["msg"]).removeprefix("Value error, ")
     near = difflib.get_close_matches(str(error["loc"][-1]), _KEYS, n=1)

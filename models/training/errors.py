@@ -1,4 +1,4 @@
-"""What can go wrong before and during training.
+"""Defines what can go wrong before and during training.
 
 RankerError
 └── TrainingError   during training: the loss is no number any more, or a run cannot be continued
@@ -9,8 +9,8 @@ from blockrank_server.models.errors import RankerError
 
 
 class TrainingError(RankerError):
-    """Training that cannot start or go on."""
+    """Training cannot start or go on."""
 
 
 class ConfigError(TrainingError, ValueError):
-    """A setting that is misspelt, out of range, or contradicts another or the card."""
+    """A setting is misspelt, out of range, or contradicts another or the card."""

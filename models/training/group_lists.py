@@ -8,14 +8,14 @@ from blockrank_server.models.data.errors import DataError
 from blockrank_server.models.data.shortlists import write_rows
 from blockrank_server.models.data.source import Source, find_files, read_lists
 from blockrank_server.models.data.training_list import TrainingList
-from blockrank_server.models.output_file import write_text
+from blockrank_server.models.files.output_file import write_text
 from blockrank_server.models.training.sampling import held_out
 from blockrank_server.models.training.topics import group_by_topic
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How lists are grouped.
+    """Says how lists are grouped.
 
     Attributes:
         lists_per_group: is data.lists_together of the training config.
@@ -85,7 +85,7 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
 
 
 def set_name(path: Path) -> str:
-    """What the names of the sets written begin with."""
+    """Return what the names of the sets written begin with."""
     return path.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
@@ -116,7 +116,7 @@ def _write_set(
     lists: Sequence[tuple[TrainingList, Sequence[str]]],
     passages: Mapping[str, dict[str, str]],
 ) -> None:
-    """Lists with the documents each ranks."""
+    """Write lists with the documents that each ranks."""
     needed = dict.fromkeys(doc_id for _, doc_ids in lists for doc_id in doc_ids)
     write_rows(path, ".passages", (passages[doc_id] for doc_id in needed))
     write_rows(

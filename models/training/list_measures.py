@@ -1,4 +1,4 @@
-"""How well one list is ranked. For progress and validation; results are reported elsewhere."""
+"""Measures how well one list is ranked, for progress and validation, not for results."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 def list_measures(
     scores: Sequence[float], relevance: Sequence[int], positive: Sequence[bool]
 ) -> dict[str, float]:
-    """Precision of the first document, reciprocal rank, nDCG@10 within the list.
+    """Compute precision of the first document, reciprocal rank, nDCG@10 within the list.
 
     Ties count against the relevant documents.
 

@@ -1,4 +1,4 @@
-"""Validated lists as an Arrow table on disk: read once, mapped into memory by every process."""
+"""Keeps validated lists as an Arrow table on disk: read once, mapped by every process."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ _FEATURES = datasets.Features(
 
 
 class ListTable(Sequence[TrainingList]):
-    """The lists of one source.
+    """Reads the lists of one source.
 
     Args:
         name: the source's, which metrics are reported by.
@@ -79,7 +79,7 @@ class ListTable(Sequence[TrainingList]):
 
 
 def open_table(source: Source, root: Path, cache_dir: Path) -> ListTable:
-    """The validated lists of a source, out of the cache if its files have not changed.
+    """Open the validated lists of a source, out of the cache if its files have not changed.
 
     Args:
         root: relative paths start here.

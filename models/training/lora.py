@@ -1,4 +1,4 @@
-"""LoRA adapters on a network, in PEFT's own files.
+"""Puts LoRA adapters on a network, and writes them as PEFT's own files.
 
 models/checkpoint/adapter.py merges them when serving.
 """
@@ -27,7 +27,7 @@ _ADAPTER = ".default"
 def add_adapters(network: nn.Module, lora: Lora, base: str) -> LoraConfig:
     """Put adapters beside a network's linear layers, to be trained in fp32.
 
-    Draws from torch's random numbers: seed them first.
+    They are drawn from torch's random numbers: seed them first.
 
     Args:
         network: gets the adapters; its other weights are frozen.

@@ -1,4 +1,4 @@
-"""What is kept of a step whose loss or gradient is no number: enough to compute it again."""
+"""Keeps what it takes to compute a step again whose loss or gradient is no number."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""A training run from its config to a folder that a ranker opens."""
+"""Leads a training run from its config to a folder that a ranker opens."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from blockrank_server.models.checkpoint.cache import cache_folder, make_cache_folder
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
@@ -93,7 +93,7 @@ def _run(config: TrainConfig, folder: RunFolder, resume_from: Path | None, cache
 
 
 def _resolved(config: TrainConfig) -> TrainConfig:
-    """The config without auto, refused where the machine cannot run it."""
+    """Return the config without auto, refused where the machine cannot run it."""
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
         raise ConfigError("device is cuda, and there is none")
@@ -108,7 +108,7 @@ def _resolved(config: TrainConfig) -> TrainConfig:
 
 
 def _arguments(config: TrainConfig, data: TrainData, *, is_resuming: bool) -> TrainingArguments:
-    """The config as transformers takes it."""
+    """Translate the config into what transformers takes."""
     optimizer, logging = config.optimizer, config.logging
     args = TrainingArguments(
         output_dir=str(expand_user(config.output)),

@@ -1,4 +1,4 @@
-"""The folder of a run: its config, its checkpoints, and in the end the trained ranker."""
+"""Manages the folder of a run: its config, its checkpoints, and in the end the trained ranker."""
 
 import json
 import platform
@@ -11,9 +11,9 @@ import transformers
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
 from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE
-from blockrank_server.models.output_file import write_text
-from blockrank_server.models.paths import expand_user, obstacle
-from blockrank_server.models.text import read_text
+from blockrank_server.models.files.output_file import write_text
+from blockrank_server.models.files.paths import expand_user, obstacle
+from blockrank_server.models.files.text import read_text
 from blockrank_server.models.training.checkpoints import (
     check_complete,
     last_checkpoint,
@@ -35,7 +35,7 @@ _FREE: dict[str, Any] = {
 
 
 class RunFolder:
-    """A run's folder.
+    """Manages a run's folder.
 
     Args:
         config: its output is the folder.
@@ -59,7 +59,7 @@ class RunFolder:
             )
 
     def resume(self, checkpoint: Path | None) -> Path:
-        """The checkpoint to go on from.
+        """Return the checkpoint to go on from.
 
         Args:
             checkpoint: must be one of this run; None takes the latest.
@@ -82,7 +82,7 @@ class RunFolder:
         return found
 
     def is_finished(self, checkpoint: Path) -> bool:
-        """Whether the run has ended after this checkpoint, with everything written."""
+        """Say whether the run has ended after this checkpoint, with everything written."""
         weights = ADAPTER_FILE if self._config.lora else SINGLE_FILE
         written = (weights, CARD_FILE, RESULT_FILE)
         is_last = checkpoint.resolve() == last_checkpoint(self.path).resolve()
@@ -120,7 +120,7 @@ def _fixed(config: TrainConfig) -> dict[str, Any]:
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
-    """Keys whose values differ."""
+    """Return the keys whose values differ."""
     names = []
     for key, value in before.items():
         if isinstance(value, dict) and isinstance(after[key], dict):

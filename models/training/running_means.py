@@ -1,10 +1,10 @@
-"""Means of named values, over the processes of a run."""
+"""Averages named values over the processes of a run."""
 
 from collections.abc import Iterable, Mapping
 
 
 class RunningMeans:
-    """Sums and counts by name."""
+    """Keeps sums and counts by name."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, int]] = {}
@@ -16,13 +16,13 @@ class RunningMeans:
             self._sums[name] = total + value * count, seen + count
 
     def take(self) -> dict[str, tuple[float, int]]:
-        """Sum and count of every name so far; starts anew."""
+        """Return sum and count of every name so far, and start anew."""
         taken, self._sums = self._sums, {}
         return taken
 
 
 def means(parts: Iterable[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
-    """Mean of every name over what several processes took."""
+    """Return the mean of every name over what several processes took."""
     sums: dict[str, tuple[float, int]] = {}
     for part in parts:
         for name, (total, count) in part.items():

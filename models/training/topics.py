@@ -1,4 +1,4 @@
-"""Lists of one topic that share their documents, so that one forward pass teaches many queries.
+"""Groups lists of one topic that share documents, so that one forward pass teaches many queries.
 
 Where documents do not see the query, a document that several lists of a batch hold is computed
 once (models/engine/packing.py). A group is made of lists whose answers stand in one another's
@@ -17,7 +17,7 @@ _LISTS_PER_ANSWER = 4
 
 @dataclass(frozen=True, slots=True)
 class TopicGroup:
-    """Lists that share their documents.
+    """Holds lists that share their documents.
 
     Attributes:
         lists: indices of the lists, as many as were asked for.
@@ -38,7 +38,7 @@ def group_by_topic(
     max_words: int,
     seed: int,
 ) -> list[TopicGroup]:
-    """Groups in random order, each list in one at most; lists left over are dropped.
+    """Return groups in random order, each list in one at most; lists left over are dropped.
 
     Args:
         answers: holds the relevant documents of each list.
@@ -75,7 +75,7 @@ def _gather(
     answers: Sequence[Sequence[str]],
     doc_ids: Sequence[Sequence[str]],
 ) -> tuple[list[int], Counter[str]]:
-    """Lists of one topic out of the pool, and how many of them hold each document."""
+    """Take lists of one topic out of the pool, and count how many of them hold each document."""
     held: Counter[str] = Counter()
     answered: Counter[str] = Counter()
     lists: list[int] = []
@@ -88,7 +88,7 @@ def _gather(
 
 
 class _Pool:
-    """Lists not yet in a group."""
+    """Keeps the lists that are not yet in a group."""
 
     def __init__(self, answers: Sequence[Sequence[str]], order: Sequence[int]) -> None:
         self._answers = answers
@@ -102,7 +102,7 @@ class _Pool:
         return len(self._left)
 
     def take(self, held: Counter[str], answered: Counter[str]) -> int:
-        """The list whose answer the group's lists hold most often; else the next one."""
+        """Take the list whose answer the group's lists hold most often; else the next one."""
         for answer, _ in held.most_common():
             if answered[answer] < _LISTS_PER_ANSWER and self._by_answer.get(answer):
                 return self._remove(next(iter(self._by_answer[answer])))

@@ -1,11 +1,11 @@
-"""The lists of a run: read, validated, split into training and validation, put in order."""
+"""Prepares the lists of a run: reads, validates, splits and orders them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blockrank_server.models.data.errors import DataError
-from blockrank_server.models.paths import expand_user
+from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.errors import ConfigError
 from blockrank_server.models.training.examples import (
@@ -19,7 +19,7 @@ from blockrank_server.models.training.sampling import ListOrder, held_out
 
 @dataclass(frozen=True, slots=True)
 class TrainData:
-    """What a run trains and validates on.
+    """Holds what a run trains and validates on.
 
     Attributes:
         training: holds every example of the run, in order.
@@ -76,7 +76,7 @@ def open_data(config: TrainConfig, maker: ExampleMaker, cache_dir: Path) -> Trai
 
 
 def _order(config: TrainConfig, sizes: Sequence[int]) -> ListOrder:
-    """The order of lists over the run.
+    """Return the order of lists over the run.
 
     Raises:
         ConfigError: a source's lists or its share of an epoch are no multiple of lists_together.
@@ -96,7 +96,7 @@ def _order(config: TrainConfig, sizes: Sequence[int]) -> ListOrder:
 
 
 def _open_tables(config: TrainConfig, cache_dir: Path) -> tuple[list[ListTable], list[str]]:
-    """Every source's lists, and the faults of all of them."""
+    """Return every source's lists, and the faults of all sources."""
     tables: list[ListTable] = []
     faults: list[str] = []
     for source in config.data.sources:

@@ -1,4 +1,4 @@
-"""What of a model is trained, and how that is written and read: adapters, or every weight."""
+"""Says what of a model is trained, and how that is written and read: adapters, or every weight."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ _HEAD = "lm_head."
 
 
 class TrainedWeights(Protocol):
-    """The trained part of a network."""
+    """Is the trained part of a network."""
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write it.
@@ -38,11 +38,11 @@ class TrainedWeights(Protocol):
         """
 
     def card(self, card: Card) -> Card:
-        """The card to put beside the files of save, so that a ranker opens them."""
+        """Return the card to put beside the files of save, so that a ranker opens them."""
 
 
 class TrainedAdapters:
-    """LoRA adapters beside frozen weights.
+    """Trains LoRA adapters beside frozen weights.
 
     Args:
         network: has the adapters in it.
@@ -64,7 +64,7 @@ class TrainedAdapters:
 
 
 class TrainedNetwork:
-    """Every weight of a network.
+    """Trains every weight of a network.
 
     Args:
         network: its weights become fp32 and are trained.
@@ -105,7 +105,7 @@ class TrainedNetwork:
         return card.model_copy(update={"weights": None, "adapter": None})
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Every weight by its name in transformers' causal language model."""
+        """Return every weight by its name in transformers' causal language model."""
         return {
             name if name.startswith(_HEAD) else f"model.{name}": tensor
             for name, tensor in self._network.state_dict().items()

@@ -1,4 +1,4 @@
-"""The HTTP application."""
+"""Puts the HTTP application together."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> FastAPI:
-    """The application; its lifespan loads the model while probes are answered.
+    """Make the application; its lifespan loads the model while probes are answered.
 
     Args:
         open_ranker: gives the ranker; it is called on the thread that will own it.

@@ -1,4 +1,4 @@
-"""What is wrong with a body that is no JSON object, in words that hold no byte of it."""
+"""Tells what is wrong with a body that is no JSON object, in words that hold no byte of it."""
 
 import codecs
 import re
@@ -22,7 +22,7 @@ _PIECES = {
 
 
 def reason_of(raw: bytes, error: orjson.JSONDecodeError) -> str:
-    """Why a body could not be read.
+    """Tell why a body could not be read.
 
     Args:
         raw: the body, which is not JSON.
@@ -32,12 +32,12 @@ def reason_of(raw: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def kind_of(value: object) -> str:
-    """JSON's word for the kind of a value that is no object."""
+    """Return JSON's word for the kind of a value that is no object."""
     return _KINDS.get(type(value), "null")
 
 
 def _reasons(raw: bytes, error: orjson.JSONDecodeError) -> Iterator[str]:
-    """The first is the nearest."""
+    """Yield what may be wrong; the first is the nearest."""
     start = raw[:_MAX_START]
     if not start.strip():
         yield "body is empty: send a JSON object"
@@ -59,7 +59,7 @@ def _reasons(raw: bytes, error: orjson.JSONDecodeError) -> Iterator[str]:
 
 
 def _is_wide(start: bytes) -> bool:
-    """Whether ASCII has zeros in between, or the text a mark that says so."""
+    """Say whether ASCII has zeros in between, or the text a mark that says so."""
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
     return start.startswith(marks) or (0 in start[:4] and any(start[:4]))
 

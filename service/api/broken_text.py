@@ -1,4 +1,4 @@
-"""Text of a body that is not Unicode: halves of surrogate pairs, and bytes that are not UTF-8.
+"""Mends text that is not Unicode: halves of surrogate pairs, and bytes that are not UTF-8.
 
 Clients cut strings in the middle of an emoji, and crawlers keep bytes as they came. One such
 document in a hundred is no reason to refuse the others: U+FFFD takes its place, as in browsers.
@@ -29,14 +29,14 @@ _ESCAPE = re.compile(
 
 
 class Place(NamedTuple):
-    """Where broken text was: a field of the body, and the entry if the field is a list."""
+    """Tells where broken text was: a field of the body, and the entry if the field is a list."""
 
     field: str
     entry: int | None = None
 
 
 class JsonBody(NamedTuple):
-    """A parsed body.
+    """Holds a parsed body.
 
     Attributes:
         fields: without broken text.
@@ -75,7 +75,7 @@ def parse_broken(raw: bytes) -> JsonBody:
 
 
 def broken_warning(broken: Sequence[Place], known: Collection[str]) -> str:
-    """A sentence that names the places, as documents[3]; fields nobody knows are not named."""
+    """Name the places in a sentence, as documents[3]; fields nobody knows are not named."""
     places = dict.fromkeys(place for place in broken if place.field in known)
     named = [field if at is None else f"{field}[{at}]" for field, at in places]
     listed = named[:_MAX_LISTED] + ["..."] * (len(named) > _MAX_LISTED)
@@ -85,7 +85,7 @@ def broken_warning(broken: Sequence[Place], known: Collection[str]) -> str:
 
 
 def _replaced(raw: bytes, *, sent: str) -> str:
-    """The text of a body: U+FFFD for what is broken, and sent for each U+FFFD that was sent."""
+    """Decode a body, with U+FFFD for what is broken, and `sent` for each U+FFFD that was sent."""
     mark = sent.encode()
 
     def escape(match: re.Match[bytes]) -> bytes:
@@ -98,7 +98,7 @@ def _replaced(raw: bytes, *, sent: str) -> str:
 
 
 def _mended(value: Any) -> tuple[Any, bool]:
-    """The value, changed in place, with each U+FFFD that was sent; and whether there are others."""
+    """Change the value in place to have each U+FFFD that was sent; tell whether it has others."""
     is_broken = False
     whole = [value]
     containers: list[Any] = [whole]  # no recursion: JSON may be deeper than the interpreter

@@ -1,4 +1,4 @@
-"""uvicorn's connection, which waits for no client for ever, and answers errors in our form."""
+"""Adapts uvicorn's connection: it waits for no client for ever, and answers errors in our form."""
 
 import asyncio
 import functools
@@ -19,7 +19,7 @@ _LINGER_S = 5
 
 
 class Connection(H11Protocol):
-    """A connection that is closed when its client lets the server wait for timeout_s.
+    """Closes itself when its client lets the server wait for timeout_s.
 
     uvicorn has one timeout, for the first byte of the next request. It waits for ever for a first
     request, for the rest of a request's head, for the rest of a body that has its answer already
@@ -134,7 +134,7 @@ class Connection(H11Protocol):
         )
 
     def _unsupported_upgrade_warning(self) -> None:
-        """An offer to speak another protocol may be ignored (RFC 9110, 7.8), and often is."""
+        """Say nothing: an offer of another protocol may be ignored (RFC 9110, 7.8)."""
 
     def _is_at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -180,5 +180,5 @@ class _ClientLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def connection_with(timeout_s: float) -> type[Connection]:
-    """The class for connections with this timeout; uvicorn makes the instances."""
+    """Return the class for connections with this timeout; uvicorn makes the instances."""
     return type("Connection", (Connection,), {"timeout_s": timeout_s})

@@ -1,19 +1,30 @@
-"""An answer before the request's deadline, and only while its client waits."""
+"""Answers before the request's deadline, and only while its client waits."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from blockrank_server.service.api.request_body import read_body
-from blockrank_server.service.errors import DeadlineError, InvalidFieldError
+from blockrank_server.service.errors import (
+    DeadlineError,
+    DeadlineTooShortError,
+    InvalidFieldError,
+)
 from blockrank_server.service.metrics import CLIENT_GONE
-from blockrank_server.service.settings import Settings
+from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.scheduler.admission_queue import HopelessError
+from blockrank_server.service.scheduler.model_worker import ModelWorker
+from blockrank_server.service.settings import Settings, variable_name
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+# Where the server's own is not set. Two cores of a CPU take 10 s for 100 documents of 60 words.
+TIMEOUT_MS_ON_CPU = 60_000
+TIMEOUT_MS_ON_CUDA = 8_000
 Answer = Callable[[Request, bytes], Coroutine[Any, Any, Response]]
 T = TypeVar("T")
 
@@ -22,7 +33,7 @@ _WATCH_AFTER_S = 0.01
 
 
 async def respond(request: Request, answer: Answer) -> Response:
-    """The answer to a body, before its deadline and while its client waits.
+    """Return the answer to a body, before its deadline and while its client waits.
 
     Args:
         request: its body must not have been read yet.
@@ -32,8 +43,10 @@ async def respond(request: Request, answer: Answer) -> Response:
         ServiceError: the request is refused, has failed, or was not answered in time.
     """
     settings: Settings = request.app.state.settings
-    timeout_ms = _timeout_ms(request, settings.request_timeout_ms)
-    request.state.record.deadline_s = time.monotonic() + timeout_ms / 1000
+    record: RequestRecord = request.state.record
+    record.max_timeout_ms = max_timeout_ms(settings, request.app.state.worker)
+    record.timeout_ms = timeout_ms = _timeout_ms(request, record.max_timeout_ms)
+    record.deadline_s = time.monotonic() + timeout_ms / 1000
     # Asked now, so that a request that came before SIGTERM is answered; raised with the body read,
     # because a client that still sends sees a broken connection instead of the error.
     refusal = request.app.state.worker.refusal()
@@ -51,6 +64,39 @@ async def respond(request: Request, answer: Answer) -> Response:
         return Response(status_code=CLIENT_GONE)
 
 
+def max_timeout_ms(settings: Settings, worker: ModelWorker) -> int:
+    """Return the server's own deadline; where it is not set, the one of the model's device.
+
+    Before the model is loaded, it is only for the body of a request that is then refused.
+    """
+    if settings.request_timeout_ms is not None:
+        return settings.request_timeout_ms
+    is_cuda = worker.has_loaded and worker.ranker.info.device.startswith("cuda")
+    return TIMEOUT_MS_ON_CUDA if is_cuda else TIMEOUT_MS_ON_CPU
+
+
+def deadline_too_short(
+    error: HopelessError, record: RequestRecord, spelling: Mapping[str, str]
+) -> DeadlineTooShortError:
+    """Translate the queue's error into the caller's words, with every way out.
+
+    Args:
+        spelling: translates the Python API's field names into the caller's.
+    """
+    documents, least_ms = spelling["documents"], math.ceil(1000 * error.least_s)
+    is_lowered = record.timeout_ms < record.max_timeout_ms
+    longer = [f"{TIMEOUT_HEADER} up to {record.max_timeout_ms}"] if is_lowered else []
+    if not is_lowered or least_ms >= record.max_timeout_ms:
+        longer.append(f"the server's setting {variable_name('request_timeout_ms')}")
+    return DeadlineTooShortError(
+        f"{documents} and query have {error.num_tokens} tokens, which take at least {least_ms} ms "
+        f"here, and {math.floor(1000 * error.left_s)} ms are left of the deadline of "
+        f"{record.timeout_ms} ms. Send fewer {documents}, lower "
+        f"{spelling['max_document_tokens']}, or allow more time: {', then '.join(longer)}",
+        field=documents,
+    )
+
+
 def _timeout_ms(request: Request, limit: int) -> int:
     given = request.headers.get(TIMEOUT_HEADER)
     if given is None:
@@ -63,7 +109,7 @@ def _timeout_ms(request: Request, limit: int) -> int:
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of work, which is cancelled when the client goes first.
+    """Return the result of work, which is cancelled when the client goes first.
 
     Raises:
         ClientDisconnect: the client has gone.

@@ -1,4 +1,4 @@
-"""/docs: Swagger UI, whose files are served from here and named relatively to the page.
+"""Serves /docs: Swagger UI, whose files come from here and are named relatively to the page.
 
 The usual page loads them from a CDN, and names this server's own by absolute paths, which miss
 behind a proxy that strips a prefix.
@@ -37,7 +37,7 @@ async def _page(request: Request) -> Response:
 
 
 class _Files(StaticFiles):
-    """Whole files only: Starlette refuses a range in plain text, and a server may ignore it."""
+    """Sends whole files only: Starlette refuses a range in plain text; a server may ignore it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [each for each in scope["headers"] if each[0] != b"range"]

@@ -1,4 +1,4 @@
-"""What is wrong with a request's head, in words that hold no byte of it."""
+"""Tells what is wrong with a request's head, in words that hold no byte of it."""
 
 import re
 
@@ -18,7 +18,7 @@ _OTHER = "The request line is not of the form METHOD TARGET HTTP/1.1"
 
 
 def fault_of_request(request: h11.Request) -> BadHttpError | None:
-    """What we do not serve of what h11 reads."""
+    """Return what h11 reads and we do not serve."""
     if request.method == b"PRI" and request.http_version == b"2.0":
         return BadHttpError("The client speaks HTTP/2: this port speaks HTTP/1.1")
     if not request.http_version.startswith(b"1."):
@@ -31,7 +31,7 @@ def fault_of_request(request: h11.Request) -> BadHttpError | None:
 
 
 def fault_of_head(head: bytes) -> BadHttpError | None:
-    """What is wrong with the bytes that a request begins with, if it is their form."""
+    """Tell what is wrong with the bytes that a request begins with, if it is their form."""
     if not head:
         return None
     if _TLS.match(head):

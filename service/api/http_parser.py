@@ -1,4 +1,4 @@
-"""h11's parser of requests, which also says what it refuses them for."""
+"""Parses requests by h11, and also says what it refuses them for."""
 
 import re
 
@@ -31,7 +31,7 @@ _CUT_OFF = re.compile(r"received (\d+) bytes, expected (\d+)")
 
 
 class HttpParser(h11.Connection):
-    """The server's end of one connection.
+    """Is the server's end of one connection.
 
     Attributes:
         fault: why the last request was refused.
@@ -51,7 +51,7 @@ class HttpParser(h11.Connection):
             super().receive_data(data)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """The next event, of requests that we serve.
+        """Return the next event, of requests that we serve.
 
         Raises:
             h11.RemoteProtocolError: the request is refused; `fault` says why.
@@ -76,7 +76,7 @@ class HttpParser(h11.Connection):
         return event
 
     def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]
-        """The bytes of an event, without those that were sent early."""
+        """Return the bytes of an event, without those that were sent early."""
         sent = super().send(event)
         if sent and self._num_sent_early:
             assert sent.startswith(_BEGINNING)
@@ -84,7 +84,7 @@ class HttpParser(h11.Connection):
         return sent
 
     def send_early(self) -> bytes:
-        """One more byte of the answer to come, if all that it may be still begin alike."""
+        """Return one more byte of the answer to come, if all that it may be still begin alike."""
         early = _BEGINNING[self._num_sent_early : self._num_sent_early + 1]
         self._num_sent_early += len(early)
         return early

@@ -1,4 +1,4 @@
-"""Which paths there are, for a caller who has missed."""
+"""Knows which paths there are, for a caller who has missed."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ _MAX_COMPARED = 100  # characters of a path, because to compare takes the square
 
 
 class KnownPaths:
-    """What a caller who missed can be told of the paths there are."""
+    """Tells a caller who missed a path which others there are."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(routes)
 
     def methods_at(self, path: str) -> tuple[str, ...]:
-        """The methods that a path takes, in the order of METHODS; none if there is no such path."""
+        """Return the methods that a path takes, in the order of METHODS; none of no path."""
         found = {m for r in self._routes if r.path_regex.match(path) for m in r.methods or ()}
         return tuple(m for m in METHODS if m in found or (found and m == "OPTIONS"))
 
     def nearest(self, path: str, method: str) -> str | None:
-        """The known path that a path ends in, begins with or is spelt like.
+        """Find the known path that a path ends in, begins with or is spelt like.
 
         Args:
             path: it is only compared, so that no text of a caller is ever in what comes back.

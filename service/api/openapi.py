@@ -1,4 +1,4 @@
-"""The documentation of the API, made from dialects, routes and errors, so that it cannot drift."""
+"""Documents the API from dialects, routes and errors, so that the documentation cannot drift."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -46,8 +46,12 @@ fields and any model name are accepted. What is cut, replaced or ignored is told
 
     curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
 
-A deadline can be given in `X-Request-Timeout-Ms`. Every answer carries `X-Request-ID`; a ranking
-carries `X-Model`, `X-Model-Revision`, `X-Score-Type` and its times in `Server-Timing`.
+A deadline below the server's own (`request_timeout_ms` of `/info`) can be given in
+`X-Request-Timeout-Ms`. 429 and 503 are worth another try, after `Retry-After`; a request that could
+not meet its deadline even alone gets 422 at once, with the ways out.
+
+Every answer carries `X-Request-ID`; a ranking carries `X-Model`, `X-Model-Revision`, `X-Score-Type`
+and its times in `Server-Timing`.
 """
 _DIALECTS = """
 ## Dialects
@@ -63,7 +67,7 @@ All have one flat form, in which each client finds its own field; see the exampl
 
 
 def overview() -> str:
-    """Markdown for the top of the page, which lists every dialect and every error."""
+    """Write the top of the page in Markdown, which lists every dialect and every error."""
     dialects = [f"| {d.name} | {d.peers} | {d.mark} | `{d.path}` |" for d in DIALECTS]
     errors = [
         f"| {kind.status} | {kind.error_type} | {_reason(kind)} |"
@@ -75,7 +79,7 @@ def overview() -> str:
 
 
 def rerank_operation(route: Route, path: str) -> dict[str, Any]:
-    """Keyword arguments for add_api_route, for one path of a route."""
+    """Return keyword arguments for add_api_route, for one path of a route."""
     is_shared, is_alias = len(route.dialects) > 1, path != route.path
     if is_alias:
         about = f"Same as `{route.path}`."
@@ -107,7 +111,7 @@ def rerank_operation(route: Route, path: str) -> dict[str, Any]:
 
 
 def tokenize_operation() -> dict[str, Any]:
-    """Keyword arguments for add_api_route, for POST /tokenize."""
+    """Return keyword arguments for add_api_route, for POST /tokenize."""
     return {
         "summary": "Tokens of a text, in TEI's form (inputs) or vLLM's (prompt)",
         "description": TeiTokenize.__doc__,
@@ -121,7 +125,7 @@ def tokenize_operation() -> dict[str, Any]:
 
 
 def _error_responses() -> dict[int | str, dict[str, Any]]:
-    """What any POST can be answered instead, by status."""
+    """Return what any POST can be answered instead, by status."""
     kinds: dict[int, list[type[ServiceError]]] = {}
     for kind in all_errors():
         kinds.setdefault(kind.status, []).append(kind)
@@ -152,7 +156,7 @@ def add_components(app: FastAPI) -> None:
 
 @cache
 def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """A schema for each dialect, each answer and the error; and the named ones they refer to."""
+    """Return a schema for each dialect, answer and the error; and the named ones they refer to."""
     kinds = [*DIALECTS, *(dialect.answer for dialect in DIALECTS), ErrorBody]
     kinds += [TeiTokenize, _TEI_TOKENS, VllmTokenize, VllmTokens]
     found, rest = TypeAdapter.json_schemas(
@@ -170,7 +174,7 @@ def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
 
 @cache
 def _examples() -> dict[str, Any]:
-    """A body for each dialect and the answer to it."""
+    """Return a body for each dialect and the answer to it."""
     found: dict[str, Any] = {}
     for dialect in DIALECTS:
         body = dialect.read(dialect.example)
@@ -188,7 +192,7 @@ def _examples() -> dict[str, Any]:
 
 
 def _example(kind: type[ServiceError]) -> ServiceError:
-    """An error whose text is what its class says of itself."""
+    """Make an error whose text is what its class says of itself."""
     error = kind.__new__(kind)  # some fix their own text, or need what only a running server has
     ServiceError.__init__(
         error, _reason(kind), retry_after_s=1 if kind.status in _RETRIED else None
@@ -197,7 +201,7 @@ def _example(kind: type[ServiceError]) -> ServiceError:
 
 
 def _headers_of(kind: type[ServiceError]) -> dict[str, Any]:
-    """The headers of an error, with an example of each."""
+    """Return the headers of an error, with an example of each."""
     return {
         name: {"description": f"Such as {value}.", "schema": {"type": "string"}}
         for name, value in _example(kind).headers().items()
@@ -221,7 +225,7 @@ def _body(kinds: Sequence[Any], examples: Sequence[str]) -> dict[str, Any]:
 
 
 def _content(kinds: Sequence[Any], examples: Sequence[str] = ()) -> dict[str, Any]:
-    """JSON of one of these types, with these of the document's examples."""
+    """Describe JSON of one of these types, with these of the document's examples."""
     found = [_schemas()[0][kind] for kind in kinds]
     # Not oneOf: an answer without documents is one of Cohere's and one of Infinity's.
     schema = {"anyOf": found} if len(found) > 1 else found[0]

@@ -27,11 +27,10 @@ _FIELD = re.compile(r"(\w+)(?:\[(\d+)\])?(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request ready to be scored.
+    """Holds a request that is ready to be scored.
 
     Attributes:
         dialect: its body, read in the dialect it is written in.
-        request: what the caller asked for.
         spelling: translates the Python API's field names into the caller's.
         kept: indices of the documents the model sees; blank ones are not among them.
         encoded: token ids of the documents kept; None if there are none.
@@ -44,11 +43,10 @@ class PreparedRequest:
     encoded: EncodedRequest | None
 
     def result(self, scores: Sequence[float], ranker: "Ranker", *, request_id: str) -> RerankResult:
-        """The ranking of all documents.
+        """Return the ranking of all documents.
 
         Args:
             scores: the raw scores of the documents kept.
-            ranker: the one that gave them.
             request_id: the id of the HTTP request, which some dialects send back.
         """
         request, encoded = self.request, self.encoded
@@ -66,7 +64,7 @@ class PreparedRequest:
         )
 
     def _cuts(self) -> list[str]:
-        """Each sentence tells one kind of cut."""
+        """Tell each kind of cut in one sentence."""
         encoded = self.encoded
         if encoded is None:
             return []
@@ -136,7 +134,7 @@ def _on_body(
     spelling: Mapping[str, str],
     broken: Sequence[Place],
 ) -> Iterator[str]:
-    """Sentences on what the dialect does not see of a body."""
+    """Write sentences on what the dialect does not see of a body."""
     if broken:
         known = {*dialect.query_fields, *dialect.documents_fields, *dialect.model_fields}
         yield broken_warning(broken, known)

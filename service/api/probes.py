@@ -1,4 +1,4 @@
-"""GET routes: health, readiness, what is served, metrics."""
+"""Answers GET: health, readiness, what is served, metrics."""
 
 import time
 from importlib.metadata import version
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
+from blockrank_server.service.api.deadline import max_timeout_ms
 from blockrank_server.service.errors import ModelUnavailableError, ServiceError
 from blockrank_server.service.scheduler.model_worker import ModelWorker, Phase
 from blockrank_server.service.settings import Settings
@@ -109,7 +110,7 @@ async def weaviate_ready(request: Request) -> Response:
 
 @router.get("/meta", summary="The model, in Weaviate's form", responses=_NOT_READY)
 async def meta(request: Request) -> Response:
-    """Every field of the model's card. 503 until it is loaded."""
+    """Return every field of the model's card. 503 until it is loaded."""
     return _json({"model": _worker(request).ranker.card.model_dump(mode="json")})
 
 
@@ -119,7 +120,7 @@ async def meta(request: Request) -> Response:
     responses=_NOT_READY,
 )
 async def info(request: Request) -> Response:
-    """Model, revision, device and limits, and the whole card. 503 until the model is loaded."""
+    """Return model, revision, device, limits and the whole card. 503 until the model is loaded."""
     return _json(server_info(request.app.state.settings, _worker(request)))
 
 
@@ -130,7 +131,7 @@ async def info(request: Request) -> Response:
 )
 @router.get("/models", include_in_schema=False)
 async def models(request: Request) -> Response:
-    """NVIDIA's clients ask for it before they rank. 503 until the model is loaded."""
+    """Answer what NVIDIA's clients ask before they rank. 503 until the model is loaded."""
     model = {
         "id": _worker(request).ranker.card.name,
         "object": "model",
@@ -142,7 +143,7 @@ async def models(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Every series is there from the start; no label holds a text of a caller."""
+    """Return all series: each is there from the start, and no label holds a text of a caller."""
     # A route: as a mount, GET /metrics would be answered by a redirect.
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
@@ -151,12 +152,12 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/version", summary="Version of the server")
 async def server_version(request: Request) -> Response:
-    """The version of the installed package blockrank-server."""
+    """Return the version of the installed package blockrank-server."""
     return _json({"version": VERSION})
 
 
 def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
-    """The body of /info.
+    """Return the body of /info.
 
     Raises:
         ServiceError: the model is not loaded.
@@ -182,7 +183,7 @@ def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
         "docker_label": None,
         "max_query_tokens": card.limits.max_query_tokens,
         "max_queue_tokens": settings.max_queue_tokens,
-        "request_timeout_ms": settings.request_timeout_ms,
+        "request_timeout_ms": max_timeout_ms(settings, worker),
         "max_score": ranker.max_score,
         "device": found.device,
         "attention": found.attention,

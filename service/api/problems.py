@@ -1,4 +1,4 @@
-"""Errors on their way out: ours, and Starlette's, of paths and methods that there are not."""
+"""Answers with errors: ours, and Starlette's, of paths and methods that there are not."""
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -34,7 +34,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _not_allowed(request: Request, error: HTTPException, paths: KnownPaths) -> Response:
-    """A 405 that lists the methods, or the same list as the answer to OPTIONS."""
+    """Return a 405 that lists the methods, or the same list as the answer to OPTIONS."""
     of_route = (error.headers or {}).get("Allow", "GET, HEAD").split(", ")
     methods = paths.methods_at(_path(request)) or (*of_route, "OPTIONS")
     if request.method == "OPTIONS":
@@ -53,7 +53,7 @@ def _unknown(request: Request, paths: KnownPaths) -> UnknownPathError:
 
 
 def _prefix(request: Request) -> str:
-    """What stands in front of every path of this app."""
+    """Return what stands in front of every path of this app."""
     prefix: str = request.state.root_path
     return prefix
 

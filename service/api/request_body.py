@@ -1,4 +1,4 @@
-"""The body of a request: read, inflated, parsed; refused as soon as it is known to be too large."""
+"""Reads, inflates and parses the body of a request; refuses it once it is known to be too large."""
 
 import asyncio
 import codecs
@@ -24,7 +24,7 @@ _STEP_BYTES = 2**18
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body as its sender had it before Content-Encoding.
+    """Return the body as its sender had it before Content-Encoding.
 
     Args:
         request: its body must not have been read yet.
@@ -107,7 +107,7 @@ class _Inflater:
             await asyncio.sleep(0)
 
     def whole(self) -> bytes:
-        """All that has come out.
+        """Return all that has come out.
 
         Raises:
             BadGzipError: the end is missing.

@@ -1,4 +1,4 @@
-"""POST /rerank: from a body to a ranking, in the words of the body's dialect."""
+"""Serves POST /rerank: from a body to a ranking, in the words of the body's dialect."""
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.request import EncodedRequest
-from blockrank_server.service.api.deadline import respond
+from blockrank_server.service.api.deadline import deadline_too_short, respond
 from blockrank_server.service.api.prepared_request import (
     PreparedRequest,
     in_callers_words,
@@ -24,6 +24,7 @@ from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.scheduler.admission_queue import HopelessError
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def rerank_as(dialects: Sequence[type[Dialect]]) -> Handler:
-    """The handler of a path that takes bodies of these dialects."""
+    """Make the handler of a path that takes bodies of these dialects."""
 
     async def rank(request: Request, raw: bytes) -> Response:
         return await _rank(request, raw, dialects)
@@ -60,6 +61,8 @@ async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]])
 async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> list[float]:
     try:
         scored = await worker.score(reading, deadline_s=record.deadline_s)
+    except HopelessError as error:
+        raise deadline_too_short(error, record, reading.prepared.spelling) from error
     except InputError as error:
         prepared = reading.prepared
         raise in_callers_words(error, prepared.spelling, prepared.kept) from error
@@ -79,13 +82,10 @@ async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecor
 
 
 class _Reading:
-    """What a tokenising thread does with a body; `prepared` is there afterwards.
+    """Does what a tokenising thread does with a body; `prepared` is there afterwards.
 
     Args:
-        request: the one whose body it is.
-        raw: the body.
         dialects: those that are spoken on its path.
-        ranker: the one that will score it.
     """
 
     prepared: PreparedRequest
@@ -101,7 +101,7 @@ class _Reading:
         self.ranker = ranker
 
     def __call__(self) -> EncodedRequest | None:
-        """What is to be scored, if anything is.
+        """Return what is to be scored, if anything is.
 
         Raises:
             ServiceError: the body is refused, with a 4xx, in the words of its dialect.

@@ -1,4 +1,4 @@
-"""The headers of a ranking say what made it and how long that took."""
+"""Says in the headers of a ranking what made it and how long that took."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -33,7 +33,7 @@ DESCRIPTIONS = {
 def response_headers(
     result: RerankResult, record: RequestRecord, info: "RankerInfo"
 ) -> dict[str, str]:
-    """Header values by the names in DESCRIPTIONS."""
+    """Return header values by the names in DESCRIPTIONS."""
     stages = record.stages()
     whole_ms = {name: str(int(1000 * seconds)) for name, seconds in stages.items()}
     headers = {

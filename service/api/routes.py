@@ -1,4 +1,4 @@
-"""Every path that is answered: without FastAPI's handling, and beside it for the documentation."""
+"""Lists all paths that are answered: without FastAPI's handling, and again for documentation."""
 
 import re
 from itertools import product
@@ -17,9 +17,9 @@ from blockrank_server.service.dialects.registry import ROUTES
 
 
 class DirectRoute(Route):
-    """A route without FastAPI's handling of parameters, which nothing here uses.
+    """Answers without FastAPI's handling of parameters, which nothing here uses.
 
-    One of GET answers HEAD, too, which one of FastAPI does not.
+    A route of GET answers HEAD, too, which one of FastAPI does not.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

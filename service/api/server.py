@@ -1,4 +1,4 @@
-"""The process: the app under uvicorn, signals, exit codes."""
+"""Runs the process: the app under uvicorn, signals, exit codes."""
 
 import contextlib
 import gc
@@ -30,7 +30,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which drains on a signal and stops if the model cannot be loaded."""
+    """Is uvicorn's server, but drains on a signal and stops if the model cannot be loaded."""
 
     def __init__(self, config: uvicorn.Config, worker: ModelWorker) -> None:
         super().__init__(config)
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
             structlog.get_logger(__name__).info("listening", url=url_of(each))
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop; uvicorn asks every 0.1 s."""
+        """Say whether to stop; uvicorn asks every 0.1 s."""
         if self._worker.has_loaded and not self._has_frozen:
             # The libraries' and the model's objects live as long as the process. Each time the
             # garbage collector visits them all, every request waits for 0.25 s.

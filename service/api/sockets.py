@@ -1,4 +1,4 @@
-"""Where the server listens: bound before a model is loaded, so that a taken port is told then."""
+"""Opens where the server listens: before a model is loaded, so that a taken port is told then."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ _BACKLOG = 2048
 
 
 class ListenError(OSError):
-    """An address that cannot be listened on: the text says why."""
+    """An address cannot be listened on: the text says why."""
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
@@ -27,7 +27,12 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         for family, address in _addresses(host, port):
-            opened.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+            opened.append(
+                listening := socket.create_server(address, family=family, backlog=_BACKLOG)
+            )
+            # asyncio does not see that these are of TCP. Without this, which connections take over,
+            # a body waits up to 40 ms until the client has acknowledged the head.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         for each in opened:
             each.close()
@@ -39,7 +44,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def url_of(listening: socket.socket) -> str:
-    """The URL of a socket on this machine."""
+    """Return the URL of a socket on this machine."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

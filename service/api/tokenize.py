@@ -1,4 +1,4 @@
-"""POST /tokenize: how many tokens a text has, in TEI's form or vLLM's."""
+"""Serves POST /tokenize: how many tokens a text has, in TEI's form or vLLM's."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def tokenize(request: Request) -> Response:
-    """The tokens of a body of either form."""
+    """Answer with the tokens of a body of either form."""
     return await respond(request, _tokenize)
 
 

@@ -1,4 +1,4 @@
-"""A file that holds a document a line: text or JSON, as it is or in gzip."""
+"""Reads a file that holds a document a line: text or JSON, as it is or in gzip."""
 
 import gzip
 import sys
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import orjson
 
+from blockrank_server.models.files.stand_in import stand_in
+from blockrank_server.models.files.text import TextError, broken_json, decode
 from blockrank_server.models.prompt.request import Document
-from blockrank_server.models.stand_in import stand_in
-from blockrank_server.models.text import TextError, broken_json, decode
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.dialects.documents import as_document
 from blockrank_server.service.dialects.request import is_blank
@@ -21,7 +21,7 @@ _ID_FIELDS = ("id", "_id", "doc_id")
 
 
 class DocumentLine(NamedTuple):
-    """A document, the line it stands on, counted from 1, and the id its object has, if any."""
+    """Holds a document, its line counted from 1, and the id that its object has, if any."""
 
     number: int
     document: Document
@@ -29,7 +29,7 @@ class DocumentLine(NamedTuple):
 
 
 def read_lines(file: str, kind: str | None) -> list[DocumentLine]:
-    """The documents of a file, blank lines and blank documents left out.
+    """Read the documents of a file; blank lines and blank documents are left out.
 
     Args:
         file: path, or - for standard input.

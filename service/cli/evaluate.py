@@ -1,4 +1,4 @@
-"""The command evaluate: from lists with judgements to a report."""
+"""Defines the command evaluate: from lists with judgements to a report."""
 
 import argparse
 import sys
@@ -136,7 +136,7 @@ def _evaluate(
 def _scorer(
     options: argparse.Namespace, settings: Settings, open_ranker: OpenRanker
 ) -> "tuple[Any, dict[str, Any], Ranker | None]":
-    """What scores, what decides its scores, and the ranker where there is one."""
+    """Return what scores, what decides its scores, and the ranker where there is one."""
     from blockrank_server.models.engine.placement import Placement  # noqa: PLC0415
     from blockrank_server.models.evaluation.attention_scorer import AttentionScorer  # noqa: PLC0415
     from blockrank_server.models.evaluation.decoding_scorer import DecodingScorer  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What evaluate leaves in a folder: the report, the numbers as JSON, pictures."""
+"""Writes what evaluate leaves in a folder: the report, the numbers as JSON, pictures."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.plots import plot
 from blockrank_server.models.evaluation.report import as_markdown
 from blockrank_server.models.evaluation.results import Judging, SetResult
-from blockrank_server.models.output_file import write_text
+from blockrank_server.models.files.output_file import write_text
 
 
 def write_results(

@@ -1,4 +1,4 @@
-"""What is said of an error that ends a command, and the exit code it gives."""
+"""Says what is told of an error that ends a command, and the exit code it gives."""
 
 import contextlib
 import errno

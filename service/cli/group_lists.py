@@ -1,4 +1,4 @@
-"""The command group-lists: training lists again, in groups that rank the same documents."""
+"""Defines the command group-lists: training lists again, in groups that rank the same documents."""
 
 import argparse
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The command info: settings in force, card, and how the model runs, as JSON."""
+"""Defines the command info: settings in force, card, and how the model runs, as JSON."""
 
 import argparse
 from dataclasses import asdict
@@ -35,7 +35,6 @@ def print_info(
         settings: shown as they are in force.
         is_loading: open the model; without it, card is null where the hub would have to be asked,
             and model is null.
-        open_ranker: gives the ranker.
 
     Raises:
         RankerError: the card is not valid, or the model cannot be opened.

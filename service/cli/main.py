@@ -1,4 +1,4 @@
-"""The command blockrank-server: which commands there are, and how each ends.
+"""Defines the command blockrank-server: which commands there are, and how each ends.
 
 Little is imported on top, so that an interrupt finds exit_code in place from the start.
 """
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
-    """The flags of a command by name, and the command itself as `command`.
+    """Return the flags of a command by name, and the command itself as `command`.
 
     Raises:
         SystemExit: help or version was asked for, or a flag is wrong.

@@ -1,4 +1,4 @@
-"""What the commands share: every setting as a flag, settings from flags, checks before a start."""
+"""Holds what the commands share: settings as flags and from flags, checks before a start."""
 
 import argparse
 import contextlib
@@ -13,8 +13,8 @@ from blockrank_server.models.checkpoint.cache import cache_folder, check_hub_cac
 from blockrank_server.models.checkpoint.location import locate
 from blockrank_server.models.engine.cuda_driver import check_device
 from blockrank_server.models.errors import RankerError
-from blockrank_server.models.paths import obstacle
-from blockrank_server.models.text import broken_text
+from blockrank_server.models.files.paths import obstacle
+from blockrank_server.models.files.text import broken_text
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.cli.parser import CommandParser
 from blockrank_server.service.settings import Settings, variable_name
@@ -31,7 +31,7 @@ _METAVARS: Mapping[type, str] = {int: "N", float: "N", Path: "PATH"}
 def add_settings(parser: CommandParser, names: Iterable[str]) -> None:
     """Add a flag for each of these fields of Settings, which validates the values.
 
-    Made with argparse and not by pydantic-settings: there a secret is a flag like any other, a
+    argparse makes them and not pydantic-settings: there a secret is a flag like any other, a
     command has no flags beside its settings, and an error takes many lines.
     """
     for name in names:
@@ -46,12 +46,12 @@ def add_settings(parser: CommandParser, names: Iterable[str]) -> None:
 
 
 def flag_name(name: str) -> str | None:
-    """The flag of a field of Settings; None for a secret, which has none."""
+    """Return the flag of a field of Settings; None for a secret, which has none."""
     return None if _kind(name) is SecretStr else f"--{name.replace('_', '-')}"
 
 
 def shown_default(name: str) -> str:
-    """The default of a field of Settings, as it would be typed."""
+    """Return the default of a field of Settings, as it would be typed."""
     default = Settings.model_fields[name].default
     if default is None or default == ():
         return "unset"
@@ -59,7 +59,7 @@ def shown_default(name: str) -> str:
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
-    """Settings from the environment, and from flags, which win.
+    """Read settings from the environment, and from flags, which win.
 
     Raises:
         UsageError: naming every setting at fault as it was given.
@@ -141,7 +141,7 @@ def check_text(flag: str, text: str) -> None:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0.
+    """Parse a whole number above 0.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
@@ -152,7 +152,7 @@ def positive(text: str) -> int:
 
 
 def _argument(name: str) -> dict[str, Any]:
-    """What argparse is told of a setting."""
+    """Return what argparse is told of a setting."""
     text = f"{Settings.model_fields[name].description} Default: {shown_default(name)}."
     told: dict[str, Any] = {"help": text.replace("%", "%%")}
     kind = _kind(name)
@@ -164,7 +164,7 @@ def _argument(name: str) -> dict[str, Any]:
 
 
 def _kind(name: str) -> Any:
-    """The type of a field of Settings, which may be None too."""
+    """Return the type of a field of Settings, which may be None too."""
     kind = Settings.model_fields[name].annotation
     parts = [part for part in get_args(kind) if part is not type(None)]
     return parts[0] if type(None) in get_args(kind) else kind

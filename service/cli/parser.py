@@ -1,4 +1,4 @@
-"""argparse, whose errors are one line that names the nearest flag or command."""
+"""Adapts argparse: its errors are one line that names the nearest flag or command."""
 
 import argparse
 import difflib
@@ -10,7 +10,7 @@ from blockrank_server.service.cli.exit_codes import USAGE
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of one command, or of the program when commands were added to it.
+    """Parses the flags of one command, or of the program when commands were added to it.
 
     Flags are written out: an abbreviation would mean something else once a flag is added.
     """
@@ -66,7 +66,7 @@ class CommandParser(argparse.ArgumentParser):
         return options, rest
 
     def _check_names(self, given: Sequence[str]) -> None:
-        """Before argparse, which would first complain of required flags that are misspelt."""
+        """Check before argparse, which would first complain of required flags that are misspelt."""
         for word in given:
             name = word.partition("=")[0]
             if name == "--":
@@ -84,7 +84,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class Command(NamedTuple):
-    """A word after the program's name, and what it does.
+    """Describes a word after the program's name, and what it does.
 
     Attributes:
         name: the word.

@@ -1,4 +1,4 @@
-"""What the command rerank does: rank the documents of a file, and print a table or JSON."""
+"""Ranks the documents of a file, and prints a table or JSON, for the command rerank."""
 
 import argparse
 import math
@@ -50,7 +50,6 @@ class _Tournament:
     """Ranks what one list may not hold: scores mean something inside one list only.
 
     Attributes:
-        ranker: scores each list.
         cut_lines: numbers of the lines that were cut to the card's limit.
     """
 
@@ -60,13 +59,12 @@ class _Tournament:
         self._query = query
 
     def score(self, lines: Sequence[DocumentLine]) -> list[float]:
-        """Scores of one list."""
         encoded = self.ranker.encode(self._query, [line.document for line in lines])
         self.cut_lines.update(lines[index].number for index in encoded.truncated_documents)
         return self.ranker.score([encoded])[0]
 
     def finalists(self, lines: list[DocumentLine]) -> list[DocumentLine]:
-        """All lines if one list may hold them, else the best of every part, in the file's order.
+        """Return all lines if one list may hold them, else each part's best, in the file's order.
 
         A part takes every n-th line, so that a file already in some order is dealt out evenly.
         """
@@ -119,7 +117,7 @@ def _as_table(lines: Sequence[DocumentLine], ranking: Sequence[Ranked]) -> Itera
 
 
 def harmless(text: str) -> str:
-    """The start of a text on one line, with nothing in it that a terminal would obey."""
+    """Return the start of a text on one line, with nothing in it that a terminal would obey."""
     start = " ".join(text[: 4 * _MAX_CHARACTERS].split())
     shown = "".join(character if character.isprintable() else "�" for character in start)
     return shown if len(shown) <= _MAX_CHARACTERS else f"{shown[: _MAX_CHARACTERS - 1]}…"

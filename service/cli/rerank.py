@@ -1,4 +1,4 @@
-"""The command rerank: its flags, and the file it is given."""
+"""Defines the command rerank: its flags, and the file it is given."""
 
 import argparse
 

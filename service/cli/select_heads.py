@@ -1,4 +1,4 @@
-"""The command select-heads: from lists with known answers to a card."""
+"""Defines the command select-heads: from lists with known answers to a card."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
-from blockrank_server.models.output_file import write_text
+from blockrank_server.models.files.output_file import write_text
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.options import (
     MODEL_SETTINGS,
@@ -102,7 +102,7 @@ def _measure(
     last_layer: int,
     open_ranker: OpenRanker,
 ) -> "Masses":
-    """Mass of every head on the lists drawn from every set."""
+    """Measure the mass of every head on the lists drawn from every set."""
     from blockrank_server.models.evaluation.head_masses import (  # noqa: PLC0415
         all_heads_card,
         measure_heads,
@@ -134,7 +134,7 @@ def _heads_of(card: Card, num_heads: int) -> "list[Head]":
 def _write_card(
     options: argparse.Namespace, found: "Checkpoint", heads: "list[Head]", num_heads: int
 ) -> None:
-    """The card with these heads in place of its own."""
+    """Write the card with these heads in place of its own."""
     by_layer: dict[int, list[int]] = {}
     for layer, head in sorted(heads):
         by_layer.setdefault(layer, []).append(head)
@@ -156,7 +156,7 @@ def _write_card(
 
 
 def _report(choice: "HeadChoice", heads: "list[Head]", before: "list[Head]") -> str:
-    """Markdown: the heads chosen, and how they rank together, on both halves."""
+    """Write in Markdown the heads chosen, and how they rank together, on both halves."""
     alone = dict(choice.ranked())
     lines = [
         "| head | contrastive QR score | held out | reciprocal rank, held out |",

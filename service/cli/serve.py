@@ -1,4 +1,4 @@
-"""The command serve: its flags, which are all settings, and what is checked before it starts."""
+"""Defines the command serve: its flags, which are all settings, and the checks before it starts."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""The standard streams: which are closed, what they cannot spell, when they are full."""
+"""Cares for the standard streams: which are closed, what they cannot spell, when they are full."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""The command train: from a config to a folder that serve and rerank open."""
+"""Defines the command train: from a config to a folder that serve and rerank open."""
 
 import argparse
 import os

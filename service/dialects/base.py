@@ -1,4 +1,4 @@
-"""A dialect: what a request body in it looks like, and how it is answered."""
+"""Defines a dialect: what a request body in it looks like, and how it is answered."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ _NO_PLACE = "Ignored with a warning: no model served so far has a place for it i
 
 
 class Dialect(RequestBody):
-    """One request body. These fields mean the same in every dialect.
+    """Describes one request body. These fields mean the same in every dialect.
 
     Attributes:
         name: its word in metrics, logs and documentation.
@@ -75,13 +75,13 @@ class Dialect(RequestBody):
         None, ge=-1, description="A cap per document; the query is never cut by it. -1 is no cap."
     )
     raw_scores: bool | None = Field(None, description="The model's own scores, not in [0, 1].")
-    use_activation: bool | None = Field(None, description="false is raw_scores = true.")
+    use_activation: bool | None = Field(None, description="false means raw_scores = true.")
     instruction: str | None = Field(None, description=_NO_PLACE)
     instruct: str | None = Field(None, description=_NO_PLACE)
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-        """Whether a body bears the mark of this dialect; never, for a dialect without one."""
+        """Say whether a body bears the mark of this dialect; never, for a dialect without one."""
         return False
 
     @classmethod
@@ -98,7 +98,7 @@ class Dialect(RequestBody):
 
     @abstractmethod
     def request(self) -> RerankRequest:
-        """What is asked for.
+        """Return what is asked for.
 
         Raises:
             InvalidFieldError, InputError: a field cannot be used.
@@ -106,7 +106,7 @@ class Dialect(RequestBody):
 
     @abstractmethod
     def render(self, result: RerankResult) -> object:
-        """The response body, to be written by orjson."""
+        """Return the response body, to be written by orjson."""
 
     def asking(
         self,
@@ -116,7 +116,7 @@ class Dialect(RequestBody):
         return_documents: bool = False,
         warnings: Iterable[str] = (),
     ) -> RerankRequest:
-        """The request with the fields that every dialect has.
+        """Make the request with the fields that every dialect has.
 
         Args:
             warnings: the dialect's own.
@@ -144,7 +144,7 @@ class Dialect(RequestBody):
         )
 
     def _without_effect(self) -> Iterator[tuple[str, str]]:
-        """Known fields that were given and change nothing, each with a sentence."""
+        """Yield known fields that were given and change nothing, each with a sentence."""
         for field in ("instruction", "instruct"):
             if getattr(self, field):
                 yield field, f"{field} is ignored: the model's prompt has no place for it"
@@ -158,7 +158,7 @@ class Dialect(RequestBody):
                 yield field, f"{field} {side} is ignored: only the end of a text is ever cut"
 
     def _contradictions(self) -> Iterator[str]:
-        """A sentence for each field that another field with the same meaning overrules."""
+        """Yield a sentence for each field that another field with the same meaning overrules."""
         if self.top_n is not None and self.top_k not in (None, self.top_n) and not self.is_complete:
             yield "top_k is ignored: top_n is given"
         cap = self.truncate_prompt_tokens or -1
@@ -173,7 +173,7 @@ class Dialect(RequestBody):
                 yield f"{field} is ignored: {other} says that nothing may be cut"
 
     def _not_here(self) -> Iterator[str]:
-        """A sentence for each field that would change the answer of another server."""
+        """Yield a sentence for each field that would change the answer of another server."""
         extra = self.model_extra or {}
         for field in _ELSEWHERE:
             if extra.get(field):

@@ -1,4 +1,4 @@
-"""Cohere's dialect, which Jina, vLLM, llama.cpp and LocalAI speak too."""
+"""Speaks Cohere's dialect, which Jina, vLLM, llama.cpp and LocalAI speak too."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from blockrank_server.service.dialects.request import RerankRequest, RerankResul
 
 
 class CohereDocument(TypedDict):
-    """A document sent back, with all that was sent. Some clients need an object, and its text."""
+    """Sends a document back with all that was sent. Some clients need an object, and its text."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -23,7 +23,7 @@ class CohereDocument(TypedDict):
 
 
 class CohereResult(TypedDict):
-    """One result. Elasticsearch refuses any other key, and document: null."""
+    """Holds one result. Elasticsearch refuses any other key, and document: null."""
 
     index: int
     relevance_score: Score
@@ -31,26 +31,26 @@ class CohereResult(TypedDict):
 
 
 class CohereVersion(TypedDict):
-    """Version of Cohere's API that is spoken."""
+    """Names the version of Cohere's API that is spoken."""
 
     version: str
 
 
 class CohereUnits(TypedDict):
-    """What Cohere would bill."""
+    """Counts what Cohere would bill."""
 
     search_units: int
 
 
 class CohereTokens(TypedDict):
-    """Tokens of the whole prompt."""
+    """Counts the tokens of the whole prompt."""
 
     input_tokens: int
     output_tokens: int
 
 
 class CohereMeta(TypedDict):
-    """About the request. Warnings tell what was cut or ignored."""
+    """Tells about the request. Warnings tell what was cut or ignored."""
 
     api_version: CohereVersion
     billed_units: CohereUnits
@@ -59,7 +59,7 @@ class CohereMeta(TypedDict):
 
 
 class CohereAnswer(TypedDict):
-    """The order of keys counts: Elasticsearch looks for results before the first nested object."""
+    """Keeps its keys in order: Elasticsearch looks for results before the first nested object."""
 
     id: str
     results: list[CohereResult]
@@ -71,7 +71,7 @@ class CohereAnswer(TypedDict):
 
 
 class Cohere(Dialect):
-    """The dialect of every body that bears the mark of no other."""
+    """Takes every body that bears the mark of no other dialect."""
 
     name = "cohere"
     peers = "Cohere, Jina, vLLM, llama.cpp, LocalAI, OpenSearch, Elasticsearch, LangChain, ..."
@@ -109,7 +109,7 @@ class Cohere(Dialect):
         return answer
 
     def results(self, result: RerankResult) -> list[Any]:
-        """The results, each with its document if asked."""
+        """Return the results, each with its document if asked."""
         found: list[dict[str, object]] = [
             {"index": ranked.index, "relevance_score": json_score(ranked)}
             for ranked in result.ranking
@@ -120,7 +120,7 @@ class Cohere(Dialect):
         return found
 
     def document(self, index: int, ranked: str) -> object:
-        """A document sent back.
+        """Send a document back.
 
         Args:
             ranked: its text as it was ranked. Cohere's clients take it for the document's text.
@@ -131,7 +131,7 @@ class Cohere(Dialect):
         return given if self._has_own_text(given) else given | {"text": ranked}
 
     def losses(self, ranked: Iterable[Document]) -> Iterator[str]:
-        """A sentence if a document does not come back as it was sent."""
+        """Yield a sentence if a document does not come back as it was sent."""
         if any(
             isinstance(given, dict)
             and given.get("text") not in (None, text_of(document))
@@ -146,7 +146,7 @@ class Cohere(Dialect):
 
 
 def cohere_meta(result: RerankResult) -> CohereMeta:
-    """Cohere's meta, which LiteLLM and LangChain4j need."""
+    """Return Cohere's meta, which LiteLLM and LangChain4j need."""
     meta: CohereMeta = {
         "api_version": {"version": "2"},
         "billed_units": {"search_units": result.num_units},

@@ -1,4 +1,4 @@
-"""A document of a request body: text, an object with a text, or any object at all."""
+"""Reads a document of a request body: text, an object with a text, or any object at all."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -29,10 +29,10 @@ def as_documents(
 
 
 def as_document(value: object, field: str, rank_fields: Sequence[str] = ()) -> Document:
-    """What is ranked for one entry of a list of documents.
+    """Return what is ranked for one entry of a list of documents.
 
     Args:
-        value: a string is ranked as it is. Of an object: its rank_fields, else its text with its
+        value: a string is ranked as it is; an object by its rank_fields, else its text with its
             title, else all of it as YAML.
         field: how the caller spells the entry, for errors.
         rank_fields: the names of the object's fields to rank, joined by line breaks.

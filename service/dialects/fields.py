@@ -1,4 +1,4 @@
-"""What request bodies share: validation errors, lax field types, score numbers."""
+"""Holds what request bodies share: validation errors, lax field types, score numbers."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -23,7 +23,7 @@ _TRUNCATE = {True: "END", False: "NONE", "TRUE": "END", "FALSE": "NONE"}
 
 
 def _truncate_word(value: object) -> object:
-    """NONE, END and START are NIM's and Cohere's words; TEI and Voyage say true and false."""
+    """Translate NONE, END and START of NIM and Cohere; TEI and Voyage say true and false."""
     known = value.upper() if isinstance(value, str) else value
     return _TRUNCATE.get(known, known) if isinstance(known, str | bool) else value
 
@@ -63,7 +63,7 @@ Score = Annotated[
 
 
 class RequestBody(BaseModel):
-    """A request body, read once. Unknown fields are kept, to be counted and otherwise ignored."""
+    """Reads a request body once. Unknown fields are kept, to be counted and otherwise ignored."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -93,17 +93,16 @@ def _spelled(location: object) -> str:
 
 
 def json_score(ranked: Ranked) -> Score:
-    """A score as JSON."""
+    """Write a score as JSON."""
     return orjson.Fragment(ranked.score)
 
 
 class Usage(TypedDict):
-    """Tokens of the whole prompt; nothing is generated."""
+    """Counts the tokens of the whole prompt; nothing is generated."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 def usage(result: RerankResult) -> Usage:
-    """The tokens of a request."""
     return {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens}

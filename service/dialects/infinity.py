@@ -1,4 +1,4 @@
-"""Infinity's dialect: Cohere's, with documents that come back as strings."""
+"""Speaks Infinity's dialect: Cohere's, with documents that come back as strings."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NotRequired
@@ -12,7 +12,7 @@ from blockrank_server.service.dialects.fields import Score, Usage
 
 
 class InfinityResult(TypedDict):
-    """One result. LiteLLM's infinity client needs a string."""
+    """Holds one result. LiteLLM's infinity client needs a string."""
 
     index: int
     relevance_score: Score
@@ -20,7 +20,7 @@ class InfinityResult(TypedDict):
 
 
 class InfinityAnswer(TypedDict):
-    """Infinity's keys, and meta."""
+    """Holds Infinity's keys, and meta."""
 
     id: str
     results: list[InfinityResult]
@@ -32,7 +32,7 @@ class InfinityAnswer(TypedDict):
 
 
 class Infinity(Cohere):
-    """Cohere's dialect as Infinity writes it: infinity_client always sends raw_scores."""
+    """Speaks Cohere's dialect as Infinity writes it: infinity_client always sends raw_scores."""
 
     name = "infinity"
     peers = "Infinity, infinity_client, LangChain's InfinityRerank"
@@ -53,10 +53,10 @@ class Infinity(Cohere):
         return "raw_scores" in body and "documents" in body
 
     def document(self, index: int, ranked: str) -> object:
-        """A document sent back; there is no room for more than a string."""
+        """Send a document back as a string; there is no room for more."""
         return ranked
 
     def losses(self, ranked: Iterable[Document]) -> Iterator[str]:
-        """A sentence if a document does not come back as it was sent."""
+        """Yield a sentence if a document does not come back as it was sent."""
         if any(isinstance(given, dict) and given.keys() != {"text"} for given in self.documents):
             yield "of an object only the text that was ranked comes back in this dialect"

@@ -1,4 +1,4 @@
-"""mixedbread's dialect."""
+"""Speaks mixedbread's dialect."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -13,7 +13,7 @@ from blockrank_server.service.dialects.request import RerankRequest, RerankResul
 
 
 class MixedbreadResult(TypedDict):
-    """One result; input is the document as it came."""
+    """Holds one result; input is the document as it came."""
 
     index: int
     score: Score
@@ -22,7 +22,7 @@ class MixedbreadResult(TypedDict):
 
 
 class MixedbreadAnswer(TypedDict):
-    """Best first; top_k is the number of results."""
+    """Lists the results best first; top_k is their number."""
 
     usage: Usage
     model: str
@@ -33,7 +33,7 @@ class MixedbreadAnswer(TypedDict):
 
 
 class Mixedbread(Dialect):
-    """Every document comes back unless top_k is given; mixedbread's own default is 10."""
+    """Sends every document back unless top_k is given; mixedbread's own default is 10."""
 
     name = "mixedbread"
     peers = "mixedbread, LlamaIndex's MixedbreadAIRerank"

@@ -1,4 +1,4 @@
-"""NVIDIA NIM's dialect."""
+"""Speaks NVIDIA NIM's dialect."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,21 +13,21 @@ from blockrank_server.service.dialects.request import RerankRequest, RerankResul
 
 
 class NvidiaRanking(TypedDict):
-    """One result. The logit is a score in [0, 1], as in every other dialect."""
+    """Holds one result. The logit is a score in [0, 1], as in every other dialect."""
 
     index: int
     logit: Score
 
 
 class NvidiaAnswer(TypedDict):
-    """Best first."""
+    """Lists the results best first."""
 
     rankings: list[NvidiaRanking]
     usage: Usage
 
 
 class Nvidia(Dialect):
-    """NIM's clients also ask GET /v1/models for the name of a model."""
+    """Takes bodies of NIM's clients, which also ask GET /v1/models for the name of a model."""
 
     name = "nvidia"
     peers = "NVIDIA NIM, LangChain's, LlamaIndex's and Haystack's NVIDIA rerankers"

@@ -1,4 +1,4 @@
-"""Pinecone's dialect."""
+"""Speaks Pinecone's dialect."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ VERSION_HEADER = "X-Pinecone-Api-Version"
 
 
 class PineconeParameters(BaseModel):
-    """The one parameter of a model that is heeded; the others are ignored with a warning."""
+    """Heeds one parameter of a model; the others are ignored with a warning."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -24,7 +24,7 @@ class PineconeParameters(BaseModel):
 
 
 class PineconeResult(TypedDict):
-    """One result; the document as it came, a text as {text}."""
+    """Holds one result; the document is as it came, a text as {text}."""
 
     index: int
     score: Score
@@ -32,13 +32,13 @@ class PineconeResult(TypedDict):
 
 
 class PineconeUsage(TypedDict):
-    """What Pinecone would bill."""
+    """Counts what Pinecone would bill."""
 
     rerank_units: int
 
 
 class PineconeAnswer(TypedDict):
-    """Best first."""
+    """Lists the results best first."""
 
     model: str
     data: list[PineconeResult]
@@ -46,7 +46,7 @@ class PineconeAnswer(TypedDict):
 
 
 class Pinecone(Dialect):
-    """Told from Cohere's dialect by the header X-Pinecone-Api-Version alone."""
+    """Is told from Cohere's dialect by the header X-Pinecone-Api-Version alone."""
 
     name = "pinecone"
     peers = "Pinecone"

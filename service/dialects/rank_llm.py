@@ -1,4 +1,4 @@
-"""rank_llm's dialect."""
+"""Speaks rank_llm's dialect."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -18,7 +18,7 @@ _TEXTS = ("text", "segment", "contents", "content", "body", "passage")
 
 
 class RankLlmQuery(BaseModel):
-    """A query. Its other fields come back."""
+    """Holds a query. Its other fields come back."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -27,7 +27,7 @@ class RankLlmQuery(BaseModel):
 
 
 class RankLlmCandidate(BaseModel):
-    """A document: text, or doc, which may be an object. Its other fields come back in doc."""
+    """Holds a document: text, or doc, which may be an object. Its other fields come back in doc."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -36,7 +36,7 @@ class RankLlmCandidate(BaseModel):
     doc: str | dict[str, Any] | None = None
 
     def document(self, field: str) -> Document:
-        """What is ranked."""
+        """Return what is ranked."""
         doc = self.doc if self.text is None else self.text
         if doc is None:
             raise InvalidFieldError(f"{field} has neither text nor doc", field=field)
@@ -47,7 +47,7 @@ class RankLlmCandidate(BaseModel):
         return as_document(doc, f"{field}.doc")
 
     def sent_back(self) -> dict[str, Any]:
-        """The document in an answer."""
+        """Return the document as it is put into an answer."""
         others = {name: v for name, v in (self.model_extra or {}).items() if name != "score"}
         if isinstance(self.doc, dict):
             return others | ({} if self.text is None else {"contents": self.text}) | self.doc
@@ -59,7 +59,7 @@ def _text_as_object(value: object) -> object:
 
 
 class RankLlmRanked(TypedDict):
-    """One result; doc is what came, a text as {contents}."""
+    """Holds one result; doc is what came, a text as {contents}."""
 
     docid: str | int
     score: Score
@@ -67,7 +67,7 @@ class RankLlmRanked(TypedDict):
 
 
 class RankLlmResult(TypedDict):
-    """The ranking of one query, best first."""
+    """Holds the ranking of one query, best first."""
 
     query: dict[str, Any]
     candidates: list[RankLlmRanked]
@@ -75,7 +75,7 @@ class RankLlmResult(TypedDict):
 
 
 class RankLlmArtifact(TypedDict):
-    """A list of one result."""
+    """Holds a list of one result."""
 
     name: str
     kind: str
@@ -83,7 +83,7 @@ class RankLlmArtifact(TypedDict):
 
 
 class RankLlmAnswer(TypedDict):
-    """The envelope of rank_llm's commands."""
+    """Is the envelope of rank_llm's commands."""
 
     schema_version: str
     repo: str
@@ -101,7 +101,7 @@ class RankLlmAnswer(TypedDict):
 
 
 class RankLlm(Dialect):
-    """rank_llm's overrides choose how it prompts; here they have no effect."""
+    """Accepts rank_llm's overrides, which choose how it prompts; here they have no effect."""
 
     name = "rank_llm"
     peers = "rank_llm"

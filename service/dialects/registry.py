@@ -1,4 +1,4 @@
-"""Every dialect, the paths it is spoken on, and how a body's own is found."""
+"""Lists every dialect and the paths it is spoken on, and finds a body's own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ DIALECTS: tuple[type[Dialect], ...] = (*BY_BODY, Sglang)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path and the dialects that are spoken on it.
+    """Describes a path and the dialects that are spoken on it.
 
     Attributes:
         path: the one that the documentation names first.
@@ -63,7 +63,7 @@ ROUTES = (SHARED, *(Route(d.path, (d,), d.aliases, d.methods) for d in DIALECTS)
 def dialect_of(
     body: Mapping[str, Any], headers: Mapping[str, str], allowed: Sequence[type[Dialect]]
 ) -> type[Dialect]:
-    """The first dialect that a body matches, else the last one allowed.
+    """Return the first dialect that a body matches, else the last one allowed.
 
     Args:
         body: what was posted.

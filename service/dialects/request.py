@@ -1,4 +1,4 @@
-"""One rerank request and its result, whichever dialect they travel in."""
+"""Holds one rerank request and its result, whichever dialect they travel in."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _DOCUMENTS_PER_UNIT = 100
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """What a caller asks for.
+    """Describes what a caller asks for.
 
     Attributes:
         query: not checked yet.
@@ -42,7 +42,7 @@ class RerankRequest:
 
     @property
     def num_characters(self) -> int:
-        """Characters of query, titles and texts."""
+        """Count the characters of query, titles and texts."""
         return len(self.query) + sum(
             len(document) if isinstance(document, str) else sum(map(len, document.values()))
             for document in self.documents
@@ -51,7 +51,7 @@ class RerankRequest:
 
 @dataclass(slots=True)
 class Ranked:
-    """One result: the document's index and its score as JSON text."""
+    """Holds one result: the document's index and its score as JSON text."""
 
     index: int
     score: str
@@ -59,10 +59,9 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """What a caller gets.
+    """Describes what a caller gets.
 
     Attributes:
-        request: what was asked for.
         request_id: the id of the HTTP request, which some dialects send back.
         ranking: best first, cut to top_n.
         model: the name of the card.
@@ -79,37 +78,37 @@ class RerankResult:
 
     @property
     def num_documents(self) -> int:
-        """Blank ones and those past top_n count too."""
+        """Count all documents, blank ones and those past top_n too."""
         return len(self.request.documents)
 
     @property
     def num_units(self) -> int:
-        """What Cohere and Pinecone would bill: one unit for each hundred documents begun."""
+        """Count what Cohere and Pinecone would bill: one unit for each hundred documents begun."""
         return math.ceil(self.num_documents / _DOCUMENTS_PER_UNIT)
 
     def text(self, index: int) -> str:
-        """What was ranked for a document, without its title."""
+        """Return what was ranked for a document, without its title."""
         return text_of(self.request.documents[index])
 
     def by_index(self) -> list[Ranked]:
-        """The results in the order of the request."""
+        """Return the results in the order of the request."""
         return sorted(self.ranking, key=lambda ranked: ranked.index)
 
 
 def text_of(document: Document) -> str:
-    """The text of a document, without its title."""
+    """Return the text of a document, without its title."""
     return document if isinstance(document, str) else document["text"]
 
 
 def is_blank(document: Document) -> bool:
-    """Whether a document holds nothing to rank: no text, and no title either."""
+    """Say whether a document holds nothing to rank: no text, and no title either."""
     if isinstance(document, str):
         return not document.strip()
     return not any(part.strip() for part in document.values())
 
 
 def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None) -> list[Ranked]:
-    """Results, best first; equal scores in input order.
+    """Return the results, best first; equal scores keep the input order.
 
     Args:
         scores: raw scores in input order.
@@ -129,7 +128,7 @@ def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None)
 
 
 def score_text(score: float) -> str:
-    """A score as a JSON number with a decimal point, no exponent, and at most 18 characters.
+    """Write a score as a JSON number: a decimal point, no exponent, at most 18 characters.
 
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
     BigDecimal past 18 characters.

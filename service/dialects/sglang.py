@@ -1,4 +1,4 @@
-"""SGLang's dialect."""
+"""Speaks SGLang's dialect."""
 
 from typing import Any, ClassVar, NotRequired
 
@@ -11,7 +11,7 @@ from blockrank_server.service.dialects.request import RerankRequest, RerankResul
 
 
 class SglangResult(TypedDict):
-    """One result."""
+    """Holds one result."""
 
     score: Score
     document: NotRequired[str]
@@ -20,7 +20,7 @@ class SglangResult(TypedDict):
 
 
 class Sglang(Dialect):
-    """Spoken on a path of its own only: its bodies look like Cohere's."""
+    """Is spoken on a path of its own only: its bodies look like Cohere's."""
 
     name = "sglang"
     peers = "SGLang"

@@ -1,4 +1,4 @@
-"""The query and the list of documents have another name in each dialect; a body may hold several.
+"""Sorts out the names that a dialect has for query and documents; a body may hold several.
 
 Some clients send two on purpose, so as to suit any server.
 """
@@ -14,7 +14,7 @@ DOCUMENTS = (
 
 
 def without_null_spellings(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body without those that are null beside one that is not: null is as good as absent."""
+    """Leave out the names that are null beside one that is not: null is as good as absent."""
     null = {
         name
         for names in (QUERY, DOCUMENTS)
@@ -26,7 +26,7 @@ def without_null_spellings(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def ignored_spellings(body: Mapping[str, Any], spelling: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each one that was given beside the one that is read.
+    """Yield a sentence for each name that was given beside the one that is read.
 
     Args:
         spelling: the names that are read, by "query" and "documents".

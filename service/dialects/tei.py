@@ -1,4 +1,4 @@
-"""The dialect of text-embeddings-inference (TEI)."""
+"""Speaks the dialect of text-embeddings-inference (TEI)."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -13,7 +13,7 @@ from blockrank_server.service.errors import BackendError
 
 
 class TeiRank(TypedDict):
-    """One result. Elasticsearch refuses any other key."""
+    """Holds one result. Elasticsearch refuses any other key."""
 
     index: int
     text: NotRequired[str]
@@ -21,7 +21,7 @@ class TeiRank(TypedDict):
 
 
 class Tei(Dialect):
-    """On /rerank a body with texts and documents is Cohere's: its clients accept either answer."""
+    """Takes texts. On /rerank a body with documents too is Cohere's: its clients accept either."""
 
     name = "tei"
     peers = "text-embeddings-inference, Elasticsearch hugging_face, Milvus"

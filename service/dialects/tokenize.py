@@ -1,4 +1,4 @@
-"""Bodies and answers of POST /tokenize, in TEI's form and vLLM's."""
+"""Describes bodies and answers of POST /tokenize, in TEI's form and vLLM's."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ _MAX_CHARACTERS = 1_000_000
 
 
 class TeiToken(TypedDict):
-    """One token, and where it stands in its text."""
+    """Holds one token, and where it stands in its text."""
 
     id: int
     text: str
@@ -32,7 +32,7 @@ class TeiTokenize(RequestBody):
     add_special_tokens: bool | None = Field(None, description="Has no effect.")
 
     def answer(self, ranker: "Ranker") -> list[list[TeiToken]]:
-        """The tokens of each text."""
+        """Return the tokens of each text."""
         texts = [self.inputs] if isinstance(self.inputs, str) else self.inputs
         if not texts:
             raise EmptyFieldError("inputs is empty", field="inputs")
@@ -48,7 +48,7 @@ def _tei_tokens(text: str, ranker: "Ranker") -> list[TeiToken]:
 
 
 class VllmTokens(TypedDict):
-    """The tokens of one text; max_model_len is the longest document that is not cut."""
+    """Holds the tokens of one text; max_model_len is the longest document that is not cut."""
 
     count: int
     max_model_len: int
@@ -65,7 +65,7 @@ class VllmTokenize(RequestBody):
     return_token_strs: Flag = False
 
     def answer(self, ranker: "Ranker") -> VllmTokens:
-        """The tokens of the text."""
+        """Return the tokens of the text."""
         _check_size(len(self.prompt), "prompt")
         tokens = ranker.tokenize(self.prompt)
         strings = [self.prompt[token.start : token.stop] for token in tokens]

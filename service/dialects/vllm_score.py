@@ -1,4 +1,4 @@
-"""The dialect of vLLM's score API."""
+"""Speaks the dialect of vLLM's score API."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _DOCUMENTS = ("text_2", "documents", "items", "data_2")
 
 
 class VllmScoreItem(TypedDict):
-    """One document's score."""
+    """Holds one document's score."""
 
     index: int
     object: str
@@ -25,7 +25,7 @@ class VllmScoreItem(TypedDict):
 
 
 class VllmScoreUsage(TypedDict):
-    """Tokens of the whole prompt."""
+    """Counts the tokens of the whole prompt."""
 
     prompt_tokens: int
     total_tokens: int
@@ -34,7 +34,7 @@ class VllmScoreUsage(TypedDict):
 
 
 class VllmScoreAnswer(TypedDict):
-    """One score per document, in the order of the request."""
+    """Holds one score per document, in the order of the request."""
 
     id: str
     object: str
@@ -45,7 +45,7 @@ class VllmScoreAnswer(TypedDict):
 
 
 class VllmScore(Dialect):
-    """One query and its documents. Scores are relative to the list, unlike a cross-encoder's."""
+    """Takes one query and its documents; the list decides the scores, unlike a cross-encoder's."""
 
     name = "vllm_score"
     peers = "vLLM's score API"
@@ -60,11 +60,11 @@ class VllmScore(Dialect):
 
     text_1: str | list[str] = Field(
         validation_alias=AliasChoices(*_QUERIES),
-        description="The query; several are only accepted if they are equal. Or queries, data_1.",
+        description="The query; several must be equal. Fields queries and data_1 mean the same.",
     )
     text_2: str | list[str] = Field(
         validation_alias=AliasChoices(*_DOCUMENTS),
-        description="The documents. Or documents, items, data_2.",
+        description="The documents; the fields documents, items and data_2 mean the same.",
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Voyage's dialect."""
+"""Speaks Voyage's dialect."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired
@@ -12,7 +12,7 @@ from blockrank_server.service.dialects.request import RerankRequest, RerankResul
 
 
 class VoyageResult(TypedDict):
-    """One result."""
+    """Holds one result."""
 
     relevance_score: Score
     index: int
@@ -20,13 +20,13 @@ class VoyageResult(TypedDict):
 
 
 class VoyageUsage(TypedDict):
-    """Tokens of the whole prompt."""
+    """Counts the tokens of the whole prompt."""
 
     total_tokens: int
 
 
 class VoyageAnswer(TypedDict):
-    """Best first."""
+    """Lists the results best first."""
 
     object: str
     data: list[VoyageResult]
@@ -35,7 +35,7 @@ class VoyageAnswer(TypedDict):
 
 
 class Voyage(Dialect):
-    """The voyageai package always sends top_k and truncation."""
+    """Takes bodies of the voyageai package, which always sends top_k and truncation."""
 
     name = "voyage"
     peers = "Voyage, LiteLLM, LangChain4j, Dify"

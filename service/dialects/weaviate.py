@@ -1,4 +1,4 @@
-"""The dialect of Weaviate's reranker-transformers."""
+"""Speaks the dialect of Weaviate's reranker-transformers."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,14 +12,14 @@ from blockrank_server.service.dialects.request import RerankRequest, RerankResul
 
 
 class WeaviateScore(TypedDict):
-    """One document and its score."""
+    """Holds one document and its score."""
 
     document: str
     score: Score
 
 
 class WeaviateAnswer(TypedDict):
-    """One score per document, in the order of the request: Weaviate reads them by their place."""
+    """Holds one score per document in the request's order: Weaviate reads them by their place."""
 
     query: str
     scores: list[WeaviateScore]
@@ -28,7 +28,7 @@ class WeaviateAnswer(TypedDict):
 
 
 class Weaviate(Dialect):
-    """Weaviate always sends property, never a model, and no Content-Type."""
+    """Takes Weaviate's bodies, which always have property, never a model, and no Content-Type."""
 
     name = "weaviate"
     peers = "Weaviate's reranker-transformers"

@@ -1,4 +1,4 @@
-"""The API keys in force: those of the settings, and those of a file that may change meanwhile.
+"""Keeps the API keys in force: of the settings, and of a file that may change meanwhile.
 
 Only digests are kept. No error and no log line holds a key, a part of one, or a line of the file.
 """
@@ -30,7 +30,7 @@ class ApiKeysError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key is known by its digest alone.
+    """Knows a key by its digest alone.
 
     Attributes:
         digest: the SHA-256 of the key.
@@ -42,7 +42,7 @@ class ApiKey:
 
 
 class ApiKeys:
-    """Every key in force, of api_keys and of api_keys_file.
+    """Holds every key in force, of api_keys and of api_keys_file.
 
     Raises:
         ApiKeysError: a key is malformed, or the file cannot be read, repeats a key or has none.
@@ -57,11 +57,11 @@ class ApiKeys:
 
     @property
     def are_required(self) -> bool:
-        """Whether requests need a key. Never changes: a file without keys is an error."""
+        """Say whether requests need a key. Never changes: a file without keys is an error."""
         return bool(self._listed) or self._path is not None
 
     def find(self, given: Iterable[str]) -> ApiKey | None:
-        """The key in force among those given, in a time that does not depend on how they differ."""
+        """Find the key in force among those given; the time does not tell how they differ."""
         self._refresh()
         found = None
         for digest in [_digest(each) for each in given]:
@@ -87,7 +87,7 @@ class ApiKeys:
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """A value that changes whenever the file is written, replaced, or given other permissions."""
+    """Return a value that changes when the file is written, replaced, or has other permissions."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""ASGI middleware that decides who may ask, and how much at once."""
+"""Decides, as ASGI middleware, who may ask, and how much at once."""
 
 from collections import Counter
 from typing import Any
@@ -80,7 +80,7 @@ class Authentication:
 
 
 def _sent_keys(headers: Headers) -> list[str]:
-    """Every key sent, at most one a header: a proxy may have put its own beside the caller's."""
+    """Return every key sent, at most one a header: a proxy may have put its own beside it."""
     scheme, _, rest = headers.get("authorization", "").partition(" ")
     bare = "" if rest else scheme  # LlamaIndex's TEI client sends it so
     bearer = rest.strip() if scheme.lower() == "bearer" else ""

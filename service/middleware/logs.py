@@ -1,4 +1,4 @@
-"""Log lines go to standard output as JSON, ours and those of the libraries."""
+"""Writes log lines to standard output as JSON, ours and those of the libraries."""
 
 import logging
 import sys
@@ -26,9 +26,9 @@ class _Lines(logging.Handler):
 
 
 class _Output:
-    """Standard output for logs: a reader that ends or a disk that fills up ends no request.
+    """Writes logs to standard output: a reader that ends or a disk that fills up ends no request.
 
-    The first line must be taken; of the later ones those are lost that are not.
+    The first line must be taken; a later one that is not taken is lost.
     """
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -46,11 +46,11 @@ class _Output:
         return len(line)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
 
 def configure_logs(level: str) -> None:
-    """Set up the process's logging; for entry points only.
+    """Set up the process's logging, which only an entry point may do.
 
     Args:
         level: debug, info, warning or error.

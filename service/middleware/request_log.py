@@ -1,4 +1,4 @@
-"""Every HTTP request gets one id, one log line and one count."""
+"""Gives every HTTP request one id, one log line and one count."""
 
 import re
 import time
@@ -25,7 +25,7 @@ class Tracer(Protocol):
 
 
 class RequestLog:
-    """ASGI middleware: gives every request its record, and reports it when it has ended."""
+    """Gives every request its record, as ASGI middleware, and reports it when it has ended."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._app = app

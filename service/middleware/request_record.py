@@ -1,4 +1,4 @@
-"""What the service knows of one HTTP request while it lasts."""
+"""Holds what the service knows of one HTTP request while it lasts."""
 
 import math
 import time
@@ -9,7 +9,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of a request; the handler fills it in.
+    """Holds what is known of a request; the handler fills it in.
 
     Attributes:
         request_id: the caller's, or a new one.
@@ -23,6 +23,8 @@ class RequestRecord:
         tokenize_s: how long parsing and tokenising took.
         queue_s: how long it waited to be batched.
         infer_s: how long its batch's forward pass took.
+        timeout_ms: the time in which it must be answered.
+        max_timeout_ms: the longest that the caller could have asked for.
         deadline_s: when it must be answered, on the clock of time.monotonic.
         tokenized_s: when tokenising ended, on the clock of started_s; 0 if it did not.
         scored_s: when the scores came, on the clock of started_s; 0 if they did not.
@@ -39,12 +41,14 @@ class RequestRecord:
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
+    timeout_ms: int = 0
+    max_timeout_ms: int = 0
     deadline_s: float = math.inf
     tokenized_s: float = 0.0
     scored_s: float = 0.0
 
     def periods(self) -> list[tuple[str, float, float]]:
-        """Name, start and end of the stages it went through, on the clock of started_s."""
+        """Return name, start and end of the stages it went through, on the clock of started_s."""
         found = []
         if self.tokenized_s:
             found.append(("tokenize", self.tokenized_s - self.tokenize_s, self.tokenized_s))
@@ -55,7 +59,7 @@ class RequestRecord:
         return found
 
     def stages(self) -> dict[str, float]:
-        """Seconds spent so far, by stage."""
+        """Return the seconds spent so far, by stage."""
         return {
             "tokenize": self.tokenize_s,
             "queue": self.queue_s,

@@ -1,4 +1,4 @@
-"""ASGI middleware that reduces every form of a request target to the path of a route."""
+"""Reduces, as ASGI middleware, every form of a request target to the path of a route."""
 
 import posixpath
 import re
@@ -18,8 +18,8 @@ class RequestTarget:
     """Rewrites scope["path"], so that keys and routes are held against one spelling of each path.
 
     A closing slash, doubled slashes and dot segments go (RFC 3986, 6.2.2.3), without a redirect,
-    whose Location could not know the prefix that a proxy has stripped. Of a target in absolute form
-    the path is left (RFC 9112, 3.2.2).
+    whose Location could not know the prefix that a proxy has stripped. A target in absolute form
+    keeps its path only (RFC 9112, 3.2.2).
 
     Args:
         root_path: what a proxy puts in front of every path, for a scope that does not say.
@@ -59,7 +59,7 @@ def allow(response: Response, methods: tuple[str, ...]) -> Response:
 
 
 def plain_path(target: str) -> str:
-    """The one spelling of a path, whatever the form of its target; of no path, the target."""
+    """Return the one spelling of a path, whatever its target's form; of no path, the target."""
     if (prefix := _ABSOLUTE.match(target)) is not None:
         target = target[prefix.end() :] or "/"
     return "/" + posixpath.normpath(target).lstrip("/") if target.startswith("/") else target

@@ -1,4 +1,4 @@
-"""Everything between the socket and the routes, in its order."""
+"""Puts together everything between the socket and the routes, in its order."""
 
 import re
 

@@ -1,7 +1,8 @@
-"""OpenTelemetry spans of rerank requests. Imported only where tracing is on: an optional extra.
+"""Traces rerank requests by OpenTelemetry. Imported only where that is on: it is an optional extra.
 
-One server span a request, a child of the caller's traceparent, with the children tokenize, queue
-and batch, and in the latter forward. They are made when the request is over, of its measured times.
+Each request gives one server span, a child of the caller's traceparent, with the children tokenize,
+queue and batch, and in the latter forward. They are made when the request is over, of its measured
+times.
 """
 
 import time
@@ -21,7 +22,7 @@ _NS = 1_000_000_000
 
 
 def exporting_provider() -> TracerProvider:
-    """A provider that sends spans where the OTEL_EXPORTER_OTLP_* variables say.
+    """Make a provider that sends spans where the OTEL_EXPORTER_OTLP_* variables say.
 
     OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over our own name.
     """

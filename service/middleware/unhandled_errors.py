@@ -1,4 +1,4 @@
-"""ASGI middleware that turns a bug into a flat 500 and a log line without the caller's text."""
+"""Turns a bug, as ASGI middleware, into a flat 500 and a log line without the caller's text."""
 
 import asyncio
 import time
@@ -59,13 +59,13 @@ def _answer(error: ServiceError, record: RequestRecord) -> Response:
 
 
 def _record(scope: Scope) -> RequestRecord:
-    """The request's record, or a new one if it failed before it had any."""
+    """Return the request's record, or a new one if it failed before it had any."""
     found: RequestRecord | None = scope.get("state", {}).get("record")
     return found or RequestRecord(uuid.uuid4().hex, time.perf_counter())
 
 
 def _traceback(error: BaseException) -> str:
-    """Format tracebacks as Python does, newest exception first, with types and without texts."""
+    """Write tracebacks as Python does, newest exception first, with types and without texts."""
     parts = []
     current: BaseException | None = error
     while current is not None:

@@ -1,15 +1,30 @@
-"""The bounded queue, and who may join it."""
+"""Keeps the bounded queue, and decides who may join it."""
 
 from collections.abc import Iterator, Sequence
 
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.service.errors import OverloadedError
+from blockrank_server.service.scheduler.computed_tokens import num_computed_tokens
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Job
 from blockrank_server.service.scheduler.policy import BatchLimits
 
 # Predictions are held against deadlines with this much to spare: work that ends too late is wasted.
 _MARGIN = 1.1
+
+
+class HopelessError(Exception):
+    """A job could not meet its deadline even alone, at the best speed proved so far.
+
+    Attributes:
+        num_tokens: those of its request.
+        least_s: how long it takes at that speed.
+        left_s: the time until its deadline.
+    """
+
+    def __init__(self, num_tokens: int, least_s: float, left_s: float) -> None:
+        super().__init__(f"{num_tokens} tokens take {least_s} s, {left_s} s are left")
+        self.num_tokens, self.least_s, self.left_s = num_tokens, least_s, left_s
 
 
 class AdmissionQueue:
@@ -52,8 +67,10 @@ class AdmissionQueue:
 
         Raises:
             InputTooLongError: the job alone is larger than the whole queue may be.
+            HopelessError: it would miss its deadline alone, too, whenever it came.
             OverloadedError: the queue is full; or, at the present speed, the job would wait for too
-                long, or it, or another because of it, would miss its deadline.
+                long, or it, or another because of it, would miss its deadline. Later, when fewer
+                wait, it can be taken in.
         """
         if job.num_tokens > self._max_tokens:
             raise InputTooLongError(
@@ -63,11 +80,12 @@ class AdmissionQueue:
                 limit=self._max_tokens,
                 value=job.num_tokens,
             )
+        self._check_hope(job, job.deadline_s - now_s)
         wait_s = (ahead_s or 0.0) + self._duration_model.predict_s(self.num_tokens)
         is_full = len(self._jobs) >= self._max_requests
         if is_full or self.num_tokens + job.num_tokens > self._max_tokens:
             raise OverloadedError(wait_s)
-        # An idle device tries whatever comes: a wrong prediction would never be corrected else.
+        # An idle device tries what is possible: a wrong prediction would never be corrected else.
         is_idle = ahead_s is None and not self._jobs
         if not is_idle and self._is_too_late(job, now_s, ahead_s or 0.0):
             raise OverloadedError(wait_s)
@@ -89,8 +107,16 @@ class AdmissionQueue:
         """Find the jobs that could not meet their deadline if they started now."""
         return [j for j in self._jobs if now_s + self._predicted_s(j) > j.deadline_s]
 
+    def _check_hope(self, job: Job, left_s: float) -> None:
+        # With no time left it is late already, which says nothing about the next try.
+        if not 0 < left_s < self._duration_model.predict_least_s(job.num_tokens):
+            return
+        least_s = self._duration_model.predict_least_s(num_computed_tokens([job.request]))
+        if left_s < least_s:
+            raise HopelessError(job.num_tokens, least_s, left_s)
+
     def _is_too_late(self, new: Job, now_s: float, ahead_s: float) -> bool:
-        """Whether the job waits too long, or it, or one behind it because of it, ends too late."""
+        """Say whether the job waits too long, or it, or one behind it then, ends too late."""
         added_s = _MARGIN * self._duration_model.predict_s(new.num_tokens)
         # A job has to wait for the end of its mates too.
         before_s = now_s + ahead_s + (self._max_batch_s if self._jobs else 0.0)

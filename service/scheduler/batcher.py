@@ -1,4 +1,4 @@
-"""A bounded queue in front of the one thread that owns the model. The states of a job:
+"""Puts a bounded queue in front of the one thread that owns the model. The states of a job:
 
     submit --> waiting --> running --> done: gets its scores
       |         |   |       |  |  ^
@@ -7,14 +7,14 @@
       |         |   |       +--> aborted: nobody waits for a job of its batch any more
       |         |   +--> cancelled: its caller has gone, and it leaves the queue
       |         +--> dropped: it would end after its deadline, DeadlineError
-      +--> refused: OverloadedError, InputTooLongError, DrainingError
+      +--> refused: OverloadedError, HopelessError, InputTooLongError, DrainingError
 
 Every accepted job gets exactly one result or one error: also when a thread dies
 (ModelUnavailableError) and at shutdown (DrainingError). Its caller may cancel it at any time.
 
-Two threads: run, on the model's, forms batches and launches them; the completer's waits for their
-scores and answers, so that on CUDA the next batch is packed and launched while one runs. On the CPU
-there is nothing to wait for, and run answers too.
+There are two threads: run, on the model's, forms batches and launches them; the completer's waits
+for their scores and answers, so that on CUDA the next batch is packed and launched while one runs.
+On the CPU there is nothing to wait for, and run answers too.
 """
 
 import math
@@ -48,13 +48,10 @@ _DEAD = "The model's thread has died"
 
 
 class Batcher:
-    """Queue, batches and their errors; the model is a function handed to run.
+    """Keeps the queue, the batches and their errors; the model is a function handed to run.
 
     Args:
-        policy: which jobs form a batch.
-        observer: is told what happens.
         duration_model: learns how long batches take.
-        limits: what may run and wait at once.
         clock: seconds; that of the jobs' deadlines.
     """
 
@@ -81,22 +78,22 @@ class Batcher:
 
     @property
     def num_requests(self) -> int:
-        """Jobs waiting."""
+        """Count the jobs waiting."""
         return len(self._queue)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the jobs waiting."""
+        """Count the tokens of the jobs waiting."""
         return self._queue.num_tokens
 
     @property
     def is_dead(self) -> bool:
-        """Whether run has ended by an exception: nothing will be answered any more."""
+        """Say whether run has ended by an exception: nothing will be answered any more."""
         return self._is_dead
 
     @property
     def predicted_wait_s(self) -> float:
-        """Seconds until the jobs accepted by now are done, at the present speed."""
+        """Return the seconds until the jobs accepted by now are done, at the present speed."""
         with self._changed:
             waiting_s = self._duration_model.predict_s(self._queue.num_tokens)
             return (self._running.remaining_s() or 0.0) + waiting_s
@@ -110,12 +107,12 @@ class Batcher:
         """Accept a request. Cancel the job's future to take it back.
 
         Args:
-            request: what the model takes.
             deadline_s: after this moment of the batcher's clock nobody waits for the answer.
             future: becomes the job's; by default it gets one of its own.
 
         Raises:
-            OverloadedError: the queue is full, or the deadline would be missed.
+            OverloadedError: the queue is full, or the deadline would be missed now.
+            HopelessError: the deadline would be missed on an idle device, too.
             InputTooLongError: an empty queue could not take the request either.
             DrainingError, ModelUnavailableError: after close, after the death of a thread.
         """

@@ -10,6 +10,7 @@ import structlog
 
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.service.errors import DeadlineError, InferenceError
+from blockrank_server.service.scheduler.computed_tokens import num_computed_tokens
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Drop, Job, Scored
 from blockrank_server.service.scheduler.running_batch import BatchReport, RunningBatch
@@ -40,7 +41,6 @@ class Completer:
     Batches are either all put, or all completed on the thread that launches them.
 
     Args:
-        observer: is told what happens.
         duration_model: learns how fast batches are.
         clock: seconds; that of the jobs' deadlines.
         on_end: called when a batch is over, done or failed.
@@ -90,6 +90,9 @@ class Completer:
         report = batch.report(done_s, self._done_s)
         self._done_s = done_s
         self._duration_model.record(report.num_tokens, report.infer_s)
+        # Not infer_s, which is too short where the end of the batch before was seen late.
+        num_computed = num_computed_tokens(job.request for job in batch.jobs)
+        self._duration_model.prove(num_computed, done_s - batch.started_s)
         self._observer.completed(report)
         for job, row in zip(batch.jobs, rows, strict=True):
             if len(row) == job.request.num_documents and all(map(math.isfinite, row)):

@@ -1,4 +1,4 @@
-"""One accepted request, what becomes of it, and the bucket of its length."""
+"""Describes one accepted request, what becomes of it, and the bucket of its length."""
 
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -16,7 +16,7 @@ def document_bucket(num_documents: int) -> str:
 
 
 class Drop(StrEnum):
-    """Why an accepted request was not run to its end: label `reason` of rerank_dropped_total."""
+    """Names why an accepted request was not run to its end, as `reason` of rerank_dropped_total."""
 
     CLIENT_GONE = "client_gone"
     DEADLINE = "deadline"
@@ -24,7 +24,7 @@ class Drop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The model's answer to one job.
+    """Holds the model's answer to one job.
 
     Attributes:
         scores: raw scores in input order, one a document, all finite.
@@ -39,10 +39,9 @@ class Scored:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One accepted request.
+    """Describes one accepted request.
 
     Attributes:
-        request: what the model takes.
         accepted_s: when it was accepted, on the batcher's clock.
         deadline_s: after this moment of the same clock nobody waits for the answer.
         due_s: jobs run in this order; at or before the deadline.
@@ -64,11 +63,11 @@ class Job:
 
     @property
     def bucket(self) -> str:
-        """The bucket of the shortlist's length."""
+        """Return the bucket of the shortlist's length."""
         return document_bucket(self.request.num_documents)
 
     def is_abandoned(self, now_s: float) -> bool:
-        """Whether nobody waits for the answer: the caller has gone, or the deadline has passed."""
+        """Say whether nobody waits: the caller has gone, or the deadline has passed."""
         return self.future.cancelled() or now_s >= self.deadline_s
 
     def why_abandoned(self, now_s: float) -> Drop:

@@ -1,4 +1,4 @@
-"""How a Prometheus series is made: its prefix, its registry and its buckets."""
+"""Makes a Prometheus series: its prefix, its registry and its buckets."""
 
 from collections.abc import Sequence
 

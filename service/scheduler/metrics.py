@@ -1,4 +1,4 @@
-"""Series of the model, of its batches and of the queue in front of them."""
+"""Defines the series of the model, of its batches and of the queue in front of them."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -17,7 +17,7 @@ MEMORY_KINDS = ("used", "total")
 
 
 class Incident(StrEnum):
-    """What befell a batch, as label `kind` of rerank_batch_incidents_total."""
+    """Names what befell a batch, as label `kind` of rerank_batch_incidents_total."""
 
     FAILED = "failed"
     SPLIT = "split"
@@ -29,7 +29,6 @@ class SchedulerMetrics:
     """Counts what the batcher reports, and says what is served and whether it is ready.
 
     Args:
-        series: makes the series.
         max_batch_tokens: tokens of a full batch.
     """
 
@@ -42,10 +41,10 @@ class SchedulerMetrics:
         self._incidents = series.counter("batch_incidents", "Batches with an incident.", "kind")
         self._dropped = series.counter("dropped", "Accepted, but not run to the end.", "reason")
         self._busy = series.counter("model_busy_seconds", "Time in forward passes.")
-        self._queue_requests = series.gauge("queue_requests", "Waiting.")
+        self._queue_requests = series.gauge("queue_requests", "Requests waiting.")
         self._queue_tokens = series.gauge("queue_tokens", "Tokens waiting.")
-        self._wait = series.gauge("predicted_wait_seconds", "Of a request accepted now.")
-        self._memory = series.gauge("device_memory_bytes", "Of the model's device.", "kind")
+        self._wait = series.gauge("predicted_wait_seconds", "Wait of a request accepted now.")
+        self._memory = series.gauge("device_memory_bytes", "Memory of the model's device.", "kind")
         self._ready = series.gauge("ready", "1 if ready for requests.")
         self._model = series.gauge("model_info", "1 for the model served.", *MODEL_LABELS)
         for incident in Incident:

@@ -1,4 +1,4 @@
-"""The model's life beside the server: load, warm up, score, end; and what a caller may know of it.
+"""Runs the model beside the server: load, warm up, score, end; and tells callers about it.
 
 One thread opens the ranker and is the only one that scores; a pool of others tokenises.
 """
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Phase(StrEnum):
-    """Where the model is in its life."""
+    """Tells where the model is in its life."""
 
     LOADING = "loading"
     WARMING = "warming"
@@ -97,7 +97,6 @@ class ModelWorker:
 
     @property
     def phase(self) -> Phase:
-        """Where the model is in its life."""
         if self.load_error is not None:
             return Phase.FAILED
         if self._batcher.is_dead:
@@ -106,7 +105,7 @@ class ModelWorker:
 
     @property
     def ranker(self) -> "Ranker":
-        """The ranker, once it is ready.
+        """Return the ranker, once it is ready.
 
         Raises:
             ServiceError: it is not there yet, or never will be.
@@ -117,16 +116,16 @@ class ModelWorker:
 
     @property
     def has_loaded(self) -> bool:
-        """Whether the model has ever been ready."""
+        """Say whether the model has ever been ready."""
         return self._loading is Phase.READY
 
     @property
     def is_ended(self) -> bool:
-        """Whether the model's thread has ended."""
+        """Say whether the model's thread has ended."""
         return not self._thread.is_alive()
 
     def refusal(self) -> ServiceError | None:
-        """Why requests are refused at the moment, if they are."""
+        """Tell why requests are refused at the moment, if they are."""
         match self.phase:
             case Phase.READY:
                 return None
@@ -171,7 +170,7 @@ class ModelWorker:
         Raises:
             Whatever prepare raises.
             DeadlineError: the deadline cannot be met any more.
-            OverloadedError, InputTooLongError, DrainingError: it was not accepted.
+            OverloadedError, HopelessError, InputTooLongError, DrainingError: it was not accepted.
             InferenceError: the model failed.
             ModelUnavailableError: its thread has died.
         """

@@ -1,4 +1,4 @@
-"""Which waiting jobs form the next batch, and when. No thread, no clock, no model."""
+"""Decides which waiting jobs form the next batch, and when. Has no thread, no clock, no model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from blockrank_server.service.scheduler.job import Job
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What the batcher may run and hold at once.
+    """Says what the batcher may run and hold at once.
 
     Attributes:
         max_batch_tokens: tokens of one batch; a larger job runs alone.
@@ -28,12 +28,12 @@ class BatchLimits:
     max_wait_share_of_deadline: float
 
     def room(self, duration_model: DurationModel) -> float:
-        """Tokens that fit one batch at the present speed."""
+        """Return the tokens that fit one batch at the present speed."""
         return min(self.max_batch_tokens, duration_model.max_tokens_within(self.max_batch_s))
 
 
 class Pick(NamedTuple):
-    """Jobs to run now; or none, and the seconds after which to ask again at the latest."""
+    """Holds the jobs to run now; or none, and the seconds after which to ask again."""
 
     jobs: Sequence[Job]
     wait_s: float | None = None
@@ -55,7 +55,7 @@ class BatchingPolicy:
         self._patience = patience
 
     def due_s(self, accepted_s: float, deadline_s: float, predicted_s: float) -> float:
-        """When a job is due, at its deadline or before.
+        """Tell when a job is due, at its deadline or before.
 
         Args:
             accepted_s: now.
@@ -79,7 +79,7 @@ class BatchingPolicy:
 
 
 def take_batch(waiting: Iterable[Job], room: float) -> tuple[list[Job], bool]:
-    """The job due first with its mates of one bucket, within the room; and whether it is used up.
+    """Take the job due first and its mates of one bucket, within the room; tell if that is used up.
 
     Args:
         waiting: holds at least one job.

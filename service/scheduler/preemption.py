@@ -1,4 +1,4 @@
-"""Between the steps of a batch: a short one preempts it, or it is given up.
+"""Acts between the steps of a batch: a short one preempts it, or it is given up.
 
     long batch    |step|step|                   |step|step| ... done
     short batch             |step|step| ... done
@@ -31,7 +31,6 @@ def pick_preempting(
     """Choose jobs due before those of a running batch and so much shorter that they preempt it.
 
     Args:
-        waiting: any number of jobs.
         running: those of the running batch.
         room: tokens of a batch; a larger job runs alone.
         limit: tokens that may preempt this batch.
@@ -46,10 +45,6 @@ class Preemption:
     """Decides between the steps of a batch whether it goes on, and what preempts it.
 
     Args:
-        queue: the jobs waiting.
-        running: the batches running.
-        limits: how large a batch may be.
-        duration_model: predicts durations.
         lock: the batcher's, which guards queue and running.
         clock: seconds; that of the jobs' deadlines.
     """
@@ -89,12 +84,12 @@ class Preemption:
             batch.preempted_s += self._clock() - started_s
 
     def can_preempt(self, job: Job) -> bool:
-        """Whether a job need not wait for the end of what runs; the lock is held."""
+        """Say whether a job need not wait for the end of what runs; the lock is held."""
         last = self._running.last
         return last is not None and bool(self._pick([job], last))
 
     def _pick(self, waiting: Iterable[Job], batch: RunningBatch) -> Sequence[Job]:
-        """No more tokens than the batch's own, and none that make it late."""
+        """Choose jobs of no more tokens than the batch's own, and none that make it late."""
         num_tokens = batch.num_tokens + batch.num_preempting_tokens
         end_s = batch.started_s + self._duration_model.predict_s(num_tokens)
         slack_s = max(0.0, min(job.deadline_s for job in batch.jobs) - end_s)

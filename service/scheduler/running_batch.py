@@ -1,4 +1,4 @@
-"""Batches that are running: launched or about to be, and neither done nor failed."""
+"""Keeps the batches that are running: launched or about to be, and neither done nor failed."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from blockrank_server.service.scheduler.job import Job
 
 
 class ScoresFuture(Protocol):
-    """Scores to come, as Ranker.start gives them.
+    """Holds scores to come, as Ranker.start gives them.
 
     Attributes:
         was_split: whether the batch was too large for the device's memory.
@@ -31,11 +31,9 @@ Start = Callable[[Sequence[EncodedRequest], Callable[[], None] | None], ScoresFu
 
 
 class BatchReport(NamedTuple):
-    """One forward pass that gave scores.
+    """Reports one forward pass that gave scores.
 
     Attributes:
-        num_requests: requests in the batch.
-        num_tokens: tokens in the batch.
         infer_s: its duration, without that of the batches that preempted it.
         was_split: it took two passes, for want of memory.
         is_preempting: it ran between the steps of another.
@@ -50,7 +48,7 @@ class BatchReport(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class RunningBatch:
-    """Jobs that share one forward pass.
+    """Holds jobs that share one forward pass.
 
     Attributes:
         jobs: one row of scores each.
@@ -70,11 +68,11 @@ class RunningBatch:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of its own jobs."""
+        """Count the tokens of its own jobs."""
         return sum(job.num_tokens for job in self.jobs)
 
     def is_abandoned(self, now_s: float) -> bool:
-        """Whether nobody waits for any of its jobs, and its forward pass can still be ended."""
+        """Say whether nobody waits for any of its jobs, and its forward pass can still be ended."""
         return self.scores is None and all(job.is_abandoned(now_s) for job in self.jobs)
 
     def rows(self) -> list[list[float]]:
@@ -109,7 +107,7 @@ class RunningBatch:
 
 
 class RunningBatches:
-    """Every running batch, in order of launch, and the parts of failed ones that are to run again.
+    """Keeps every running batch, in order of launch, and the parts of failed ones to run again.
 
     The batcher's lock guards them.
 
@@ -140,7 +138,7 @@ class RunningBatches:
 
     @property
     def last(self) -> RunningBatch | None:
-        """The batch launched last, if any runs."""
+        """Return the batch launched last, if any runs."""
         return self._batches[-1] if self._batches else None
 
     def jobs(self) -> list[Job]:

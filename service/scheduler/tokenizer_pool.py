@@ -1,4 +1,4 @@
-"""The threads on which requests are read and tokenised."""
+"""Holds the threads on which requests are read and tokenised."""
 
 import threading
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class TokenizerPool:
     def start(
         self, prepare: Callable[[], T], then: Callable[[T], None], answer: "Future[Any]"
     ) -> None:
-        """On one of the threads, prepare a request and go on with what that gives.
+        """Prepare a request on one of the threads, and go on with what that gives.
 
         Args:
             prepare: while it waits and runs, the request counts.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from blockrank_server.service.api.deadline import TIMEOUT_MS_ON_CUDA
 from blockrank_server.service.metrics import BUCKETS
 from blockrank_server.service.scheduler.metric_factory import SECONDS
 from blockrank_server.service.settings import Settings
@@ -75,7 +76,8 @@ def test_the_limits_are_those_of_the_settings() -> None:
     settings = Settings()
     assert constant("rerank:queue_limit:requests") == settings.max_queue_requests
     assert constant("rerank:queue_limit:tokens") == settings.max_queue_tokens
-    assert constant("rerank:deadline:seconds") == settings.request_timeout_ms / 1000
+    assert settings.request_timeout_ms is None
+    assert constant("rerank:deadline:seconds") == TIMEOUT_MS_ON_CUDA / 1000
 
 
 def test_the_alerts_on_processes_name_the_scraped_job() -> None:

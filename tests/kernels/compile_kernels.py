@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -45,9 +45,11 @@ ROTATED = [(64, 12), (128, 40)]  # head_dim, queries and keys: SmolLM2, Mistral
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 INT_POINTERS = (
     *("tiles_ptr", "ranges_ptr", "merges_ptr", "chunks_ptr", "groups_ptr", "order_ptr"),
-    "spans_ptr",
+    *("spans_ptr", "rows_ptr"),
 )
 FP32_POINTERS = ("part_ptr", "part_lse_ptr", "lse_ptr", "scale_ptr", "scores_ptr")
+# Without a table of rows, and with one.
+KINDS: dict[str, dict[str, Any]] = {"": {"rows_ptr": None}, "_rows": {}}
 
 
 class Variant(NamedTuple):
@@ -56,11 +58,11 @@ class Variant(NamedTuple):
     label: str  # kernel-dtype-sizes-card
     module: str
     kernel: str
-    constants: dict[str, int]
+    constants: dict[str, Any]
     options: dict[str, int]
 
 
-def type_of(name: str, dtype: str, constants: dict[str, int]) -> str:
+def type_of(name: str, dtype: str, constants: dict[str, Any]) -> str:
     if not name.endswith("_ptr"):
         return "fp32" if name.startswith("scale") or name == "eps" else "i32"
     if name in INT_POINTERS:
@@ -80,7 +82,7 @@ def compiled(variant: Variant) -> dict[str, int]:
     # What the launcher finds in practice: tensors begin, and heads and tokens lie, at multiples
     # of 16 elements. Without it there are no vector loads.
     aligned = [name for name in names if name.endswith("_ptr") or name.startswith("stride_")]
-    types = {"FP8": int("fp8" in variant.label)}
+    types: dict[str, Any] = {"FP8": int("fp8" in variant.label)}
     source = ASTSource(
         fn=kernel,
         signature={
@@ -120,15 +122,16 @@ def attention_variants() -> Iterator[Variant]:
             if name == "fp16" and not is_common:
                 continue
             tile = block_attention_config(arch, dim, dtype, group)
-            heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile.block_m}
+            heads: dict[str, Any] = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile.block_m}
             label = f"{name}-dim{dim}-group{group}-sm{capability}"
-            yield Variant(
-                f"attention-{label}",
-                module.__name__,
-                "block_attention_kernel",
-                heads | {"BLOCK_N": tile.block_n},
-                {"num_warps": tile.num_warps, "num_stages": tile.num_stages},
-            )
+            for kind, rows in KINDS.items():
+                yield Variant(
+                    f"attention{kind}-{label}",
+                    module.__name__,
+                    "block_attention_kernel",
+                    heads | {"BLOCK_N": tile.block_n} | rows,
+                    {"num_warps": tile.num_warps, "num_stages": tile.num_stages},
+                )
             if is_common:
                 yield Variant(
                     f"merge-{label}",
@@ -142,13 +145,14 @@ def attention_variants() -> Iterator[Variant]:
 
 def lse_variants(arch: Arch, dim: int, dtype: torch.dtype, label: str) -> Iterator[Variant]:
     module, lse = span_lse_triton, span_lse_config(arch, dim, dtype)
-    yield Variant(
-        f"lse-{label}",
-        module.__name__,
-        "span_lse_kernel",
-        {"HEAD_DIM": dim, "BLOCK_M": lse.block_m, "BLOCK_N": lse.block_n},
-        {"num_warps": lse.num_warps, "num_stages": lse.num_stages},
-    )
+    for kind, rows in KINDS.items():
+        yield Variant(
+            f"lse{kind}-{label}",
+            module.__name__,
+            "span_lse_kernel",
+            {"HEAD_DIM": dim, "BLOCK_M": lse.block_m, "BLOCK_N": lse.block_n} | rows,
+            {"num_warps": lse.num_warps, "num_stages": lse.num_stages},
+        )
     yield Variant(
         f"lse_merge-{label}",
         module.__name__,
@@ -167,7 +171,12 @@ def glue_variants() -> Iterator[Variant]:
             for size in GATED_SIZES:
                 yield row_variant("silu_mul", size, capability, {"FP8": fp8})
         for (dim, heads), norm in product(ROTATED, (0, 1)):
-            sizes = {"HEADS": heads, "QUERIES": heads * 3 // 4, "HEAD_DIM": dim, "NORM": norm}
+            sizes: dict[str, Any] = {
+                "HEADS": heads,
+                "QUERIES": heads * 3 // 4,
+                "HEAD_DIM": dim,
+                "NORM": norm,
+            }
             yield Variant(
                 f"rotate{'_norm' * norm}-bf16-dim{dim}-sm{capability}",
                 glue_triton.__name__,
@@ -182,7 +191,12 @@ def rounding_variants() -> Iterator[Variant]:
     module, tile = block_attention_fp8_triton, 128
     for dim, group, num_heads in ((64, 3, 9), (128, 4, 32)):
         row = row_config(num_heads * dim)
-        heads = {"GROUP": group, "HEAD_DIM": dim, "BLOCK_M": tile, "SIZE": num_heads * dim}
+        heads: dict[str, Any] = {
+            "GROUP": group,
+            "HEAD_DIM": dim,
+            "BLOCK_M": tile,
+            "SIZE": num_heads * dim,
+        }
         yield Variant(
             f"round_attention_fp8-bf16-dim{dim}-group{group}-sm90",
             module.__name__,
@@ -192,7 +206,7 @@ def rounding_variants() -> Iterator[Variant]:
         )
 
 
-def row_variant(name: str, size: int, capability: int, constants: dict[str, int]) -> Variant:
+def row_variant(name: str, size: int, capability: int, constants: dict[str, Any]) -> Variant:
     """A kernel in which one program holds one row."""
     row, suffix = row_config(size), "_fp8" * constants.get("FP8", 1)
     return Variant(
@@ -208,7 +222,7 @@ def score_variants() -> Iterator[Variant]:
     module = document_scores_triton
     for capability, over_all, geometric in product(CAPABILITIES, (0, 1), (0, 1)):
         how = f"{'all' if over_all else 'documents'}-{'geometric' if geometric else 'mean'}"
-        sizes = {"BLOCK_R": module.BLOCK_R, "BLOCK_N": module.BLOCK_N}
+        sizes: dict[str, Any] = {"BLOCK_R": module.BLOCK_R, "BLOCK_N": module.BLOCK_N}
         yield Variant(
             f"scores-fp32-{how}-sm{capability}",
             module.__name__,

@@ -4,22 +4,22 @@ The masks below are made token by token from the segments' definition; they shar
 plans. Axes as in kernels/block_attention.py and kernels/span_lse.py.
 """
 
-import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend, choose_backend, triton_backend
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
-MAP_NORESERVE = 0x4000  # of Linux; the mmap module does not name it
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -89,37 +89,48 @@ def laid_out() -> Callable[..., list[Segment]]:
 
 
 @pytest.fixture(scope="session")
-def visible_TT() -> Callable[[Sequence[Segment]], torch.Tensor]:
-    """[T, T] int64, how often each query sees each key: a span given twice counts twice."""
+def visible_TT() -> Callable[..., torch.Tensor]:
+    """[T, S] int64, how often each query sees each key: a span given twice counts twice."""
 
-    def count(segments: Sequence[Segment]) -> torch.Tensor:
+    def count(segments: Sequence[Segment], key_rows: KeyRows | None = None) -> torch.Tensor:
         num_tokens = segments[-1].stop
-        seen_TT = torch.zeros(num_tokens, num_tokens, dtype=torch.int64)
+        num_keys = num_tokens if key_rows is None else key_rows.num_keys
+        seen_TS = torch.zeros(num_tokens, num_keys, dtype=torch.int64)
         for segment in segments:
             for query in range(segment.start, segment.stop):
-                seen_TT[query, segment.start : query + 1] += 1
+                own_stop = query + 1 if segment.is_causal else segment.stop
+                seen_TS[query, segment.start : own_stop] += 1
                 for start, stop in segment.full:
-                    seen_TT[query, start:stop] += 1
-        return seen_TT
+                    seen_TS[query, start:stop] += 1
+        return seen_TS
 
     return count
 
 
 @pytest.fixture(scope="session")
 def dense_attention(
-    visible_TT: Callable[[Sequence[Segment]], torch.Tensor],
+    visible_TT: Callable[..., torch.Tensor],
 ) -> Callable[..., torch.Tensor]:
-    """Attention with a [T, T] mask in the inputs' dtype, softmax in fp32 or fp64: the oracle for
+    """Attention with a [T, S] mask in the inputs' dtype, softmax in fp32 or fp64: the oracle for
     fp64 inputs, and the yardstick of what a dtype costs for the others."""
 
     def attend(
-        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Sequence[Segment], scale: float
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        segments: Sequence[Segment],
+        scale: float,
+        key_rows: KeyRows | None = None,
     ) -> torch.Tensor:
         group = q.shape[1] // k.shape[1]
+        if key_rows is not None:
+            k, v = (x[torch.from_numpy(key_rows.rows_S)] for x in (k, v))
         q, k, v = (x.cpu().transpose(0, 1) for x in (q, k, v))
         k, v = (x.repeat_interleave(group, 0) for x in (k, v))
         wide = torch.promote_types(q.dtype, torch.float32)
-        logits = (q @ k.transpose(1, 2)).to(wide) * scale + visible_TT(segments).to(wide).log()
+        logits = (q @ k.transpose(1, 2)).to(wide) * scale + visible_TT(segments, key_rows).to(
+            wide
+        ).log()
         return (logits.softmax(-1).to(q.dtype) @ v).transpose(0, 1)
 
     return attend
@@ -135,16 +146,20 @@ def dense_lse() -> Callable[..., list[torch.Tensor]]:
         heads: Sequence[int],
         reads: Sequence[SpanRead],
         scale: float,
+        key_rows: KeyRows | None = None,
     ) -> list[torch.Tensor]:
         rows = iter(q.cpu())
-        keys = k.cpu()
+        table = key_rows or KeyRows(len(k), np.arange(len(k), dtype=np.int32))
+        keys, num_tokens = k.cpu()[torch.from_numpy(table.rows_S)], table.num_tokens
         results = []
         for each in reads:
             lse = [
                 [
                     [
-                        (keys[start : min(stop, token + 1), kv] @ row[head] * scale).logsumexp(0)
+                        (keys[start:end, kv] @ row[head] * scale).logsumexp(0)
                         for start, stop in each.spans
+                        # A signal token sees tokens up to itself, and all keys behind the tokens.
+                        for end in [stop if start >= num_tokens else min(stop, token + 1)]
                     ]
                     for head, kv in enumerate(heads)
                 ]
@@ -155,6 +170,20 @@ def dense_lse() -> Callable[..., list[torch.Tensor]]:
         return results
 
     return read
+
+
+@pytest.fixture(scope="session")
+def scattered() -> Callable[..., KeyRows]:
+    """A table of num_tokens tokens and num_keys keys whose rows lie anywhere: each token in a row
+    of its own, the keys behind them in rows of tokens or in others."""
+
+    def scatter(num_tokens: int, num_keys: int) -> KeyRows:
+        rows_S = np.random.default_rng(num_keys).permutation(2 * num_keys)[:num_keys]
+        again = range(num_tokens, num_keys, 3)
+        rows_S[again] = rows_S[np.arange(len(again)) % max(num_tokens, 1)]
+        return KeyRows(num_tokens, rows_S.astype(np.int32))
+
+    return scatter
 
 
 @pytest.fixture(scope="session")
@@ -192,56 +221,3 @@ def assert_as_exact_as() -> Callable[..., None]:
             assert error <= 2 * error_of_torch + eps * oracle[finite].abs().max() + allowed
 
     return check
-
-
-@pytest.fixture
-def spread(kernels_on: Implementation) -> Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]:
-    """The same [T, heads, 16] fp16 values with tokens 2**25 elements apart, so that the last passes
-    2**31, in memory that is reserved and hardly touched."""
-
-    def copy(near: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        num, stride = len(near[0]), 2**25
-        assert (num - 1) * stride > 2**31
-        if kernels_on.device.type == "cpu":
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-            memory = mmap.mmap(-1, num * stride * 2, flags=flags)
-            space = torch.frombuffer(memory, dtype=torch.float16)
-        else:
-            space = torch.zeros(num * stride, dtype=torch.float16, device=kernels_on.device)
-        far = [
-            space.as_strided((num, x.shape[1], 16), (stride, 16, 1), 100 * i)
-            for i, x in enumerate(near)
-        ]
-        for there, here in zip(far, near, strict=True):
-            there.copy_(here)
-        return far
-
-    return copy
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(
-            (
-                torch.zeros(4, 2, 16, dtype=torch.float64),
-                r"q must be float32, bfloat16 or float16, got torch\.float64",
-            ),
-            id="dtype",
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 80), r"a power of two in 16 \.\. 256, got 80"), id="head-dim-80"
-        ),
-        pytest.param((torch.zeros(4, 2, 8), r"in 16 \.\. 256, got 8"), id="head-dim-8"),
-        pytest.param((torch.zeros(4, 2, 512), r"in 16 \.\. 256, got 512"), id="head-dim-512"),
-        pytest.param(
-            (torch.zeros(4, 2, 32)[..., ::2], "the last axis needs stride 1, got 2"), id="stride"
-        ),
-        pytest.param(
-            (torch.zeros(4, 2, 16, requires_grad=True), "q wants a gradient"), id="gradient"
-        ),
-    ]
-)
-def unsupported(request: pytest.FixtureRequest) -> tuple[torch.Tensor, str]:
-    """[4, 2, D] queries that torch takes and the kernels do not, and what they say to it."""
-    found: tuple[torch.Tensor, str] = request.param
-    return found

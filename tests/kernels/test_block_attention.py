@@ -1,12 +1,14 @@
 """Block attention of every backend against a dense fp64 oracle."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from blockrank_server.kernels.block_attention import BlockAttentionPlan, block_attention
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.launch_config import (
     BlockAttentionConfig,
     arch_of,
@@ -35,6 +37,12 @@ def shared_documents(lay_out: LayOut, tile: BlockAttentionConfig) -> list[Segmen
     return [*first, new, Segment(new.stop, new.stop + 3, seen)]
 
 
+def seen_whole(segments: Sequence[Segment]) -> list[Segment]:
+    """The same with segments that are not causal, but for the first and the last."""
+    first, *documents, last = segments
+    return [first, *(replace(each, is_causal=False) for each in documents), last]
+
+
 # Each has a tile's sizes to stand around.
 CASES: dict[str, Callable[[LayOut, BlockAttentionConfig], list[Segment]]] = {
     "one-token": lambda lay_out, _: lay_out(0, 1, [], 0),
@@ -54,6 +62,14 @@ CASES: dict[str, Callable[[LayOut, BlockAttentionConfig], list[Segment]]] = {
     "causal": lambda _, tile: [Segment(0, 3 * tile.block_n + 2)],
     "mixed-batch": mixed_batch,
     "shared-documents": shared_documents,
+    "documents-seen-whole": lambda lay_out, tile: seen_whole(
+        lay_out(0, 5, [0, 1, tile.block_n - 1, 9, 10, 11, tile.block_n + 1, tile.block_m + 3], 4)
+    ),
+    "documents-seen-whole-split": lambda lay_out, tile: seen_whole(
+        lay_out(0, tile.split_keys, [tile.split_keys - 1, tile.split_keys + 5, 7], 2)
+    ),
+    "documents-seen-whole-without-prefix": lambda lay_out, _: seen_whole(lay_out(0, 0, [7, 8], 2)),
+    "one-segment-seen-whole": lambda _, tile: [Segment(0, 2 * tile.block_n, is_causal=False)],
     "keys-that-follow": lambda _, tile: [
         Segment(0, 5, ((5, 7 + tile.block_n),)),
         Segment(5, 7 + tile.block_n, ((0, 5), (2, 2))),
@@ -75,27 +91,46 @@ CASES: dict[str, Callable[[LayOut, BlockAttentionConfig], list[Segment]]] = {
 }
 
 
+ROW_CASES = ["one-token", "mixed-batch", "split-keys", "documents-seen-whole", "causal"]
+
+
 def tile_of(implementation: Any, dim: int = HEAD_DIM) -> BlockAttentionConfig:
     return block_attention_config(arch_of(implementation.device), dim, implementation.dtype)
 
 
 def inputs(
-    segments: Sequence[Segment], heads: int, kv_heads: int, implementation: Any, dim: int
+    segments: Sequence[Segment],
+    heads: int,
+    kv_heads: int,
+    implementation: Any,
+    dim: int,
+    key_rows: KeyRows | None = None,
 ) -> list[torch.Tensor]:
-    """q, k, v in the storage dtype, so that oracle, torch and kernel see the same numbers."""
+    """q, k, v in the storage dtype, so that oracle, torch and kernel see the same numbers. Rows
+    that are no key's are NaN."""
     generator = torch.Generator().manual_seed(0)
     num_tokens = segments[-1].stop
-    return [
-        torch.randn(num_tokens, num, dim, generator=generator).to(implementation.dtype)
-        for num in (heads, kv_heads, kv_heads)
-    ]
+    num_rows = num_tokens if key_rows is None else key_rows.num_rows + 2
+    q, k, v = (
+        torch.randn(rows, num, dim, generator=generator).to(implementation.dtype)
+        for rows, num in ((num_tokens, heads), (num_rows, kv_heads), (num_rows, kv_heads))
+    )
+    if key_rows is not None:
+        unused = torch.ones(num_rows, dtype=torch.bool)
+        unused[torch.from_numpy(key_rows.rows_S)] = False
+        k[unused], v[unused] = torch.nan, torch.nan
+    return [q, k, v]
 
 
 def attend(
-    implementation: Any, tensors: Sequence[torch.Tensor], segments: Sequence[Segment], scale: float
+    implementation: Any,
+    tensors: Sequence[torch.Tensor],
+    segments: Sequence[Segment],
+    scale: float,
+    key_rows: KeyRows | None = None,
 ) -> torch.Tensor:
     backend, device = implementation.backend, implementation.device
-    plan = backend.plan_block_attention(segments, len(tensors[0]), device)
+    plan = backend.plan_block_attention(segments, len(tensors[0]), device, key_rows)
     assert plan.num_tokens == len(tensors[0])
     out: torch.Tensor = backend.block_attention(*(x.to(device) for x in tensors), plan, scale)
     assert out.dtype == tensors[0].dtype
@@ -109,13 +144,20 @@ def check(
     error_of_a_weight: Callable[..., float],
     assert_as_exact_as: Callable[..., None],
 ) -> Callable[..., None]:
-    def run(segments: Sequence[Segment], heads: int, kv_heads: int, dim: int, scale: float) -> None:
-        q, k, v = inputs(segments, heads, kv_heads, implementation, dim)
+    def run(
+        segments: Sequence[Segment],
+        heads: int,
+        kv_heads: int,
+        dim: int,
+        scale: float,
+        key_rows: KeyRows | None = None,
+    ) -> None:
+        q, k, v = inputs(segments, heads, kv_heads, implementation, dim, key_rows)
         assert_as_exact_as(
-            attend(implementation, (q, k, v), segments, scale),
-            dense_attention(q, k, v, segments, scale),
-            dense_attention(q.double(), k.double(), v.double(), segments, scale),
-            allowed=error_of_a_weight(q, k, scale) * float(v.abs().max()),
+            attend(implementation, (q, k, v), segments, scale, key_rows),
+            dense_attention(q, k, v, segments, scale, key_rows),
+            dense_attention(q.double(), k.double(), v.double(), segments, scale, key_rows),
+            allowed=error_of_a_weight(q, k.nan_to_num(), scale) * float(v.nan_to_num().abs().max()),
         )
 
     return run
@@ -126,6 +168,36 @@ def test_matches_fp64(
     case: str, check: Callable[..., None], implementation: Any, laid_out: LayOut
 ) -> None:
     check(CASES[case](laid_out, tile_of(implementation)), 4, 2, HEAD_DIM, HEAD_DIM**-0.5)
+
+
+@pytest.mark.parametrize("case", ROW_CASES)
+def test_keys_lie_in_any_rows(
+    case: str,
+    check: Callable[..., None],
+    implementation: Any,
+    laid_out: LayOut,
+    scattered: Callable[..., KeyRows],
+) -> None:
+    tile = tile_of(implementation)
+    segments = CASES[case](laid_out, tile)
+    num_tokens = segments[-1].stop
+    behind = num_tokens, num_tokens + tile.block_n + 5
+    tail = replace(segments[-1], full=(*segments[-1].full, behind))
+    check(
+        [*segments[:-1], tail], 4, 2, HEAD_DIM, HEAD_DIM**-0.5, scattered(num_tokens, behind[1] + 3)
+    )
+
+
+def test_a_tail_sees_few_keys_of_many_documents(
+    check: Callable[..., None], laid_out: LayOut
+) -> None:
+    """Each fourth token, side by side behind the tokens, enough of them to be split."""
+    segments = laid_out(0, 5, [40] * 20, 3)
+    num_tokens = segments[-1].stop
+    kept = np.arange(8, 805, 4, dtype=np.int32)
+    rows = np.concatenate([np.arange(num_tokens, dtype=np.int32), kept])
+    segments[-1] = replace(segments[-1], full=((0, 5), (num_tokens, len(rows))))
+    check(segments, 6, 2, HEAD_DIM, 0.25, KeyRows(num_tokens, rows))
 
 
 @pytest.mark.parametrize(
@@ -170,76 +242,3 @@ def test_large_logits_do_not_overflow(implementation: Any, laid_out: LayOut) -> 
     found = attend(implementation, [q, k, v], segments, 1.0)
     # The largest visible key is the query's own, whose value comes out unchanged.
     assert torch.equal(found.cpu(), v)
-
-
-def test_gradients() -> None:
-    generator = torch.Generator().manual_seed(0)
-    segments = [Segment(0, 1), Segment(1, 3, ((0, 1),)), Segment(3, 5, ((1, 3), (0, 1)))]
-    plan = BlockAttentionPlan(segments, 5, torch.device("cpu"))
-    tensors = [
-        torch.randn(5, heads, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-        for heads in (2, 1, 1)
-    ]
-    assert torch.autograd.gradcheck(lambda q, k, v: block_attention(q, k, v, plan, 0.7), tensors)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "dtypes", "message"),
-    [
-        pytest.param(
-            [(5, 4, 16), (6, 2, 16), (6, 2, 16)],
-            [torch.float32] * 3,
-            r"q must be \[6, heads, head_dim\], got \[5, 4, 16\]",
-            id="tokens-of-q",
-        ),
-        pytest.param(
-            [(6, 64), (6, 2, 16), (6, 2, 16)],
-            [torch.float32] * 3,
-            r"q must be \[6, heads, head_dim\], got \[6, 64\]",
-            id="axes-of-q",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 2, 32), (6, 2, 32)],
-            [torch.float32] * 3,
-            r"k and v must be \[6, kv_heads, 16\], got \[6, 2, 32\] and \[6, 2, 32\]",
-            id="head-dim-of-k",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 2, 16), (6, 1, 16)],
-            [torch.float32] * 3,
-            r"k and v must be \[6, kv_heads, 16\], got \[6, 2, 16\] and \[6, 1, 16\]",
-            id="heads-of-v",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 3, 16), (6, 3, 16)],
-            [torch.float32] * 3,
-            "4 query heads are no multiple of 3 kv heads",
-            id="group",
-        ),
-        pytest.param(
-            [(6, 4, 16), (6, 2, 16), (6, 2, 16)],
-            [torch.float32, torch.float16, torch.float32],
-            "dtypes differ: q torch.float32, k torch.float16, v torch.float32",
-            id="dtypes",
-        ),
-    ],
-)
-def test_bad_inputs_are_refused(
-    shapes: list[tuple[int, ...]],
-    dtypes: list[torch.dtype],
-    message: str,
-    implementation: Any,
-) -> None:
-    device = implementation.device
-    plan = implementation.backend.plan_block_attention([Segment(0, 6)], 6, device)
-    tensors = [
-        torch.zeros(shape, dtype=dtype, device=device)
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
-    with pytest.raises(ValueError, match=message):
-        implementation.backend.block_attention(*tensors, plan, 1.0)
-
-
-def test_a_plan_refuses_segments_that_do_not_cover(implementation: Any) -> None:
-    with pytest.raises(ValueError, match="segments cover 3 tokens, expected 4"):
-        implementation.backend.plan_block_attention([Segment(0, 3)], 4, implementation.device)

@@ -23,14 +23,16 @@ LayOut = Callable[..., list[Segment]]
 
 @st.composite
 def covers(draw: st.DrawFn) -> list[Segment]:
-    """Segments of any length that see any spans, empty, repeated and overlapping ones too."""
+    """Segments of any length, causal or not, that see any spans, empty, repeated and overlapping
+    ones too."""
     lengths = draw(st.lists(st.integers(0, 9), min_size=1, max_size=6))
     total = sum(lengths)
     place = st.integers(0, total)
     span = st.tuples(place, place).map(lambda ends: (min(ends), max(ends)))
     segments, start = [], 0
     for length in lengths:
-        segments.append(Segment(start, start + length, tuple(draw(st.lists(span, max_size=4)))))
+        full = tuple(draw(st.lists(span, max_size=4)))
+        segments.append(Segment(start, start + length, full, draw(st.booleans())))
         start += length
     return segments
 

@@ -26,7 +26,16 @@ SHARED_OF_A_MULTIPROCESSOR = {"sm80": 164 * KIB, "sm90": 228 * KIB}
 TENSOR_CORE = {"sm80": "HMMA", "sm90": "HGMMA"}
 # Programs that share a multiprocessor, by registers and shared memory. Attention needs the tile
 # more than company; the others wait on memory, and hide that only behind one another.
-LEAST_PROGRAMS = {"attention": 1, "lse": 3, "merge": 8, "lse_merge": 8, "scores": 2}
+LEAST_PROGRAMS = {
+    "attention": 1,
+    "attention_rows": 1,
+    "lse": 3,
+    "lse_rows": 3,
+    "merge": 8,
+    "lse_merge": 8,
+    "scores": 2,
+}
+WITH_PRODUCTS = ("attention", "attention_rows", "lse", "lse_rows")
 # A kernel that holds a row in registers has wide programs: it is their threads that count.
 LEAST_THREADS = 1024
 GLUE = (
@@ -75,7 +84,7 @@ def test_products_use_the_tensor_cores_and_asynchronous_copies(
     found: dict[str, dict[str, int]],
 ) -> None:
     for label, used in found.items():
-        if label.split("-")[0] in ("attention", "lse"):
+        if label.split("-")[0] in WITH_PRODUCTS:
             assert used[TENSOR_CORE[label.rsplit("-", maxsplit=1)[-1]]] > 0
             assert used["LDGSTS"] > 0
 

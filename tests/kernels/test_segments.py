@@ -1,7 +1,9 @@
 """Segments: what they hold, and which are refused."""
 
+import numpy as np
 import pytest
 
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, check_segments
 
 
@@ -56,3 +58,24 @@ def test_a_cover_is_accepted(segments: list[Segment], num_tokens: int) -> None:
 def test_anything_else_is_refused(segments: list[Segment], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_segments(segments, 4)
+
+
+def test_full_spans_may_hold_any_key_of_a_table() -> None:
+    key_rows = KeyRows(4, np.zeros(7, np.int32))
+    check_segments([Segment(0, 4, ((4, 7),))], 4, key_rows)
+    with pytest.raises(ValueError, match=r"segment 0 sees 4\.\.8 of 7 keys"):
+        check_segments([Segment(0, 4, ((4, 8),))], 4, key_rows)
+    with pytest.raises(ValueError, match="a table of 4 tokens, expected 3"):
+        check_segments([Segment(0, 3)], 3, key_rows)
+
+
+def test_tables_that_are_none() -> None:
+    with pytest.raises(ValueError, match="2 rows are given for 3 tokens"):
+        KeyRows(3, np.zeros(2, np.int32))
+    with pytest.raises(ValueError, match="a row must be 0 or more, got -1"):
+        KeyRows(3, np.array([5, -1, 2, 7], np.int32))
+
+
+def test_rows_needed() -> None:
+    assert KeyRows(2, np.array([5, 9, 2], np.int32)).num_rows == 10
+    assert KeyRows(0, np.zeros(0, np.int32)).num_rows == 0

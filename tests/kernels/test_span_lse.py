@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from blockrank_server.kernels import span_lse_tiles
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Span
-from blockrank_server.kernels.span_lse import SpanLsePlan, SpanRead, span_lse
+from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.kernels.span_lse_tiles import CHUNK_KEYS
 from blockrank_server.kernels.span_lse_triton import MERGE_CHUNKS
 
@@ -52,13 +54,26 @@ CASES: dict[str, list[SpanRead]] = {
 
 
 def inputs(
-    reads: Sequence[SpanRead], heads: int, kv_heads: int, implementation: Any, dim: int = HEAD_DIM
+    reads: Sequence[SpanRead],
+    heads: int,
+    kv_heads: int,
+    implementation: Any,
+    dim: int,
+    key_rows: KeyRows | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that are no key's are NaN."""
     generator = torch.Generator().manual_seed(0)
     num_signal = sum(read.signal[1] - read.signal[0] for read in reads)
-    num_tokens = max(stop for read in reads for _, stop in (read.signal, *read.spans))
+    num_rows = max(stop for read in reads for _, stop in (read.signal, *read.spans))
+    if key_rows is not None:
+        num_rows = key_rows.num_rows + 2
     q = torch.randn(num_signal, heads, dim, generator=generator).to(implementation.dtype)
-    return q, torch.randn(num_tokens, kv_heads, dim, generator=generator).to(implementation.dtype)
+    k = torch.randn(num_rows, kv_heads, dim, generator=generator).to(implementation.dtype)
+    if key_rows is not None:
+        unused = torch.ones(num_rows, dtype=torch.bool)
+        unused[torch.from_numpy(key_rows.rows_S)] = False
+        k[unused] = torch.nan
+    return q, k
 
 
 @pytest.fixture
@@ -69,17 +84,21 @@ def check(
     assert_as_exact_as: Callable[..., None],
 ) -> Callable[..., None]:
     def run(
-        reads: Sequence[SpanRead], heads: Sequence[int], kv_heads: int, dim: int = HEAD_DIM
+        reads: Sequence[SpanRead],
+        heads: Sequence[int],
+        kv_heads: int,
+        dim: int = HEAD_DIM,
+        key_rows: KeyRows | None = None,
     ) -> None:
         backend, device = implementation.backend, implementation.device
-        q, k = inputs(reads, len(heads), kv_heads, implementation, dim)
-        plan = backend.plan_span_lse(reads, device)
+        q, k = inputs(reads, len(heads), kv_heads, implementation, dim, key_rows)
+        plan = backend.plan_span_lse(reads, device, key_rows)
         assert len(q) == len(plan.signal_R)
         found = backend.span_lse(q.to(device), k.to(device), heads, plan, dim**-0.5)
         # Logits are fp32 sums of exact products whatever the storage dtype, so fp32 is the measure.
-        plain = dense_lse(q.float(), k.float(), heads, reads, dim**-0.5)
-        oracle = dense_lse(q.double(), k.double(), heads, reads, dim**-0.5)
-        allowed = error_of_a_weight(q, k, dim**-0.5)
+        plain = dense_lse(q.float(), k.float(), heads, reads, dim**-0.5, key_rows)
+        oracle = dense_lse(q.double(), k.double(), heads, reads, dim**-0.5, key_rows)
+        allowed = error_of_a_weight(q, k.nan_to_num(), dim**-0.5)
         for each in zip(found, plain, oracle, strict=True):
             assert_as_exact_as(*each, allowed=allowed)
 
@@ -89,6 +108,26 @@ def check(
 @pytest.mark.parametrize("case", CASES)
 def test_matches_fp64(case: str, check: Callable[..., None]) -> None:
     check(CASES[case], [0, 0, 1, 1], 2)
+
+
+@pytest.mark.parametrize("case", ["one-key", "tail-in-a-span", "mixed-batch", "no-signal"])
+def test_keys_lie_in_any_rows(
+    case: str, check: Callable[..., None], scattered: Callable[..., KeyRows]
+) -> None:
+    reads = CASES[case]
+    num_tokens = max(stop for read in reads for _, stop in (read.signal, *read.spans))
+    # Behind the tokens every key is seen, though it comes after the signal tokens.
+    behind = documents(num_tokens, 3, BLOCK + 1, 0, 2)
+    reads = [SpanRead(read.signal, (*behind[:3], *read.spans, behind[3])) for read in reads]
+    key_rows = scattered(num_tokens, behind[-1][1] + 1)
+    check(reads, [0, 0, 1, 1], 2, key_rows=key_rows)
+
+
+def test_a_long_span_behind_the_tokens(check: Callable[..., None]) -> None:
+    num_tokens = 2 * CHUNK_KEYS
+    rows = np.concatenate([np.arange(num_tokens), np.arange(num_tokens - 5)]).astype(np.int32)
+    reads = [SpanRead((40, 43), ((num_tokens, len(rows)), (30, 43), (num_tokens, num_tokens)))]
+    check(reads, [0, 1], 2, key_rows=KeyRows(num_tokens, rows))
 
 
 @pytest.mark.parametrize(
@@ -129,109 +168,3 @@ def test_large_logits_do_not_overflow(implementation: Any) -> None:
     found = backend.span_lse(q, k, [0], plan, 1.0)[0]
     # Of neighbours 1,000 apart only the largest counts.
     torch.testing.assert_close(found.cpu().flatten(), torch.tensor([4000.0, 20000.0]))
-
-
-def test_gradients() -> None:
-    generator = torch.Generator().manual_seed(0)
-    reads = [SpanRead((4, 6), ((0, 2), (2, 2), (2, 6))), SpanRead((6, 7), ((0, 3),))]
-    plan = SpanLsePlan(reads, torch.device("cpu"))
-    q = torch.randn(3, 3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-    k = torch.randn(7, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-
-    def finite(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        lse = span_lse(q, k, [1, 0, 1], plan, 0.7)
-        return lse[0][..., 0], lse[0][..., 2], lse[1]
-
-    assert torch.autograd.gradcheck(finite, (q, k))
-
-
-@pytest.mark.parametrize(
-    ("q_shape", "k_shape", "heads", "message"),
-    [
-        pytest.param(
-            (3, 2, 16),
-            (9, 2, 16),
-            [0, 1],
-            r"q must be \[2, 2 heads, head_dim\], got \[3, 2, 16\]",
-            id="signal-tokens",
-        ),
-        pytest.param(
-            (2, 3, 16),
-            (9, 2, 16),
-            [0, 1],
-            r"q must be \[2, 2 heads, head_dim\], got \[2, 3, 16\]",
-            id="heads",
-        ),
-        pytest.param(
-            (2, 0, 16),
-            (9, 2, 16),
-            [],
-            r"q must be \[2, 0 heads, head_dim\], got \[2, 0, 16\]",
-            id="no-heads",
-        ),
-        pytest.param(
-            (2, 2, 16),
-            (8, 2, 16),
-            [0, 1],
-            r"k must be \[9 or more, kv_heads, 16\], got \[8, 2, 16\]",
-            id="tokens",
-        ),
-        pytest.param(
-            (2, 2, 16),
-            (9, 2, 32),
-            [0, 1],
-            r"k must be \[9 or more, kv_heads, 16\], got \[9, 2, 32\]",
-            id="head-dim",
-        ),
-        pytest.param(
-            (2, 2, 16),
-            (9, 2, 16),
-            [0, 2],
-            r"kv_head_H must be in 0 \.\. 1, got \[0, 2\]",
-            id="kv-head",
-        ),
-    ],
-)
-def test_bad_inputs_are_refused(
-    q_shape: tuple[int, ...],
-    k_shape: tuple[int, ...],
-    heads: list[int],
-    message: str,
-    implementation: Any,
-) -> None:
-    backend, device = implementation.backend, implementation.device
-    plan = backend.plan_span_lse([SpanRead((7, 9), ((0, 4),))], device)
-    q, k = torch.zeros(q_shape, device=device), torch.zeros(k_shape, device=device)
-    with pytest.raises(ValueError, match=message):
-        backend.span_lse(q, k, heads, plan, 1.0)
-
-
-def test_two_dtypes_are_refused(implementation: Any) -> None:
-    backend, device = implementation.backend, implementation.device
-    plan = backend.plan_span_lse([SpanRead((7, 9), ((0, 4),))], device)
-    q = torch.zeros(2, 1, 16, device=device)
-    k = torch.zeros(9, 1, 16, device=device, dtype=torch.float16)
-    with pytest.raises(ValueError, match=r"dtypes differ: q torch\.float32, k torch\.float16"):
-        backend.span_lse(q, k, [0], plan, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("reads", "message"),
-    [
-        pytest.param([], "a plan needs at least one reading", id="nothing"),
-        pytest.param(
-            [SpanRead((5, 4), ((0, 1),))], r"reading 0 has the span 5\.\.4", id="signal-backwards"
-        ),
-        pytest.param(
-            [SpanRead((4, 5), ((0, 1),)), SpanRead((4, 5), ((2, 1),))],
-            r"reading 1 has the span 2\.\.1",
-            id="span-backwards",
-        ),
-        pytest.param([SpanRead((4, 5), ((-1, 1),))], r"the span -1\.\.1", id="negative"),
-    ],
-)
-def test_a_plan_refuses_what_cannot_be_read(
-    reads: list[SpanRead], message: str, implementation: Any
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        implementation.backend.plan_span_lse(reads, implementation.device)

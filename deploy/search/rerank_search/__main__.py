@@ -1,4 +1,4 @@
-"""python -m rerank_search serve | setup | compare: the demo's commands."""
+"""Runs one of the demo's commands: python -m rerank_search serve | setup | compare."""
 
 import argparse
 import sys

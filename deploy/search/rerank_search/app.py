@@ -1,4 +1,4 @@
-"""GET /search: find, rerank, answer."""
+"""Answers GET /search: finds, reranks and shows documents."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from rerank_search.backend import SearchBackend, SearchError
 
 
 class Found(BaseModel):
-    """A hit, best first."""
+    """Describes one hit."""
 
     doc_id: str
     title: str
@@ -19,7 +19,7 @@ class Found(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a search gave."""
+    """Holds the hits of a search, best first."""
 
     query: str
     reranked: bool
@@ -27,7 +27,7 @@ class Answer(BaseModel):
 
 
 def create_app(backend: SearchBackend, *, num_candidates: int) -> FastAPI:
-    """The service.
+    """Build the service.
 
     Args:
         backend: filled with documents.

@@ -1,4 +1,4 @@
-"""What a search engine must do here; one contract test holds for all of them."""
+"""Defines what a search engine must do here; one contract test holds for all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rerank_search.documents import Document
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document found.
+    """Holds a document that was found.
 
     Attributes:
         document: has a title and a text.
@@ -35,7 +35,7 @@ class SearchError(Exception):
 
 
 class SearchBackend(Protocol):
-    """A first stage that finds, and a second that reorders what was found."""
+    """Finds documents in a first stage, and reorders what was found in a second."""
 
     def replace(self, documents: Sequence[Document]) -> None:
         """Make these the only documents that can be found, from the return on.
@@ -45,7 +45,7 @@ class SearchBackend(Protocol):
         """
 
     def search(self, query: str, num_hits: int) -> list[Hit]:
-        """The documents that share words with the query, best first, at most num_hits.
+        """Find at most num_hits documents that share words with the query, best first.
 
         A query is plain text: no character in it is an operator.
 
@@ -54,7 +54,7 @@ class SearchBackend(Protocol):
         """
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:
-        """The best num_hits by the reranker out of the first stage's best num_candidates.
+        """Take the best num_hits by the reranker out of the first stage's best num_candidates.
 
         Raises:
             SearchError: the engine refused or cannot be reached, or the reranker gave no answer.

@@ -1,4 +1,4 @@
-"""A search before and after reranking, and nDCG@10 of both over the judged questions."""
+"""Shows a search before and after reranking, and nDCG@10 of both over the judged questions."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +19,9 @@ Search = Callable[[str, bool], list[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """nDCG@10 over the questions of a group.
+    """Holds nDCG@10 over the questions of a group.
 
     Attributes:
-        group: the name of the group.
         before: nDCG@10 of each question in the first stage's order.
         after: nDCG@10 of each question in the reranker's order.
     """
@@ -32,7 +31,7 @@ class Outcome:
     after: tuple[float, ...]
 
     def line(self) -> str:
-        """A row of the table."""
+        """Return a row of the table in Markdown."""
         pairs = list(zip(self.before, self.after, strict=True))
         won = sum(after > before for before, after in pairs)
         lost = sum(after < before for before, after in pairs)
@@ -58,7 +57,7 @@ def search_at(client: httpx.Client) -> Search:
 
 
 def show(search: Search, query: str, relevant: Iterable[str] = ()) -> Iterator[str]:
-    """Lines that show one search, relevant documents marked by a star."""
+    """Yield the lines that show one search, relevant documents marked by a star."""
     marked = set(relevant)
     yield f"Query: {query}"
     for name, is_reranked in (("BM25", False), ("reranked", True)):
@@ -70,7 +69,7 @@ def show(search: Search, query: str, relevant: Iterable[str] = ()) -> Iterator[s
 
 
 def judge(search: Search, questions: Sequence[Question]) -> Iterator[Outcome]:
-    """nDCG@10 before and after, group by group; progress goes to standard error."""
+    """Measure nDCG@10 before and after, group by group; progress goes to standard error."""
     done = 0
     for group, members in groupby(questions, key=lambda each: each.group):
         before: list[float] = []

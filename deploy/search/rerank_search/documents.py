@@ -1,4 +1,4 @@
-"""The demo's corpus: passages, and questions with the passages that answer them."""
+"""Reads the demo's corpus: passages, and questions with the passages that answer them."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What is searched."""
+    """Holds what is searched."""
 
     doc_id: str
     title: str
@@ -18,13 +18,13 @@ class Document:
 
     @property
     def passage(self) -> str:
-        """Title and text, as a reranker is to read them."""
+        """Join title and text, as a reranker is to read them."""
         return f"{self.title}\n{self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query that people judged.
+    """Holds a query that people judged.
 
     Attributes:
         group: which kind of questions it belongs to (data/README.md).
@@ -38,7 +38,7 @@ class Question:
 
 
 def read_documents(folder: Path) -> list[Document]:
-    """Every passage of the corpus.
+    """Read every passage of the corpus.
 
     Raises:
         OSError: the file is missing.
@@ -49,7 +49,7 @@ def read_documents(folder: Path) -> list[Document]:
 
 
 def read_questions(folder: Path) -> list[Question]:
-    """Every question, in file order.
+    """Read every question, in file order.
 
     Raises:
         OSError: the file is missing.

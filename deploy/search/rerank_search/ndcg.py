@@ -1,4 +1,4 @@
-"""nDCG, with gain = relevance, as ir_measures and trec_eval compute it.
+"""Computes nDCG with gain = relevance, as ir_measures and trec_eval do.
 
 The image of this demo holds neither ir_measures nor the package of the server.
 """
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 
 def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], depth: int = 10) -> float:
-    """Normalised discounted cumulative gain of the first documents.
+    """Compute the normalised discounted cumulative gain of the first documents.
 
     Args:
         ranking: doc_ids, best first.

@@ -1,4 +1,4 @@
-"""BM25 in OpenSearch, which asks the reranker itself: a rerank search pipeline over ml-commons.
+"""Searches by BM25 in OpenSearch, which asks the reranker itself: by a pipeline over ml-commons.
 
 opensearch_setup.py makes the pipeline. Requests follow OpenSearch's documentation of
 `_bulk`, `_search` and the rerank processor (3.x); no OpenSearch was at hand when this was written.
@@ -37,7 +37,7 @@ class NotThereError(SearchError):
 
 
 class OpenSearchBackend:
-    """An index of a cluster, whose base URL the client has."""
+    """Searches an index of a cluster, whose base URL the client has."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class OpenSearchBackend:
         return self._hits(_query(query, num_hits), {})
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:
-        """One request; the pipeline reranks as many hits as it asks for."""
+        """Send one request; the pipeline reranks as many hits as it asks for."""
         body = _query(query, num_candidates)
         body["ext"] = {"rerank": {"query_context": {"query_text": query}}}
         return self._hits(body, {"search_pipeline": PIPELINE})[:num_hits]
@@ -81,7 +81,7 @@ class OpenSearchBackend:
         body: object = None,
         params: Mapping[str, str] | None = None,
     ) -> Any:
-        """The answer to a request in JSON.
+        """Send a request and return the answer, parsed from JSON.
 
         Raises:
             SearchError: refused, or OpenSearch cannot be reached.

@@ -1,8 +1,9 @@
-"""Everything OpenSearch needs to rerank with a blockrank-server. Safe to run again and again.
+"""Makes what OpenSearch needs to rerank with a blockrank-server; it can be run again and again.
 
-Four things: cluster settings that allow the call, an ml-commons connector, a remote model on it,
-and a search pipeline with that model. Connector and model carry a name made of the connector's
-content: the same content is found again, other content gets new ones, and the pipeline moves over.
+It makes four things: cluster settings that allow the call, an ml-commons connector, a remote model
+on it, and a search pipeline with that model. Connector and model carry a name made of the
+connector's content: the same content is found again, other content gets new ones, and the pipeline
+moves over.
 """
 
 import hashlib
@@ -56,12 +57,7 @@ def set_up(opensearch: OpenSearchBackend, *, rerank_url: str, api_key: str | Non
 
 
 def connector_for(rerank_url: str, api_key: str | None) -> dict[str, Any]:
-    """The connector of deploy/clients.md, at an address; its name tells its content.
-
-    Args:
-        rerank_url: the URL of the blockrank-server.
-        api_key: the key, if it wants one.
-    """
+    """Describe the connector of deploy/clients.md at an address; its name tells its content."""
     # ml-commons wants a credential that is not empty; a server without keys ignores it.
     connector: dict[str, Any] = {
         "version": "1",

@@ -1,4 +1,4 @@
-"""A client of POST /rerank that gives one request several tries before its deadline.
+"""Asks POST /rerank, and gives one request several tries before its deadline.
 
 Ranking changes nothing on the server, so a request whose answer got lost can be sent again: this is
 what carries searches over a restart of the reranker.
@@ -42,7 +42,7 @@ class Reranker:
         self._sleep, self._clock = sleep, clock
 
     def order(self, query: str, documents: Sequence[Document]) -> list[tuple[int, float]]:
-        """Index and score of every document, best first.
+        """Return the index and the score of every document, best first.
 
         Raises:
             SearchError: refused, or not answered in time.

@@ -1,4 +1,4 @@
-"""What can be set, as SEARCH_<FIELD>."""
+"""Reads what can be set, as SEARCH_<FIELD>."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ _MAX_CONNECTIONS = 40
 
 
 class SearchSettings(BaseSettings):
-    """Settings of the demo's search service."""
+    """Holds the settings of the demo's search service."""
 
     model_config = SettingsConfigDict(env_prefix="SEARCH_", frozen=True)
 
@@ -33,23 +33,21 @@ class SearchSettings(BaseSettings):
     port: int = Field(8080, description="Port to listen on.")
 
     def plain_key(self) -> str | None:
-        """The API key, to be sent."""
+        """Return the API key in plain text, as it is sent."""
         return self.api_key.get_secret_value() if self.api_key else None
 
     def reranker(self) -> Reranker:
-        """A client of the blockrank-server."""
         client = httpx.Client(base_url=self.rerank_url, limits=_limits())
         return Reranker(client, timeout_s=self.timeout_s, api_key=self.plain_key())
 
     def opensearch(self) -> OpenSearchBackend:
-        """The cluster."""
         client = httpx.Client(
             base_url=self.opensearch_url, timeout=self.timeout_s, limits=_limits()
         )
         return OpenSearchBackend(client)
 
     def backend(self) -> SearchBackend:
-        """The search engine that was chosen; nothing is indexed yet."""
+        """Open the search engine that was chosen; nothing is indexed yet."""
         return self.opensearch() if self.engine == "opensearch" else TantivyBackend(self.reranker())
 
 

@@ -1,4 +1,4 @@
-"""BM25 inside this process: for trying the demo in a minute, and for tests."""
+"""Searches by BM25 inside this process: for trying the demo in a minute, and for tests."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +14,7 @@ _WRITER_BYTES = 64_000_000
 
 
 class TantivyBackend:
-    """An index in memory, and a reranker asked by this process.
-
-    Args:
-        reranker: orders what was found.
-    """
+    """Keeps an index in memory, and asks a reranker from this process."""
 
     def __init__(self, reranker: Reranker) -> None:
         self._reranker = reranker
@@ -49,7 +45,7 @@ class TantivyBackend:
         return [Hit(_stored(searcher.doc(address)), float(score)) for score, address in found]
 
     def search_reranked(self, query: str, num_hits: int, num_candidates: int) -> list[Hit]:
-        """First stage here, then one request to the reranker."""
+        """Search the index here, then send one request to the reranker."""
         candidates = [hit.document for hit in self.search(query, num_candidates)]
         if not candidates:
             return []

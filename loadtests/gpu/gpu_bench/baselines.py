@@ -1,4 +1,4 @@
-"""What the kernels and the engine are measured against: torch and transformers as they come."""
+"""Runs what kernels and engine are measured against: torch and transformers as they come."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -17,7 +17,7 @@ _PREFIX, _TAIL = -1, -2
 
 
 def owners(request: EncodedRequest, device: torch.device) -> torch.Tensor:
-    """[T] int32: the document each token belongs to, -1 for the prefix, -2 for the tail."""
+    """Return [T] int32: the document each token belongs to, -1 for the prefix, -2 for the tail."""
     owner = np.full(request.num_tokens, _PREFIX, np.int32)
     for i, (start, stop) in enumerate(request.block_spans):
         owner[start:stop] = i
@@ -28,7 +28,7 @@ def owners(request: EncodedRequest, device: torch.device) -> torch.Tensor:
 def dense_sdpa(
     q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, owner_T: torch.Tensor
 ) -> Callable[[], torch.Tensor]:
-    """torch's SDPA with a [T, T] mask and repeated key/value heads; result [T, H, D]."""
+    """Prepare torch's SDPA with a [T, T] mask and repeated key/value heads; it gives [T, H, D]."""
     q, k, v = _heads_first(q_THD, k_TKD, v_TKD)
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
     tokens = torch.arange(len(owner_T), device=owner_T.device)
@@ -89,7 +89,7 @@ def _by_segment(
 def flex(
     q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, owner_T: torch.Tensor
 ) -> Callable[[], torch.Tensor]:
-    """flex_attention with a block mask, compiled on CUDA for this T; result [T, H, D]."""
+    """Prepare flex_attention with a block mask, compiled on CUDA for this T; it gives [T, H, D]."""
 
     def visible(_b: Any, _h: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         mine, its = owner_T[query], owner_T[key]
@@ -111,16 +111,15 @@ def flex(
 
 
 def _heads_first(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """[T, H, D] as [1, H, T, D], contiguous."""
+    """Turn each [T, H, D] into [1, H, T, D], contiguous."""
     return tuple(x.transpose(0, 1).contiguous()[None] for x in tensors)
 
 
 class DenseRanker:
-    """Plain transformers: causal prefill of all layers, then a document's id is decoded.
+    """Ranks by plain transformers: causal prefill of all layers, then a document's id is decoded.
 
     Args:
         config: describes the whole checkpoint; its weights are random.
-        device: runs it.
     """
 
     def __init__(self, config: PretrainedConfig, device: torch.device) -> None:
@@ -131,7 +130,7 @@ class DenseRanker:
         self._device = device
 
     def rank(self, request: EncodedRequest) -> list[int]:
-        """The ids decoded greedily: digits of the highest document id, and what closes it."""
+        """Decode greedily as many ids as the highest document id has digits, and what closes it."""
         count = len(str(request.num_documents - 1)) + 1
         token_ids = torch.from_numpy(request.token_ids)[None].long().to(self._device)
         cache, found = None, []

@@ -32,13 +32,13 @@ class Clock:
         self.device, self._repeats = device, repeats
 
     def num_sets(self, num_bytes: int) -> int:
-        """Sets of inputs to rotate among, so that a call finds none of its bytes cached."""
+        """Count the sets of inputs to rotate among, so that a call finds nothing cached."""
         if self.device.type == "cpu":
             return 2
         return min(_MAX_SETS, 1 + _CACHE_BYTES // max(1, num_bytes))
 
     def ms(self, calls: Sequence[Call], *, as_graph: bool = True) -> float:
-        """Median milliseconds of one call of several over different inputs, run back to back.
+        """Return the median milliseconds of a call, of several over different inputs back to back.
 
         Args:
             calls: work on inputs of their own, each.

@@ -1,4 +1,4 @@
-"""Rows of the end-to-end table: the engine on requests of its own, one after another."""
+"""Measures the end-to-end table's rows: the engine on requests of its own, one after another."""
 
 import time
 from collections import Counter
@@ -39,11 +39,9 @@ _PRODUCTS = ("nvjet", "gemm", "xmma", "cutlass", "splitkreduce", "aten::mm", "at
 
 @dataclass(frozen=True, slots=True)
 class EngineBench:
-    """One variant of the engine on one device.
+    """Measures one variant of the engine on one device.
 
     Attributes:
-        name: the name of the variant.
-        model: its shape.
         engine: has random weights.
         device: runs the engine.
         ceilings: what the device reached in the same run.
@@ -164,7 +162,7 @@ class EngineBench:
         return [request(num_documents, vocab, seed) for seed in range(_NUM_REQUESTS)]
 
     def _start_ms(self, one: EncodedRequest) -> float:
-        """Host time until a request is launched, the device idle before."""
+        """Return the host's time until a request is launched, the device being idle before."""
         started = time.perf_counter()
         pending = self.engine.start([one])
         spent = time.perf_counter() - started
@@ -182,13 +180,13 @@ class EngineBench:
 
 
 def quantization_of(variant: str) -> Quantization:
-    """The quantization that a variant's name begins with, or "none"."""
+    """Return the quantization that a variant's name begins with, or "none"."""
     word = variant.partition("-")[0]
     return next((how for how in get_args(Quantization) if how == word), "none")
 
 
 def kind_of(kernel: str) -> str:
-    """What a kernel does, by its name."""
+    """Tell what a kernel does, by its name."""
     name = kernel.lower()
     for kind, parts in _OURS.items():
         if any(part in name for part in parts):
@@ -211,7 +209,7 @@ def _latencies_ms(
 
 
 def _overlapped(engine: Engine, requests: Sequence[EncodedRequest]) -> float:
-    """Tokens a second where the next request is packed and launched during this one's forward."""
+    """Measure tokens a second where a request is packed and launched during another's forward."""
     started = time.perf_counter()
     pending = engine.start(requests[:1])
     for each in requests[1:]:

@@ -43,9 +43,6 @@ class KernelBench:
     """Times kernels over single requests on one device.
 
     Attributes:
-        clock: times calls on the device.
-        backend: holds the kernels of the device.
-        ceilings: what the device reached in the same run.
         card: says which masks and spans there are.
     """
 
@@ -69,7 +66,7 @@ class KernelBench:
         return row | work.rates(ms, self.ceilings) | self._beside_torch(plain, calls[0]())
 
     def read(self, heads: Heads, num_documents: int) -> Row:
-        """Span log-sum-exp of one layer with all its heads, and the torch reference."""
+        """Time the span log-sum-exp of one layer with all its heads, and the torch reference."""
         clock, device = self.clock, self.clock.device
         batch = pack([request(num_documents, _VOCAB, seed=num_documents)], self.card)
         work = read_work(batch.reads, heads, DTYPE.itemsize)
@@ -144,7 +141,7 @@ class KernelBench:
 
 
 def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference over norm of the expected."""
+    """Divide the norm of the difference by the norm of the expected."""
     found, expected = found.double(), expected.double()
     return float((found - expected).norm() / expected.norm())
 

@@ -110,7 +110,7 @@ TABLES: dict[str, Sequence[Column]] = {
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """Markdown; columns no row has a value for are left out."""
+    """Write a Markdown table; columns that no row has a value for are left out."""
     shown = [c for c in columns if any(row.get(c[1]) is not None for row in rows)]
     lines = [[title for title, _, _ in shown], ["---"] * len(shown)]
     lines += [[_cell(row.get(key), form) for _, key, form in shown] for row in rows]

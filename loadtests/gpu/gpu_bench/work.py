@@ -1,4 +1,4 @@
-"""Operations and bytes: the least that must be computed and moved, counted from the shapes.
+"""Counts the least operations that must be computed and bytes that must be moved, from the shapes.
 
 A multiply-add is two operations. Bytes are those of inputs and outputs, each once.
 """
@@ -16,7 +16,7 @@ from gpu_bench.workload import Heads
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """What the device reached in the same run.
+    """Holds what the device reached in the same run.
 
     Attributes:
         tflops: what a large matrix product reached in a burst.
@@ -31,13 +31,13 @@ class Ceilings:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Operations and bytes of one call."""
+    """Holds the operations and bytes of one call."""
 
     flops: int
     bytes: int
 
     def rates(self, ms: float, ceilings: Ceilings) -> dict[str, float]:
-        """Rates at this time, and the share of what the ceilings allow: 1 is the floor."""
+        """Return rates at this time, and the share of what the ceilings allow: 1 is the floor."""
         floor_ms = max(self.flops / ceilings.tflops / 1e9, self.bytes / ceilings.gbytes / 1e6)
         return {
             "tflops": self.flops / ms / 1e9,
@@ -72,7 +72,7 @@ def read_work(reads: Sequence[SpanRead], heads: Heads, itemsize: int) -> Work:
 
 
 def network_flops(config: PretrainedConfig, last_layer: int, batch: PackedBatch) -> dict[str, int]:
-    """Operations of one forward pass cut at its last read layer: linear layers, attention, read.
+    """Count the operations of one forward pass cut at its last read layer: linear, attention, read.
 
     Args:
         config: describes the whole checkpoint.
@@ -93,7 +93,6 @@ def network_flops(config: PretrainedConfig, last_layer: int, batch: PackedBatch)
 
 
 def heads_of(config: PretrainedConfig) -> Heads:
-    """A config's heads."""
     return Heads(
         config.model_type, config.num_attention_heads, config.num_key_value_heads, config.head_dim
     )

@@ -1,6 +1,6 @@
-"""What is measured: model shapes, and requests with the lengths of MS MARCO passages.
+"""Makes what is measured: model shapes, and requests with the lengths of MS MARCO passages.
 
-Everything random, and named so: weights, token ids, lengths. Times do not depend on what they say.
+Weights, token ids and lengths are random. Times do not depend on what they say.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _TAIL_OFFSET = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Attention heads of a model."""
+    """Counts the attention heads of a model."""
 
     name: str
     num_heads: int
@@ -45,18 +45,18 @@ TINY = Heads("tiny", 4, 2, 16)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A checkpoint's shape and the card it runs with; its weights are random."""
+    """Describes a checkpoint's shape and the card it runs with; its weights are random."""
 
     name: str
     fields: dict[str, Any]
     last_layer: int
 
     def config(self) -> PretrainedConfig:
-        """A new one each time: the network cuts its own."""
+        """Make a new config each time: the network cuts its own."""
         return CONFIG_MAPPING["mistral"].from_dict(dict(self.fields))
 
     def card(self) -> Card:
-        """BlockRank's, with the read layer of this shape."""
+        """Return BlockRank's card, with the read layer of this shape."""
         fields = load_card(BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json").model_dump()
         return Card.model_validate(fields | {"read": [{"layer": self.last_layer, "heads": "all"}]})
 
@@ -120,13 +120,13 @@ TINY_MODEL = Model(
 
 
 def document_lengths(count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """[count] tokens of documents with their frames, as LENGTHS says."""
+    """Draw [count] tokens of documents with their frames, as LENGTHS says."""
     content = np.rint(_MEDIAN * np.exp(_SIGMA * random.standard_normal(count)))
     return _FRAME + content.clip(_SHORTEST, _LONGEST).astype(np.int64)
 
 
 def request(num_documents: int, vocab_size: int, seed: int) -> EncodedRequest:
-    """A request in BlockRank's layout: shared document positions, two signal tokens at the end."""
+    """Make a request in BlockRank's layout: shared document positions, two signal tokens last."""
     random = np.random.default_rng(seed)
     lengths = document_lengths(num_documents, random)
     prefix = _PREFIX + -(_PREFIX + int(lengths.sum()) + _TAIL) % _MULTIPLE

@@ -1,4 +1,4 @@
-"""When requests arrive: a Poisson process whose rate is constant within a stage.
+"""Draws when requests arrive: a Poisson process whose rate is constant within a stage.
 
 The whole schedule is fixed before the first request is sent. Nothing the server does can delay an
 arrival, so that a slow server cannot lower the load it is measured under.
@@ -14,12 +14,11 @@ from open_loop.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request that will be sent.
+    """Describes one request that will be sent.
 
     Attributes:
         index: its place in the schedule.
         intended_s: when it is due, since the start of the run.
-        stage: the index of its stage.
         num_documents: the length of its list.
         list_number: which of the lists with so many documents.
         fault: what is wrong with its client.
@@ -34,7 +33,7 @@ class Arrival:
 
 
 def schedule(plan: Plan) -> list[Arrival]:
-    """Every arrival, in order of time; the same for the same plan."""
+    """Return every arrival in order of time, the same for the same plan."""
     rng = random.Random(f"arrivals/{plan.seed}")
     seen = dict.fromkeys(plan.list_lengths.counts, 0)
     arrivals = []
@@ -48,7 +47,7 @@ def schedule(plan: Plan) -> list[Arrival]:
 
 
 def _times(plan: Plan, rng: random.Random) -> Iterator[tuple[int, float]]:
-    """Stage and time of each arrival.
+    """Yield stage and time of each arrival.
 
     A gap that would reach beyond its stage is drawn anew from the stage's end on: the process has
     no memory, so this is exact.

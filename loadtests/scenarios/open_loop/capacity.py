@@ -1,4 +1,4 @@
-"""Capacity: scored requests a second when clients send as fast as they are answered."""
+"""Measures capacity: scored requests a second when clients send as fast as they are answered."""
 
 import http.client
 import threading
@@ -22,7 +22,7 @@ class CapacityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """A measured capacity.
+    """Holds a measured capacity.
 
     Attributes:
         capacity_per_s: scored requests a second.
@@ -38,7 +38,7 @@ class Capacity:
 
 
 def rate_per_s(ends_s: Sequence[float]) -> float:
-    """Rate of requests that ended at these times: from the first end to the last.
+    """Return the rate of requests that ended at these times, from the first end to the last.
 
     Raises:
         CapacityError: there are too few.

@@ -1,4 +1,4 @@
-"""The command line of a run."""
+"""Reads the command line of a run."""
 
 import argparse
 import dataclasses
@@ -20,19 +20,15 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What was asked for; see the help of each option.
+    """Holds what was asked for; see the help of each option.
 
     Attributes:
         scenario: the one of the table, with the objectives that were given.
         host: the server to test; None starts one for the run.
-        settings: the settings of the own server.
         command: starts the own server.
         capacity_per_s: None to measure it first.
         capacity_s: how long measuring it takes.
         num_clients: so many send at once while it is measured.
-        list_lengths: how many documents the lists have.
-        document_lengths: how many words the documents have.
-        faults: how many clients misbehave, and how.
         answer_within_s: None for the server's deadline.
         time_scale: multiplies every duration.
         sample_every_s: the time between readings of the server.
@@ -62,7 +58,7 @@ class RunOptions:
 
 
 def parse(arguments: Sequence[str]) -> RunOptions:
-    """Options; ends the process with a message if they are wrong."""
+    """Return the options; a wrong one ends the process with a message."""
     parser = _parser()
     args = parser.parse_args(arguments)
     scenario = SCENARIOS[args.scenario]

@@ -1,4 +1,4 @@
-"""Clients that misbehave: which of the arrivals do, and what they do on their connection."""
+"""Defines clients that misbehave: which arrivals do, and what they do to their connection."""
 
 import http.client
 import random
@@ -13,7 +13,7 @@ _PIECES = 20
 
 
 class Fault(StrEnum):
-    """What is wrong with a client."""
+    """Names what is wrong with a client."""
 
     NONE = "none"
     SLOW = "slow"
@@ -22,20 +22,18 @@ class Fault(StrEnum):
 
     @property
     def leaves(self) -> bool:
-        """Whether it goes away and so may get no answer."""
+        """Say whether the client goes away and so may get no answer."""
         return self in (Fault.LEAVING, Fault.LEAVING_MID_BODY)
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Which share of the clients misbehaves.
+    """Says which share of the clients misbehaves.
 
     Attributes:
         slow: share that sends its body over slow_s.
         leaving: share that sends all and goes away after leave_after_s, unless it was answered.
         leaving_mid_body: share that sends half of its body and goes away after leave_after_s.
-        slow_s: seconds.
-        leave_after_s: seconds.
     """
 
     slow: float = 0.0
@@ -55,7 +53,6 @@ class Faults:
         return f"{slow}, {leaving}, {self.leaving_mid_body:.0%} after half a body"
 
     def draw(self, rng: random.Random) -> Fault:
-        """The fault of one client."""
         shares = (self.slow, self.leaving, self.leaving_mid_body)
         kinds = (Fault.SLOW, Fault.LEAVING, Fault.LEAVING_MID_BODY, Fault.NONE)
         return rng.choices(kinds, (*shares, 1 - sum(shares)))[0]
@@ -66,7 +63,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """What a server said."""
+    """Holds what a server said."""
 
     status: int
     headers: dict[str, str]
@@ -78,7 +75,6 @@ class FaultClient:
 
     Args:
         host: http://name:port.
-        path: the path of every request.
         timeout_s: the longest wait for an answer.
     """
 

@@ -1,4 +1,4 @@
-"""A baseline: the same arrivals at an ideal server that takes them one by one, in order.
+"""Computes a baseline: the same arrivals at an ideal server that takes them one by one, in order.
 
 Its service time is proportional to the documents, and its capacity is the measured one. How far p99
 lies above p50 depends there on load and list lengths alone (a short list behind a long one waits),
@@ -11,7 +11,7 @@ from open_loop.arrivals import Arrival
 
 
 def fifo_latencies_s(arrivals: Sequence[Arrival], documents_per_s: float) -> list[float]:
-    """The time from arrival to answer, for each arrival.
+    """Return the time from arrival to answer, for each arrival.
 
     Args:
         arrivals: stand in order of time.

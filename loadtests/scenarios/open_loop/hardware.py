@@ -1,4 +1,4 @@
-"""What a run was made on: hardware, versions, the server's settings."""
+"""Tells what a run was made on: hardware, versions, the server's settings."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def label(info: Mapping[str, Any], host: str, given: str | None) -> str:
-    """The short name of the server's hardware, for file names.
+    """Return the short name of the server's hardware, for file names.
 
     Raises:
         ServerError: it cannot be known from here and was not given.
@@ -29,7 +29,7 @@ def label(info: Mapping[str, Any], host: str, given: str | None) -> str:
 
 
 def generator() -> dict[str, str]:
-    """The machine the generator runs on."""
+    """Describe the machine that the generator runs on."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": processor(),
@@ -40,17 +40,17 @@ def generator() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Its model's name."""
+    """Return the name of the processor's model."""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
 def versions() -> dict[str, str]:
-    """The versions of what is installed where the generator runs."""
+    """Return the versions of what is installed where the generator runs."""
     return {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def settings(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The server's /info, without what says nothing about speed."""
+    """Return the server's /info without what says nothing about speed."""
     return {name: value for name, value in info.items() if name not in _LEFT_OUT}

@@ -1,4 +1,4 @@
-"""How many documents a request has: the distribution `10:0.5,20:0.3,100:0.2` and draws from it."""
+"""Draws how many documents a request has, from a distribution like `10:0.5,20:0.3,100:0.2`."""
 
 import itertools
 import random
@@ -13,7 +13,7 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ListLengths:
-    """A distribution of document counts.
+    """Holds a distribution of document counts.
 
     Attributes:
         shares: count and probability; counts ascend, probabilities sum to 1.
@@ -23,21 +23,19 @@ class ListLengths:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Document counts, ascending."""
         return tuple(count for count, _ in self.shares)
 
     @property
     def mean(self) -> float:
-        """Documents of a request on average."""
+        """Return the documents of a request on average."""
         return sum(count * share for count, share in self.shares)
 
     def draw(self, rng: random.Random) -> int:
-        """One document count."""
         counts, shares = zip(*self.shares, strict=True)
         return int(rng.choices(counts, shares)[0])
 
     def in_proportion(self) -> Iterator[int]:
-        """Document counts without end, whose shares are those asked for from early on."""
+        """Yield document counts without end, whose shares are those asked for from early on."""
         given = dict.fromkeys(self.counts, 0)
         for number in itertools.count(1):
             lacking = {count: share * number - given[count] for count, share in self.shares}

@@ -1,4 +1,4 @@
-"""One run from the command line to the report and the exit code."""
+"""Leads one run from the command line to the report and the exit code."""
 
 import sys
 import tempfile
@@ -16,7 +16,7 @@ MET, MISSED, NO_REPORT = 0, 1, 2
 
 
 def main() -> int:
-    """Exit code: 0 if every objective is met, 1 if one is missed, 2 if there is no report."""
+    """Return the exit code: 0 if every objective is met, 1 if one is missed, 2 without a report."""
     options = parse(sys.argv[1:])
     try:
         with _folder(options) as folder, _server(options, folder) as server:

@@ -1,4 +1,4 @@
-"""A report for people."""
+"""Writes a report for people."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ _SPLIT: Sequence[Column] = tuple(
 
 
 def table(first: str, columns: Sequence[Column], rows: Mapping[str, Row]) -> str:
-    """Markdown; the rows' names come first, a value that is missing is a dash."""
+    """Write a Markdown table; the rows' names come first, a value that is missing is a dash."""
     lines = [[first, *(title for title, _, _ in columns)], ["---"] * (len(columns) + 1)]
     for name, row in rows.items():
         lines.append([name, *(_cell(row.get(key), form) for _, key, form in columns)])
@@ -52,10 +52,9 @@ def _cell(value: Any, form: str) -> str:
 
 
 def markdown(body: Row, plot: str) -> str:
-    """The report.
+    """Write the report in Markdown.
 
     Args:
-        body: what the report holds.
         plot: the name of the picture beside it.
     """
     documents = {**body["documents"], "all": body["total"]}

@@ -1,4 +1,4 @@
-"""The server's memory over a run."""
+"""Watches the memory and the processor time of the server over a run."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -11,7 +11,7 @@ _TENTHS = 10
 
 
 def memory_statistics(readings: Sequence[Reading]) -> Statistics:
-    """Resident memory in MiB; growth only of runs with enough readings to speak of tenths.
+    """Return resident memory in MiB; growth only of runs with enough readings to speak of tenths.
 
     The readings stand in order of time.
     """
@@ -27,7 +27,7 @@ def memory_statistics(readings: Sequence[Reading]) -> Statistics:
 
 
 def cpu_statistics(readings: Sequence[Reading], num_cores: int) -> Statistics:
-    """Processor time as a share of one core, and of the whole machine the generator runs on."""
+    """Return processor time as a share of one core, and of the whole machine of the generator."""
     if len(readings) < 2:
         return {"generator_cpu": None, "server_cpu": None, "generator_cpu_of_machine": None}
     first, last = readings[0], readings[-1]

@@ -1,4 +1,4 @@
-"""What a run must hold; together they decide the exit code."""
+"""Judges what a run must hold; together the verdicts decide the exit code."""
 
 import math
 import operator
@@ -12,12 +12,12 @@ _FORM = re.compile(r"(?P<statistic>\w+) *(?P<sense><=|>=) *(?P<limit>[^@]+)(?:@(
 
 
 class ObjectiveError(Exception):
-    """An objective that cannot be judged, and why."""
+    """An objective cannot be judged; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A limit of one statistic.
+    """Limits one statistic.
 
     Attributes:
         statistic: its name in the report.
@@ -38,10 +38,9 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An objective and what came of it.
+    """Tells what came of an objective.
 
     Attributes:
-        objective: the limit.
         value: found; None if there was nothing to take it from, which is a miss.
     """
 
@@ -50,7 +49,7 @@ class Verdict:
 
     @property
     def is_met(self) -> bool:
-        """Whether there is a value on the right side of the limit."""
+        """Say whether there is a value on the right side of the limit."""
         compare = _COMPARE[self.objective.sense]
         return self.value is not None and bool(compare(self.value, self.objective.limit))
 
@@ -60,7 +59,7 @@ class Verdict:
 
 
 def parse_objective(text: str) -> Objective:
-    """An objective from `STATISTIC<=LIMIT` or `STATISTIC>=LIMIT`, with `@PART` or without.
+    """Read an objective from `STATISTIC<=LIMIT` or `STATISTIC>=LIMIT`, with `@PART` or without.
 
     Raises:
         ValueError: not of that form.
@@ -78,7 +77,7 @@ def parse_objective(text: str) -> Objective:
 
 
 def with_changes(usual: Sequence[Objective], given: Iterable[Objective]) -> tuple[Objective, ...]:
-    """The usual objectives; a given one takes the place of that of its statistic and part."""
+    """Return the usual objectives, each replaced by a given one of the same statistic and part."""
     by_place = {(each.statistic, each.part): each for each in (*usual, *given)}
     return tuple(by_place.values())
 
@@ -88,7 +87,7 @@ def judge(
     run: Mapping[str, Any],
     parts: Mapping[str, Mapping[str, Any]],
 ) -> list[Verdict]:
-    """A verdict for each objective.
+    """Return a verdict for each objective.
 
     Args:
         objectives: what the scenario must meet.

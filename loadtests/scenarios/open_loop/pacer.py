@@ -1,4 +1,4 @@
-"""The open loop itself, without a network: when to send, and from when to count."""
+"""Runs the open loop itself, without a network: when to send, and from when to count."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What one run sends: a scenario with its rates in requests per second; handed over as JSON."""
+"""Plans what one run sends: a scenario with its rates in requests per second, kept as JSON."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,12 +13,9 @@ from open_loop.workload import DocumentLengths
 
 @dataclass(frozen=True, slots=True)
 class TimedStage:
-    """A stage with its rate.
+    """Describes a stage with its rate.
 
     Attributes:
-        name: the name of the stage.
-        rate_per_s: requests a second.
-        duration_s: its length in seconds.
         is_measured: whether it counts in the statistics of the whole run.
     """
 
@@ -30,14 +27,10 @@ class TimedStage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the generator needs to know.
+    """Holds everything that the generator needs to know.
 
     Attributes:
         host: http://name:port.
-        stages: stand in their order.
-        list_lengths: how many documents the lists have.
-        faults: how many clients misbehave, and how.
-        document_lengths: how many words the documents have.
         seed: decides arrivals and request bodies.
         client_timeout_s: longest wait for an answer; above the server's own deadline.
         sample_every_s: the time between two readings of the server's /metrics.
@@ -56,15 +49,14 @@ class Plan:
 
     @property
     def duration_s(self) -> float:
-        """The duration of all stages together."""
+        """Add up the durations of all stages."""
         return sum(stage.duration_s for stage in self.stages)
 
     def stage_start_s(self, place: int) -> float:
-        """When a stage begins."""
         return sum(stage.duration_s for stage in self.stages[:place])
 
     def place_of(self, name: str) -> int:
-        """Index of a stage."""
+        """Return the index of a stage."""
         return [stage.name for stage in self.stages].index(name)
 
     def to_json(self) -> bytes:
@@ -73,7 +65,7 @@ class Plan:
 
 
 def from_json(raw: bytes) -> Plan:
-    """A plan that to_json wrote."""
+    """Read a plan that to_json wrote."""
     fields = orjson.loads(raw)
     return Plan(
         **fields
@@ -89,7 +81,7 @@ def from_json(raw: bytes) -> Plan:
 def timed_stages(
     scenario: Scenario, capacity_per_s: float, time_scale: float
 ) -> tuple[TimedStage, ...]:
-    """A scenario's stages at a capacity, every duration times time_scale."""
+    """Return a scenario's stages at a capacity, every duration times time_scale."""
     return tuple(
         TimedStage(
             stage.name,

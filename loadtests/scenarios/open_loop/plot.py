@@ -1,4 +1,4 @@
-"""Rate, latency and memory over time, as one picture."""
+"""Draws rate, latency and memory over time, as one picture."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Whether the server's own count of requests, from its /metrics, agrees with the generator's."""
+"""Compares the server's own count of requests, from its /metrics, with the generator's."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ QUEUE = "rerank_queue_requests"
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """What one reading of /metrics said.
+    """Holds what one reading of /metrics said.
 
     Attributes:
         counts: value by counter and label.
@@ -33,7 +33,7 @@ class Scrape:
 
 
 def read_metrics(text: str) -> Scrape:
-    """Counters and queue from Prometheus' text format.
+    """Read counters and queue from Prometheus' text format.
 
     Raises:
         ValueError: the server has no count of requests; it is not ours.
@@ -54,7 +54,7 @@ def read_metrics(text: str) -> Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """Server's and generator's counts of one run, side by side.
+    """Puts the server's and the generator's counts of one run side by side.
 
     Attributes:
         server: growth of each counter by its label, zeros left out.
@@ -72,17 +72,18 @@ class Reconciliation:
 
     @property
     def num_received(self) -> int:
-        """Requests that reached the server and were ended by it."""
+        """Count the requests that reached the server and were ended by it."""
         return sum(self.server[REQUESTS].values())
 
     @property
     def num_sent(self) -> int:
-        """Requests the generator sent in a connection that held."""
+        """Count the requests that the generator sent in a connection that held."""
         return sum(self.answered.values()) + self.num_left + self.num_timeouts
 
     @property
     def num_unreconciled(self) -> int:
-        """Requests on which the two sides differ; 0 means that every accepted one was answered."""
+        """Count requests on which the sides differ; 0 means that all accepted ones were
+        answered."""
         counted = self.server[REQUESTS]
         unknown = sum(max(0, n - counted.get(status, 0)) for status, n in self.answered.items())
         return abs(self.num_received - self.num_sent) + unknown + self.waiting

@@ -1,4 +1,4 @@
-"""How long after an overload it takes until all is as before."""
+"""Measures how long after an overload it takes until all is as before."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ FACTOR = 2.0
 def recovery_s(
     reference: Sequence[Sample], after: Sequence[Sample], overload_end_s: float
 ) -> float | None:
-    """Seconds from the end of the overload to the first of IN_A_ROW arrivals that fare as before.
+    """Return the seconds to the first of IN_A_ROW arrivals after the overload that fare as before.
 
     An arrival fares as before if it is scored within FACTOR times the 95th percentile that its
     document count had in the reference stage. Clients at fault, and document counts that the

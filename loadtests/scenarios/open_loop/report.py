@@ -1,4 +1,4 @@
-"""The report of one run as one JSON object; markdown.py and plot.py show it."""
+"""Makes the report of one run as one JSON object; markdown.py and plot.py show it."""
 
 import dataclasses
 import math
@@ -21,11 +21,9 @@ from open_loop.statistics import Statistics, Terms, lag_statistics, percentile, 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything that was found out.
+    """Holds everything that was found out.
 
     Attributes:
-        scenario: what was run.
-        plan: what was to be sent.
         arrivals: what was due, and when.
         samples: what became of each request, in order of arrival.
         readings: what server and generator used, in order of time.
@@ -45,7 +43,7 @@ class Run:
 
     @property
     def capacity_documents_per_s(self) -> float:
-        """Documents scored a second at saturation."""
+        """Return the documents scored a second at saturation."""
         return self.capacity_per_s * self.plan.list_lengths.mean
 
     def stage(self, place: int) -> list[Sample]:
@@ -55,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What is written.
+    """Holds what is written.
 
     Attributes:
         body: what is written as JSON.
@@ -67,15 +65,14 @@ class RunReport:
 
     @property
     def is_met(self) -> bool:
-        """Whether every objective is met."""
+        """Say whether every objective is met."""
         return all(verdict.is_met for verdict in self.verdicts)
 
 
 def make_report(run: Run, conditions: dict[str, Any]) -> RunReport:
-    """The report.
+    """Put the report of a run together.
 
     Args:
-        run: what was found out.
         conditions: hardware, versions and settings, written as they are.
     """
     measured = {place for place, stage in enumerate(run.plan.stages) if stage.is_measured}
@@ -105,7 +102,7 @@ def make_report(run: Run, conditions: dict[str, Any]) -> RunReport:
 
 
 def _total(run: Run, measured: set[int], counts: dict[int, Statistics]) -> Statistics:
-    """The statistics of the measured stages; what must never happen is counted in all stages."""
+    """Return the measured stages' statistics; what must never happen is counted in all stages."""
     whole = _statistics(run, set(range(len(run.plan.stages))))
     never = ("unanswered", "client_failures", "wrong_answers")
     return {
@@ -132,7 +129,7 @@ def _statistics(run: Run, places: Iterable[int]) -> Statistics:
 
 
 def _by_count(run: Run, places: set[int]) -> dict[int, Statistics]:
-    """Statistics by document count; goodput as a share of what was offered."""
+    """Return statistics by document count, with goodput as a share of what was offered."""
     duration_s = sum(run.plan.stages[place].duration_s for place in places)
     capacity = run.capacity_documents_per_s
     fifo_s = fifo_latencies_s(run.arrivals, capacity)

@@ -1,4 +1,4 @@
-"""What is written down while a run is on: one line for each request, one for each reading."""
+"""Writes down what happens while a run is on: one line for each request, one for each reading."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,17 +20,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request.
+    """Records one request.
 
     Attributes:
         index: the index of its arrival.
-        stage: the index of its stage.
         num_documents: the length of its list.
         fault: what was wrong with its client.
         intended_s: when it was to be sent, since the start of the run.
         lag_s: how much later the generator sent it.
         latency_s: the time from when it was to be sent to the last byte of its answer.
-        status: the status of the answer.
         problem: LEFT, TIMEOUT, WRONG, or the name of the client's error.
         timing_ms: what a 200 says in Server-Timing.
     """
@@ -48,20 +46,18 @@ class Sample:
 
     @property
     def is_scored(self) -> bool:
-        """Whether it got its scores."""
         return self.status == 200 and self.problem is None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Server and generator at one moment.
+    """Records server and generator at one moment.
 
     Attributes:
         at_s: the time since the start of the run; below 0 before it.
         rss_bytes: resident memory of the server.
         server_cpu_s: processor time of the server so far.
         generator_cpu_s: processor time of the generator so far.
-        queue_requests: requests that wait in the server.
         in_flight: requests sent and not answered.
     """
 
@@ -89,13 +85,12 @@ class Recorder:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Every sample of a file, in order of their arrivals."""
+    """Read every sample of a file, in order of their arrivals."""
     made = _read(path, lambda row: Sample(**{**row, "fault": Fault(row["fault"])}))
     return sorted(made, key=lambda sample: sample.index)
 
 
 def read_readings(path: Path) -> list[Reading]:
-    """Every reading of a file."""
     return _read(path, lambda row: Reading(**row))
 
 

@@ -1,4 +1,4 @@
-"""The scenarios: one table. Rates are shares of a capacity that is measured first, or given."""
+"""Lists the scenarios. Rates are shares of a capacity that is measured first, or given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,11 @@ _TYPICAL = parse_list_lengths("10:0.5,20:0.3,100:0.2")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A time of one arrival rate.
+    """Describes a time of one arrival rate.
 
     Attributes:
         name: its name in the report, which no other stage of the scenario has.
         load: arrival rate as a share of capacity.
-        duration_s: seconds.
         is_measured: whether it counts in the statistics of the whole run; a warm-up does not.
     """
 
@@ -30,14 +29,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is sent, and what must come of it.
+    """Describes what is sent, and what must come of it.
 
     Attributes:
         name: what selects it on the command line.
         purpose: the question it answers.
-        stages: stand in their order.
         objectives: must all be met for exit code 0.
-        list_lengths: how many documents the lists have.
         faults: clients that are slow or go away.
         reference: the stage whose latency counts as normal after an overload.
         overloads: the stages that overload; the time to recover is taken after the last of them.
@@ -54,7 +51,7 @@ class Scenario:
 
     @property
     def duration_s(self) -> float:
-        """The duration of all stages together."""
+        """Add up the durations of all stages."""
         return sum(stage.duration_s for stage in self.stages)
 
 
@@ -68,7 +65,7 @@ _NOTHING_LOST = (
 # A generator later than this does not offer the load it states.
 _PUNCTUAL = Objective("lag_p99_ms", "<=", 100)
 _NO_ERRORS = Objective("error_share", "<=", 0.001)
-# Of a load that a server must bear.
+# What a load that a server must bear has to meet.
 _ALL_SERVED = (*_NOTHING_LOST, _PUNCTUAL, _NO_ERRORS, Objective("goodput_share", ">=", 0.99))
 
 _ALL = (

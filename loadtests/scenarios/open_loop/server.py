@@ -1,4 +1,4 @@
-"""A server of the run's own, and waiting for any server to be ready."""
+"""Starts a server of the run's own, and waits for any server to be ready."""
 
 import json
 import os
@@ -21,12 +21,12 @@ _POLL_S = 0.1
 
 
 class ServerError(Exception):
-    """The server cannot be tested, and why."""
+    """The server cannot be tested; the text says why."""
 
 
 @dataclass(slots=True)
 class TestedServer:
-    """A server under test.
+    """Describes a server under test.
 
     Attributes:
         host: http://address:port.
@@ -41,7 +41,7 @@ class TestedServer:
     exit_code: int | None = None
 
     def last_words(self) -> str | None:
-        """Exit code and last line of a process that has ended; None while it runs."""
+        """Return exit code and last line of a process that has ended; None while it runs."""
         if self.process is None or self.log is None or (code := self.process.poll()) is None:
             return None
         lines = self.log.read_text(errors="replace").strip().splitlines()
@@ -52,12 +52,11 @@ class TestedServer:
 def own_server(
     settings: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND
 ) -> Iterator[TestedServer]:
-    """A server process with these settings, on a port free before; SIGTERM at the end.
+    """Start a server with these settings, on a port that was free; send it SIGTERM at the end.
 
     Args:
         settings: values by name, without BLOCKRANK_; on top of the environment's.
         log: file for its output. A pipe that nobody reads would fill up and stop the server.
-        command: starts it.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -76,7 +75,7 @@ def own_server(
 
 
 def get(host: str, path: str) -> str:
-    """Body of a GET.
+    """Return the body of a GET.
 
     Raises:
         ServerError: no answer, or one that is not 200.
@@ -111,7 +110,7 @@ def wait_until_ready(server: TestedServer) -> None:
 
 
 def read_info(host: str) -> dict[str, Any]:
-    """The server's /info.
+    """Read the server's /info.
 
     Raises:
         ServerError: it has none.

@@ -1,4 +1,4 @@
-"""Statistics of a group of samples. Percentiles are exact: of all samples, none of them rounded."""
+"""Computes statistics of a group of samples. Percentiles are exact: of all, none rounded."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ MIN_FOR_RATIO = 20
 
 
 def percentile(values: Sequence[float], q: float) -> float | None:
-    """The smallest value that at least a share q of the values does not exceed; None of none."""
+    """Return the smallest value that at least a share q of the values does not exceed, or None."""
     if not 0 < q <= 1:
         raise ValueError(f"q is {q}, not within (0, 1]")
     if not values:
@@ -32,7 +32,7 @@ def percentile(values: Sequence[float], q: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the statistics are relative to.
+    """Holds what the statistics are relative to.
 
     Attributes:
         duration_s: how long the time was in which the samples arrived.
@@ -48,7 +48,7 @@ class Terms:
 
 
 def summarize(samples: Sequence[Sample], terms: Terms) -> Statistics:
-    """Counts, rates, latencies and the server's split; times in milliseconds, None of no sample.
+    """Return counts, rates, latencies and the server's split; times in ms, None of no sample.
 
     goodput_share is by documents, so that a server gains nothing by refusing the long lists: those
     scored in time, of those offered by clients that stay, or of the capacity if it is less.
@@ -123,7 +123,7 @@ def _timings(scored: Sequence[Sample]) -> Statistics:
 
 
 def lag_statistics(samples: Sequence[Sample]) -> Statistics:
-    """How late the generator sent."""
+    """Measure how late the generator sent."""
     lags = [1e3 * sample.lag_s for sample in samples]
     return {
         "lag_p50_ms": percentile(lags, 0.5),

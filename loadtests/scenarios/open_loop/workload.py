@@ -1,4 +1,4 @@
-"""Bodies of requests: real questions and passages, cut to the lengths of MS MARCO's passages."""
+"""Makes bodies of requests: real questions and passages, cut to the lengths of MS MARCO's."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ SAMPLE = "squad-sample"
 
 @dataclass(frozen=True, slots=True)
 class DocumentLengths:
-    """Words of a document: log-normal, rounded and clipped.
+    """Draws the words of a document: log-normal, rounded and clipped.
 
     The defaults have a mean of 60 words, which is what MS MARCO's passages have; the form is ours.
 
@@ -39,7 +39,7 @@ class DocumentLengths:
             )
 
     def draw(self, rng: random.Random) -> int:
-        """Words of one document."""
+        """Draw the number of words of one document."""
         drawn = round(self.median_words * rng.lognormvariate(0, self.sigma))
         return min(max(drawn, self.min_words), self.max_words)
 
@@ -52,18 +52,14 @@ class DocumentLengths:
 
 @dataclass(frozen=True, slots=True)
 class CorpusQuestion:
-    """A query and its first-stage passages, by their place in Corpus.passages."""
+    """Holds a query and its first-stage passages, by their place in Corpus.passages."""
 
     query: str
     passages: tuple[int, ...]
 
 
 class Corpus:
-    """Questions and passages of a sample on disk.
-
-    Args:
-        folder: the folder that holds the sample.
-        name: the name of the sample.
+    """Reads questions and passages of a sample on disk.
 
     Raises:
         OSError: a file is missing.
@@ -82,13 +78,13 @@ class Corpus:
             self.questions.append(CorpusQuestion(one.query, own))
 
     def words(self) -> list[str]:
-        """Every word of the passages once, sorted."""
+        """Return every word of the passages once, sorted."""
         return sorted({word for words in self.passages for word in words})
 
     def shortlist(
         self, num_documents: int, lengths: DocumentLengths, rng: random.Random
     ) -> tuple[str, list[str]]:
-        """A query and documents.
+        """Draw a query and documents.
 
         The documents are a question's own first-stage passages in random order, then the others'.
         """
@@ -106,7 +102,7 @@ class Corpus:
                 yield from rng.sample(group, len(group))
 
     def _cut(self, place: int, num_words: int, rng: random.Random) -> Sequence[str]:
-        """So many words from a random place of a passage on, and of those after it if need be."""
+        """Take so many words from a random place of a passage on, and of the next if need be."""
         words = self.passages[place]
         if len(words) >= num_words:
             start = rng.randint(0, len(words) - num_words)
@@ -119,14 +115,13 @@ class Corpus:
 
 
 class RequestBodies:
-    """Bodies in Cohere's dialect, whose documents are made ahead of a run.
+    """Makes bodies in Cohere's dialect, whose documents are made ahead of a run.
 
     Two requests may have the same documents, but no two have the same query: a server that does the
     work of identical requests once would be measured too fast.
 
     Args:
         needed: document count and number of a list; every list that will be asked for.
-        lengths: how many words the documents have.
         seed: decides which texts are chosen.
     """
 
@@ -142,10 +137,9 @@ class RequestBodies:
             self._lists[count, number] = query, orjson.dumps(documents)
 
     def body(self, num_documents: int, number: int, index: int) -> bytes:
-        """A list, with a question that two words in front make the only one of its kind.
+        """Write a list, with a question that two words in front make the only one of its kind.
 
         Args:
-            num_documents: the length of the list.
             number: says which of the lists of that length is taken.
             index: the number of the request, which makes its question unique.
         """

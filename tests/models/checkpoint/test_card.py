@@ -69,6 +69,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"reduce_tokens": "geometric_mean", "normalise_over": "all"},
         "reduce_tokens geometric_mean needs normalise_over documents",
     ),
+    "causal with thinned documents": (
+        {"mask": "causal", "tail_stride": 2, "positions": {"documents": "sequential"}},
+        "tail_stride above 1 needs mask block",
+    ),
+    "causal with documents seen whole": (
+        {
+            "mask": "causal",
+            "document_attention": "full",
+            "positions": {"documents": "sequential"},
+        },
+        "document_attention full needs mask block",
+    ),
+    "no stride": ({"tail_stride": 0}, "tail_stride: "),
     "nothing read": ({"read": []}, "read: "),
     "layer twice": (
         {"read": [{"layer": 1, "heads": [0]}, {"layer": 1, "heads": [1]}]},

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.prompt.request import Document, EncodedRequest
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -25,51 +24,6 @@ DOCUMENTS: list[Document] = [
     {"title": "Berlin", "text": "In Germany."},
     "x",
 ]
-
-
-def visible(encoded: EncodedRequest, card: Card) -> torch.Tensor:
-    """[T, T] bool, from the definition of the masks, token by token."""
-    causal = torch.ones(encoded.num_tokens, encoded.num_tokens, dtype=torch.bool).tril()
-    if card.mask == "causal":
-        return causal
-    owner = torch.full((encoded.num_tokens,), -1)  # -1: prefix, N: tail, else the document
-    for i, (start, stop) in enumerate(encoded.block_spans):
-        owner[start:stop] = i
-    owner[encoded.tail_start :] = encoded.num_documents
-    same_or_prefix = (owner[:, None] == owner) | (owner == -1)
-    return causal & (same_or_prefix | (owner[:, None] == encoded.num_documents))
-
-
-def dense_scores(
-    folder: Path, encoded: EncodedRequest, card: Card, dtype: torch.dtype
-) -> list[float]:
-    """Scores out of the attention probabilities of transformers' whole model."""
-    model = AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=dtype).eval()
-    mask = torch.zeros(1, 1, encoded.num_tokens, encoded.num_tokens, dtype=dtype)
-    mask.masked_fill_(~visible(encoded, card), torch.finfo(dtype).min)
-    with torch.no_grad():
-        attentions = model(
-            torch.from_numpy(encoded.token_ids)[None].long(),
-            position_ids=torch.from_numpy(encoded.position_ids)[None].long(),
-            attention_mask=mask,
-            output_attentions=True,
-            use_cache=False,
-        ).attentions
-    heads = []
-    for point in card.read:
-        chosen = slice(None) if point.heads == "all" else list(point.heads)
-        heads.append(attentions[point.layer][0, chosen, slice(*encoded.signal_span)].double())
-    probability = torch.cat(heads)  # [heads, signal tokens, T]
-    mass = torch.stack([probability[..., a:b].sum(-1) for a, b in encoded.scored_spans], -1)
-    if card.normalise_over == "documents":
-        mass = mass / mass.sum(-1, keepdim=True)
-    if card.reduce_tokens == "geometric_mean":
-        mass = mass.log().mean(1, keepdim=True).exp()
-        mass = mass / mass.sum(-1, keepdim=True)
-    per_head = mass.mean(1)
-    reduced = per_head.mean(0) if card.reduce_heads == "mean" else per_head.sum(0)
-    found: list[float] = reduced.tolist()
-    return found
 
 
 @pytest.fixture(params=FAMILIES)
@@ -108,6 +62,7 @@ def test_every_family_scores_as_the_whole_model(
     qrranker_card: dict[str, Any],
     query_free: dict[str, Any],
     open_tiny: Callable[..., Ranker],
+    dense_scores: Callable[..., list[float]],
 ) -> None:
     fields = qrranker_card | {"read": [{"layer": 0, "heads": [3]}, {"layer": 2, "heads": [1, 0]}]}
     if mask == "block":
@@ -131,7 +86,10 @@ def test_every_family_scores_as_the_whole_model(
 
 
 def test_bfloat16_is_no_further_off_than_plain_transformers(
-    fixtures: Path, blockrank_card: dict[str, Any], open_tiny: Callable[..., Ranker]
+    fixtures: Path,
+    blockrank_card: dict[str, Any],
+    open_tiny: Callable[..., Ranker],
+    dense_scores: Callable[..., list[float]],
 ) -> None:
     ranker = open_tiny("blockrank", blockrank_card, dtype="bfloat16")
     lines = (fixtures / "blockrank/cases.jsonl").read_text().splitlines()

@@ -40,10 +40,10 @@ KERNELS = [
     for name, kernel in vars(module).items()
     if name.endswith("_kernel")
 ]
-CHECKPOINTS = ("blockrank", "qrranker")
+CARDS = ("blockrank", "qrranker", "thinned documents")
 
 
-@pytest.fixture(params=CHECKPOINTS)
+@pytest.fixture(params=CARDS)
 def open_on(
     request: pytest.FixtureRequest,
     blockrank_card: dict[str, Any],
@@ -51,11 +51,14 @@ def open_on(
     open_tiny: Callable[..., Ranker],
 ) -> Callable[..., Ranker]:
     """Open one of the tiny checkpoints with its card on a device."""
-    name: str = request.param
-    card = blockrank_card if name == "blockrank" else qrranker_card
+    checkpoint, card = "blockrank", blockrank_card
+    if request.param == "qrranker":
+        checkpoint, card = "qrranker", qrranker_card
+    elif request.param == "thinned documents":
+        card |= {"tail_stride": 4, "document_attention": "full"}
 
     def open_(**options: Any) -> Ranker:
-        return open_tiny(name, card, **options)
+        return open_tiny(checkpoint, card, **options)
 
     return open_
 

@@ -25,6 +25,12 @@ LOSSES: dict[str, dict[str, Any]] = {
     "all three": {"distillation": 0.5, "lm": 1, "answer_end": "</s>"},
 }
 
+CARDS: dict[str, dict[str, Any]] = {
+    "mean": {"reduce_tokens": "mean"},
+    "geometric mean": {"reduce_tokens": "geometric_mean"},
+    "thinned documents seen whole": {"tail_stride": 4, "document_attention": "full"},
+}
+
 
 def randomise_adapters(network: nn.Module) -> None:
     """Adapters start as zero products, through which no gradient reaches their first factors."""
@@ -52,18 +58,17 @@ def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("lora", [{"rank": 2}, None], ids=["lora", "every weight"])
-@pytest.mark.parametrize("reduce_tokens", ["mean", "geometric_mean"])
+@pytest.mark.parametrize("changed", CARDS.values(), ids=CARDS)
 def test_gradient_equals_finite_differences(
     loss: dict[str, Any],
     lora: Any,
-    reduce_tokens: str,
+    changed: dict[str, Any],
     make_config: MakeConfig,
     make_batch: MakeBatch,
     tiny_model: Path,
     blockrank_card: dict[str, Any],
 ) -> None:
-    fields = blockrank_card | {"reduce_tokens": reduce_tokens}
-    (tiny_model / "rerank_card.json").write_text(json.dumps(fields))
+    (tiny_model / "rerank_card.json").write_text(json.dumps(blockrank_card | changed))
     config = make_config(loss=loss, lora=lora)
     base, batch = make_batch(config, teacher=True)
     model, _ = base.load(config, torch.device("cpu"))

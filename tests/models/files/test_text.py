@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockrank_server.models.text import TextError, broken_text, decode, parse_json, read_text
+from blockrank_server.models.files.text import TextError, broken_text, decode, parse_json, read_text
 
 MARK = b"\xef\xbb\xbf"
 

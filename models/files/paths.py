@@ -1,4 +1,4 @@
-"""Paths as people type them: from a home folder, or to a folder that nothing can be written to."""
+"""Handles paths as people type them: from a home folder, or to where nothing can be written."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def obstacle(folder: Path) -> str | None:
 
 
 def expand_user(path: Path | str) -> Path:
-    """A path with ~ replaced by a home; where none is known it is left, and no such file is found.
+    """Replace ~ by a home; where none is known, the path is left, and no such file is found.
 
     Path.expanduser would raise RuntimeError.
     """

@@ -1,4 +1,4 @@
-"""Text as people and their programs leave it in files: with a byte order mark, broken, too deep."""
+"""Reads text as people and programs leave it in files: with a byte order mark, broken, too deep."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.errors import RankerError
-from blockrank_server.models.stand_in import stand_in
+from blockrank_server.models.files.stand_in import stand_in
 
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -15,11 +15,11 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class TextError(RankerError, ValueError):
-    """A text that cannot be read: the message tells where and why, and shows nothing of it."""
+    """A text cannot be read: the message tells where and why, and shows nothing of it."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
+    """Read the text of a UTF-8 file, without a byte order mark.
 
     Raises:
         OSError: the file cannot be read.
@@ -32,7 +32,7 @@ def read_text(path: Path) -> str:
 
 
 def decode(raw: bytes, name: str, first_line: int = 1) -> str:
-    """UTF-8 as text; a byte order mark in front of it is skipped.
+    """Decode UTF-8; a byte order mark in front of it is skipped.
 
     Args:
         name: of the file, for the error.
@@ -56,7 +56,7 @@ def decode(raw: bytes, name: str, first_line: int = 1) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """The value that JSON spells.
+    """Return the value that JSON spells.
 
     Raises:
         TextError: it is no JSON, or a text in it is broken, told by its field.

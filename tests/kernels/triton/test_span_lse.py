@@ -3,35 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from blockrank_server.kernels import span_lse_triton
 from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.span_lse import SpanRead
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
-    """The grid each kernel was launched on, by name."""
-    grids: dict[str, tuple[int, ...]] = {}
-
-    class Recorded:
-        def __init__(self, name: str, kernel: Any) -> None:
-            self.name, self.kernel = name, kernel
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Any:
-            grids[self.name] = grid
-            return self.kernel[grid]
-
-    for name in ("span_lse_kernel", "merge_span_lse_kernel"):
-        kernel = getattr(span_lse_triton, name)
-        monkeypatch.setattr(span_lse_triton, name, Recorded(name, kernel))
-    return grids
 
 
 def test_a_long_span_is_read_in_chunks(
@@ -71,22 +54,13 @@ def test_offsets_pass_2_to_the_31(kernels_on: Any, spread: Callable[..., Any]) -
     near = [random(70, heads, 16, seed=heads).half() for heads in (2, 1)]
     far = spread(near)
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_span_lse([SpanRead((0, 70), ((4, 70), (0, 4)))], device)
-    read = [
-        backend.span_lse(q.to(device), k.to(device), [0, 0], plan, 0.25)[0] for q, k in (far, near)
-    ]
-    assert torch.equal(*read)
-
-
-def test_what_only_torch_can_do_is_refused(
-    kernels_on: Any, unsupported: tuple[torch.Tensor, str]
-) -> None:
-    q, message = unsupported
-    backend, device = kernels_on.backend, kernels_on.device
-    k = torch.zeros(4, 1, q.shape[2], dtype=q.dtype, device=device)
-    plan = backend.plan_span_lse([SpanRead((0, 4), ((0, 2),))], device)
-    with pytest.raises(ValueError, match=message):
-        backend.span_lse(q.to(device), k, [0, 0], plan, 1.0)
+    for key_rows in (None, KeyRows(70, np.arange(70, dtype=np.int32)[::-1])):
+        plan = backend.plan_span_lse([SpanRead((0, 70), ((4, 70), (0, 4)))], device, key_rows)
+        read = [
+            backend.span_lse(q.to(device), k.to(device), [0, 0], plan, 0.25)[0]
+            for q, k in (far, near)
+        ]
+        assert torch.equal(*read)
 
 
 @pytest.mark.gpu

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from blockrank_server.kernels import block_attention_merge_triton, block_attention_triton
 from blockrank_server.kernels.backend import triton_backend
 from blockrank_server.kernels.glue import round_rows
+from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.launch_config import arch_of, block_attention_config
 from blockrank_server.kernels.segments import Segment
 
@@ -19,30 +21,16 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def attend(kernels_on: Any, segments: list[Segment], *tensors: torch.Tensor) -> torch.Tensor:
+def attend(
+    kernels_on: Any,
+    segments: list[Segment],
+    *tensors: torch.Tensor,
+    key_rows: KeyRows | None = None,
+) -> torch.Tensor:
     backend, device = kernels_on.backend, kernels_on.device
-    plan = backend.plan_block_attention(segments, segments[-1].stop, device)
+    plan = backend.plan_block_attention(segments, segments[-1].stop, device, key_rows)
     out: torch.Tensor = backend.block_attention(*(x.to(device) for x in tensors), plan, 0.25)
     return out.cpu()
-
-
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
-    """The grid each kernel was launched on, by name."""
-    grids: dict[str, tuple[int, ...]] = {}
-
-    class Recorded:
-        def __init__(self, name: str, kernel: Any) -> None:
-            self.name, self.kernel = name, kernel
-
-        def __getitem__(self, grid: tuple[int, ...]) -> Any:
-            grids[self.name] = grid
-            return self.kernel[grid]
-
-    for name in ("block_attention_kernel", "merge_block_attention_kernel"):
-        kernel = getattr(block_attention_triton, name)
-        monkeypatch.setattr(block_attention_triton, name, Recorded(name, kernel))
-    return grids
 
 
 def test_a_long_list_splits_the_tail(
@@ -79,6 +67,16 @@ def test_attention_does_not_depend_on_batch_mates(kernels_on: Any, laid_out: Lay
     assert torch.equal(attend(kernels_on, alone, q[:num], k[:num], v[:num]), with_mates)
 
 
+def test_rows_in_order_change_no_bit(kernels_on: Any, laid_out: LayOut) -> None:
+    tile = block_attention_config(arch_of(kernels_on.device), 16, kernels_on.dtype)
+    segments = laid_out(0, 4, [tile.split_keys, tile.split_keys, 3, 20], 2)
+    num = segments[-1].stop
+    q, k, v = (random(num, heads, 16, seed=i) for i, heads in enumerate((4, 2, 2)))
+    in_order = KeyRows(num, np.arange(num, dtype=np.int32))
+    found = attend(kernels_on, segments, q, k, v, key_rows=in_order)
+    assert torch.equal(found, attend(kernels_on, segments, q, k, v))
+
+
 def test_tokens_and_heads_may_be_strided(kernels_on: Any, laid_out: LayOut) -> None:
     segments = laid_out(0, 4, [5, 6], 2)
     num = segments[-1].stop
@@ -97,17 +95,9 @@ def test_offsets_pass_2_to_the_31(kernels_on: Any, spread: Callable[..., Any]) -
     far = spread(near)
     segments = [Segment(0, 4), Segment(4, 60, ((0, 4),)), Segment(60, 70, ((0, 60),))]
     assert torch.equal(attend(kernels_on, segments, *far), attend(kernels_on, segments, *near))
-
-
-def test_what_only_torch_can_do_is_refused(
-    kernels_on: Any, unsupported: tuple[torch.Tensor, str]
-) -> None:
-    q, message = unsupported
-    backend, device = kernels_on.backend, kernels_on.device
-    k = torch.zeros(4, 1, q.shape[2], dtype=q.dtype, device=device)
-    plan = backend.plan_block_attention([Segment(0, 4)], 4, device)
-    with pytest.raises(ValueError, match=message):
-        backend.block_attention(q.to(device), k, k, plan, 1.0)
+    rows = KeyRows(70, np.arange(70, dtype=np.int32)[::-1])
+    found, expected = (attend(kernels_on, segments, *each, key_rows=rows) for each in (far, near))
+    assert torch.equal(found, expected)
 
 
 def test_more_heads_than_a_tile_has_rows_are_refused(kernels_on: Any) -> None:

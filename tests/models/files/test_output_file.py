@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blockrank_server.models.output_file import replacing, write_text
-from blockrank_server.models.paths import expand_user, obstacle
+from blockrank_server.models.files.output_file import replacing, write_text
+from blockrank_server.models.files.paths import expand_user, obstacle
 
 
 def test_a_stop_leaves_what_was_there(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_link_keeps_leading_to_its_file(tmp_path: Path) -> None:
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     code = (
         "import resource, sys, pathlib\n"
-        "from blockrank_server.models.output_file import write_text\n"
+        "from blockrank_server.models.files.output_file import write_text\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"try:\n    write_text(pathlib.Path({str(tmp_path / 'f')!r}), 'x' * 2000)\n"
         "except OSError as error:\n    print(error.filename)\n"

@@ -1,4 +1,4 @@
-"""What is found in place of a file: a pointer to it, a page about it, another format, nothing."""
+"""Tells what is found in place of a file: a pointer, a page about it, another format, nothing."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def stand_in(start: bytes) -> str | None:
 
 
 def stand_in_at(path: Path) -> str | None:
-    """The same of a file on disk; None where it cannot be read."""
+    """Tell what a file on disk is instead, as stand_in does; None where it cannot be read."""
     start = _start(path)
     return None if start is None else stand_in(start)
 

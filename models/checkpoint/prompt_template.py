@@ -1,0 +1,53 @@
+"""Defines the part of a card that says how query and documents become one prompt."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class Control(BaseModel, extra="forbid", frozen=True):
+    """One control token of the tokenizer. Only a card can place one, never a caller's text."""
+
+    control: str = Field(min_length=1, description="The token as the tokenizer spells it: <s>.")
+
+
+class Text(BaseModel, extra="forbid", frozen=True):
+    """Text, tokenised with control tokens off. {query}, {content} and {number} are filled in."""
+
+    text: str = Field(min_length=1, description="Literal text with placeholders.")
+
+
+Piece = Control | Text
+
+
+class PromptTemplate(BaseModel, extra="forbid", frozen=True):
+    """How query and documents become one token sequence: prefix, documents in order, tail."""
+
+    tokenise: Literal["blocks", "whole"] = Field(
+        description="blocks: every piece of every block is tokenised alone. whole: pieces between "
+        "two control tokens are joined first, so a token may span a block's border."
+    )
+    prefix: tuple[Piece, ...] = Field(description="Before the documents. May hold {query}.")
+    document: tuple[Piece, ...] = Field(
+        min_length=1, description="Each document. Holds {content}; may hold {number}."
+    )
+    tail: tuple[Piece, ...] = Field(min_length=1, description="After the documents: {query}.")
+    content: str = Field(
+        default="{title} {text}", description="A document with a title; stripped afterwards."
+    )
+    content_without_title: str = Field(default="{text}", description="The same without a title.")
+    first_number: int = Field(default=0, ge=0, description="{number} of the first document.")
+    scored_tokens: Literal["block", "content"] = Field(
+        default="block",
+        description="Tokens whose attention counts for a document: its whole block, or those that "
+        "overlap its content and the space before it.",
+    )
+
+    def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
+        """Tell whether a part of the prompt holds the placeholder, given without braces."""
+        return count_placeholder(getattr(self, part), placeholder) > 0
+
+
+def count_placeholder(pieces: tuple[Piece, ...], placeholder: str) -> int:
+    """Count a placeholder, given without braces, in the text of pieces."""
+    return sum(p.text.count(f"{{{placeholder}}}") for p in pieces if isinstance(p, Text))
