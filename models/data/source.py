@@ -44,6 +44,18 @@ class Source(BaseModel, extra="forbid", frozen=True):
         default=None,
         description="File of a teacher's scores: a TREC run, or TSV of query, document and score.",
     )
+    needs_teacher: bool = Field(
+        default=True,
+        description="false: rows may lack a teacher's scores; loss.distillation leaves those out.",
+    )
+    documents: tuple[int, int] | None = Field(
+        default=None, description="Takes the place of data.documents for this source."
+    )
+    negatives_from_first: int | None = Field(
+        default=None,
+        gt=0,
+        description="Takes the place of data.negatives_from_first for this source.",
+    )
     lists_per_epoch: int | None = Field(
         default=None,
         ge=0,

@@ -74,6 +74,17 @@ class AttentionReader:
         """Reduce to [sum of N] fp32 scores; called after the last read layer."""
         return self._backend.document_scores(self._lse, self._num_documents, self._rule)
 
+    def log_sum_exps(self) -> list[torch.Tensor]:
+        """Return [N] fp32 for each request: the mean over heads and signal tokens.
+
+        No softmax over the documents is in it. Where the card takes one head's geometric mean, the
+        logarithm of a score is this less what all documents of the list have in common.
+        """
+        return [
+            torch.cat([lse_HrN[..., :num].mean(1) for lse_HrN in layers]).mean(0)
+            for layers, num in zip(zip(*self._lse, strict=True), self._num_documents, strict=True)
+        ]
+
     def scores(self) -> list[torch.Tensor]:
         """Reduce to [N] fp32 scores for each request; called after the last read layer."""
         return list(torch.split(self.joined_scores(), list(self._num_documents)))

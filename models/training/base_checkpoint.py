@@ -104,10 +104,15 @@ def _trained_part(
 
 
 def _check_card(config: TrainConfig, card: Card) -> None:
-    most = config.data.document_range[1]
+    most = max(config.data.draw_of(source).most for source in config.data.sources)
     if most > card.limits.max_documents:
         raise ConfigError(
             f"data.documents is {most}, card {card.name} allows {card.limits.max_documents}"
+        )
+    if config.loss.logits == "log_sum_exp" and card.reduce_tokens != "geometric_mean":
+        raise ConfigError(
+            f"loss.logits log_sum_exp needs a card with reduce_tokens geometric_mean: {card.name} "
+            f"has {card.reduce_tokens}"
         )
     if config.loss.lm and not card.prompt.uses("document", "number"):
         raise ConfigError(

@@ -1,81 +1,14 @@
 """One YAML file describes a run. docs: models/TRAINING.md lists every key."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from blockrank_server.models.data.source import Source
+from blockrank_server.models.training.data_config import Data
 
 # The linear layers of a decoder layer, as every supported family names them.
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-class Data(BaseModel, extra="forbid", frozen=True):
-    """Where lists come from and what is taken of each."""
-
-    root: Path = Field(default=Path(), description="Folder that relative paths start from.")
-    sources: tuple[Source, ...] = Field(min_length=1, description="Sets to train on together.")
-    documents: Annotated[int, Field(ge=2)] | tuple[int, int] = Field(
-        default=16,
-        description="Documents of a list; [least, most] draws a number for each list anew.",
-    )
-    lists_together: int = Field(
-        default=1,
-        gt=0,
-        description="Neighbours in a file that are drawn together. What they share is computed "
-        "once, if they are in one forward pass and documents do not see the query.",
-    )
-    max_positives: int | None = Field(
-        default=None,
-        gt=0,
-        description="At most this many relevant documents of a list are kept; null keeps all that"
-        " fit.",
-    )
-    negatives_from_first: int | None = Field(
-        default=None,
-        gt=0,
-        description="Negatives are drawn from the list's first ones, this many; null draws from "
-        "all.",
-    )
-    min_relevance: int = Field(
-        default=1, gt=0, description="A document counts as relevant from this judgement on."
-    )
-    max_document_tokens: int | None = Field(
-        default=None,
-        gt=0,
-        description="Documents are cut to so many tokens, if the card does not cut them to fewer.",
-    )
-    max_query_tokens: int | None = Field(
-        default=None,
-        gt=0,
-        description="Queries are cut to so many tokens, if the card does not cut them to fewer.",
-    )
-
-    @property
-    def document_range(self) -> tuple[int, int]:
-        """Least and most documents of a list."""
-        least, most = (self.documents,) * 2 if isinstance(self.documents, int) else self.documents
-        return least, most
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        least, most = self.document_range
-        if not 2 <= least <= most:
-            raise ValueError("documents needs 2 <= least <= most")
-        return self
-
-    @model_validator(mode="after")
-    def _whole_neighbours(self) -> Self:
-        for source in self.sources:
-            if self.lists_together > 1 and source.validation_lists and source.lists_per_epoch != 0:
-                raise ValueError(
-                    "lists_together needs validation lists in sources of their own, with "
-                    f"lists_per_epoch 0: {source.path or source.hub} trains and validates"
-                )
-        if all(source.lists_per_epoch == 0 for source in self.sources):
-            raise ValueError("sources: lists_per_epoch is 0 for each, nothing to train on")
-        return self
 
 
 class Loss(BaseModel, extra="forbid", frozen=True):
@@ -91,11 +24,18 @@ class Loss(BaseModel, extra="forbid", frozen=True):
         default=0.0, ge=0, description="Weight of the next-token loss on the answer's ids."
     )
     temperature: float = Field(default=0.05, gt=0, description="Divides the documents' logits.")
-    logits: Literal["mass", "log_mass"] = Field(
+    logits: Literal["mass", "log_mass", "log_sum_exp"] = Field(
         default="mass",
         description="mass takes a document's score, as BlockRank trains. log_mass takes its "
         "logarithm, whose gradient does not vanish for a positive that gets no attention "
-        "yet.",
+        "yet. log_sum_exp takes the mean log-sum-exp of its attention, before the softmax over "
+        "documents.",
+    )
+    anchor: float | None = Field(
+        default=None,
+        description="Log-sum-exp of an imagined document that stands in every list of the "
+        "contrastive loss: irrelevant where there is an answer, the answer where there is none. "
+        "Needs logits log_sum_exp; null puts none there.",
     )
     teacher_temperature: float = Field(
         default=1.0, gt=0, description="Divides the teacher's scores."
@@ -115,6 +55,8 @@ class Loss(BaseModel, extra="forbid", frozen=True):
             raise ValueError("contrastive, distillation and lm are all 0: nothing to train")
         if "{numbers}" not in self.answer:
             raise ValueError("answer needs {numbers}")
+        if self.anchor is not None and self.logits != "log_sum_exp":
+            raise ValueError("anchor needs logits log_sum_exp")
         return self
 
 
@@ -241,4 +183,10 @@ class TrainConfig(BaseModel, extra="forbid", frozen=True):
             raise ValueError("lists_per_step must be a multiple of lists_per_forward")
         if self.lists_per_forward % self.data.lists_together:
             raise ValueError("lists_per_forward must be a multiple of data.lists_together")
+        if self.data.unanswerable and self.loss.anchor is None:
+            raise ValueError("data.unanswerable needs loss.anchor")
+        if self.data.unanswerable and self.loss.lm:
+            raise ValueError(
+                "data.unanswerable and loss.lm rule each other out: no answer to write"
+            )
         return self

@@ -5,25 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from blockrank_server.models.data.source import Source
 from blockrank_server.models.files.text import TextError, broken_text, read_text
-from blockrank_server.models.training import config as definitions
-from blockrank_server.models.training.config import TrainConfig
+from blockrank_server.models.training.config import Logging, Lora, Loss, Optimizer, TrainConfig
+from blockrank_server.models.training.data_config import Data
 from blockrank_server.models.training.errors import ConfigError
 
-_KEYS = sorted(
-    {
-        name
-        for model in vars(definitions).values()
-        if isinstance(model, type) and issubclass(model, BaseModel)
-        for name in model.model_fields
-    }
-)
+_SECTIONS = (TrainConfig, Data, Source, Loss, Lora, Optimizer, Logging)
+_KEYS = sorted({key for section in _SECTIONS for key in section.model_fields})
 
 
 def load_train_config(path: Path, assignments: Sequence[str] = ()) -> TrainConfig:

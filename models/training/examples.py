@@ -15,9 +15,9 @@ from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
-from blockrank_server.models.training.config import Data
+from blockrank_server.models.training.data_config import Data, Draw
 from blockrank_server.models.training.list_table import ListTable
-from blockrank_server.models.training.sampling import ListOrder, choose_documents
+from blockrank_server.models.training.sampling import ListOrder, as_typed, choose_documents
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,7 @@ class Example:
         teacher: one score for each document, or None.
         request: what is packed; the tokens of an answer end its tail.
         num_answer_tokens: 0 without an answer.
+        tail_stride: takes the place of the card's in a forward pass that the list is the first of.
     """
 
     where: str
@@ -44,6 +45,7 @@ class Example:
     teacher: tuple[float, ...] | None
     request: EncodedRequest
     num_answer_tokens: int
+    tail_stride: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,17 +94,24 @@ class ExampleMaker:
     data: Data
     answer: AnswerText | None = None
 
-    def make(self, found: TrainingList, source: str, rng: random.Random) -> Example:
+    def make(self, found: TrainingList, source: str, draw: Draw, rng: random.Random) -> Example:
         """Choose, shuffle and encode.
+
+        Args:
+            source: the name of the source, for the metrics.
+            draw: says how the list's documents are drawn.
 
         Raises:
             DataError: the checkpoint has too few positions for the list.
         """
-        chosen = choose_documents(found, self.data, rng)
+        chosen = choose_documents(found, draw, rng)
+        query = found.query
+        if self.data.typed_queries and rng.random() < self.data.typed_queries:
+            query = as_typed(query)
         documents = [{"title": found.titles[i], "text": found.texts[i]} for i in chosen]
         try:
             request = self.prompt.encode(
-                found.query,
+                query,
                 documents,
                 max_document_tokens=self.data.max_document_tokens,
                 max_query_tokens=self.data.max_query_tokens,
@@ -129,6 +138,7 @@ class TrainingExamples(Dataset[Example]):
 
     Args:
         tables: one for each source.
+        draws: one for each table.
         rows: names the lists of each table to train on.
         order: says which list stands at which position of the run.
         seed: decides with the position what is drawn of a list.
@@ -138,6 +148,7 @@ class TrainingExamples(Dataset[Example]):
     def __init__(
         self,
         tables: Sequence[ListTable],
+        draws: Sequence[Draw],
         rows: Sequence[Sequence[int]],
         order: ListOrder,
         maker: ExampleMaker,
@@ -146,6 +157,7 @@ class TrainingExamples(Dataset[Example]):
         num_examples: int,
     ) -> None:
         self._tables = tables
+        self._draws = draws
         self._rows = rows
         self._order = order
         self._maker = maker
@@ -159,7 +171,12 @@ class TrainingExamples(Dataset[Example]):
         source, place = self._order.at(position)
         table = self._tables[source]
         rng = random.Random(f"{self._seed} example {position}")
-        return self._maker.make(table[self._rows[source][place]], table.name, rng)
+        found = table[self._rows[source][place]]
+        example = self._maker.make(found, table.name, self._draws[source], rng)
+        if strides := self._maker.data.tail_strides:
+            rng = random.Random(f"{self._seed} stride {position}")
+            example = replace(example, tail_stride=rng.choice(strides))
+        return example
 
 
 class HeldOutExamples(Dataset[Example]):
@@ -167,6 +184,7 @@ class HeldOutExamples(Dataset[Example]):
 
     Args:
         tables: one for each source.
+        draws: one for each table.
         rows: names the lists of each table that are held out.
         seed: decides with the position what is drawn of a list.
     """
@@ -174,12 +192,17 @@ class HeldOutExamples(Dataset[Example]):
     def __init__(
         self,
         tables: Sequence[ListTable],
+        draws: Sequence[Draw],
         rows: Sequence[Sequence[int]],
         maker: ExampleMaker,
         *,
         seed: int,
     ) -> None:
-        self._places = [(t, row) for t, kept in zip(tables, rows, strict=True) for row in kept]
+        self._places = [
+            (table, draw, row)
+            for table, draw, kept in zip(tables, draws, rows, strict=True)
+            for row in kept
+        ]
         self._maker = maker
         self._seed = seed
 
@@ -187,9 +210,9 @@ class HeldOutExamples(Dataset[Example]):
         return len(self._places)
 
     def __getitem__(self, position: int) -> Example:
-        table, row = self._places[position]
+        table, draw, row = self._places[position]
         rng = random.Random(f"{self._seed} held out {position}")
-        return self._maker.make(table[row], table.name, rng)
+        return self._maker.make(table[row], table.name, draw, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +223,10 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
         """Keyword arguments of the model's forward pass."""
-        packed = pack([example.request for example in examples], self.card)
+        card = self.card
+        if (stride := examples[0].tail_stride) is not None:
+            card = card.model_copy(update={"tail_stride": stride})
+        packed = pack([example.request for example in examples], card)
         return {"batch": Batch(tuple(examples), packed)}
 
 

@@ -10,30 +10,37 @@ _LEAST_MASS = 1e-30
 
 
 def document_logits(
-    scores_N: torch.Tensor, temperature: float, kind: Literal["mass", "log_mass"]
+    scores_N: torch.Tensor, temperature: float, kind: Literal["mass", "log_mass", "log_sum_exp"]
 ) -> torch.Tensor:
-    """[N] logits of the documents.
+    """Return the [N] logits of the documents.
 
     Args:
-        scores_N: [N] the scores as served.
+        scores_N: [N] the scores as served; with log_sum_exp the documents' log-sum-exps.
         temperature: divides what kind says.
-        kind: "mass" takes the scores, "log_mass" their logarithm.
+        kind: "mass" and "log_sum_exp" take scores_N, "log_mass" its logarithm.
     """
     if kind == "log_mass":
         scores_N = scores_N.clamp_min(_LEAST_MASS).log()
     return scores_N / temperature
 
 
-def contrastive_loss(logits_N: torch.Tensor, positive_N: torch.Tensor) -> torch.Tensor:
-    """InfoNCE with several positives: -log of the softmax's share of the positives together.
+def contrastive_loss(
+    logits_N: torch.Tensor, positive_N: torch.Tensor, anchor: float | None = None
+) -> torch.Tensor:
+    """Return InfoNCE with several positives: -log of the softmax's share of the positives together.
 
     Args:
         logits_N: [N] the documents' logits.
-        positive_N: [N] bool, of which at least one is true.
+        positive_N: [N] bool, of which at least one is true, or none where there is an anchor.
+        anchor: the logit of an imagined document, which is the positive of a list without one.
 
     Source:
-        BlockRank, arXiv:2510.05396, section 3.2.
+        BlockRank, arXiv:2510.05396, section 3.2; the anchor is that of calibrated softmax (Yan et
+        al., Scale Calibration of Deep Ranking Models, KDD 2022).
     """
+    if anchor is not None:
+        logits_N = torch.cat([logits_N, logits_N.new_full((1,), anchor)])
+        positive_N = torch.cat([positive_N, ~positive_N.any()[None]])
     positives_N = logits_N.masked_fill(~positive_N, -torch.inf)
     return logits_N.logsumexp(0) - positives_N.logsumexp(0)
 

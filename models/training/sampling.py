@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from blockrank_server.models.data.training_list import TrainingList
-from blockrank_server.models.training.config import Data
+from blockrank_server.models.training.data_config import Draw
 
 # Held-out lists stand in blocks: neighbours in a file often share documents.
 _BLOCK = 10
@@ -70,20 +70,28 @@ def held_out(num_lists: int, num_held_out: int) -> list[int]:
     return sorted(list(dict.fromkeys(spread))[:wanted])
 
 
-def choose_documents(found: TrainingList, data: Data, rng: random.Random) -> list[int]:
-    """Indices of the documents to train on, in the order they are shown in.
+def choose_documents(found: TrainingList, draw: Draw, rng: random.Random) -> list[int]:
+    """Choose the documents to train on; return their indices in the order they are shown in.
 
-    The relevant ones are in, up to data.max_positives and so that one negative has room; the
-    others are drawn from the list's first negatives, and the positions are shuffled.
+    The relevant ones are in, up to draw.max_positives and so that one negative has room, or none of
+    them with the probability draw.unanswerable; the others are drawn from the list's first
+    negatives, and the positions are shuffled.
     """
-    least, most = data.document_range
-    num_documents = rng.randint(least, most)
-    positive = [r >= data.min_relevance for r in found.relevance]
+    num_documents = rng.randint(draw.least, draw.most)
+    positive = [r >= draw.min_relevance for r in found.relevance]
     positives = [i for i, is_positive in enumerate(positive) if is_positive]
     negatives = [i for i, is_positive in enumerate(positive) if not is_positive]
-    room = min(num_documents - 1, data.max_positives or num_documents)
+    room = min(num_documents - 1, draw.max_positives or num_documents)
+    # No number is drawn where none is asked for: what was drawn of a seed before stays so.
+    if draw.unanswerable and rng.random() < draw.unanswerable:
+        room = 0
     chosen = rng.sample(positives, min(room, len(positives)))
-    pool = negatives[: data.negatives_from_first]
+    pool = negatives[: draw.negatives_from_first]
     chosen += rng.sample(pool, min(num_documents - len(chosen), len(pool)))
     rng.shuffle(chosen)
     return chosen
+
+
+def as_typed(query: str) -> str:
+    """Write a query as people type it: in lower case, without punctuation at its end."""
+    return query.lower().rstrip(" ?.!:;,") or query

@@ -63,15 +63,17 @@ def open_data(config: TrainConfig, maker: ExampleMaker, cache_dir: Path) -> Trai
             f"{config.epochs} epochs of {order.lists_per_epoch} lists are less than one step of "
             f"{config.lists_per_step} (lists_per_step)"
         )
+    draws = [config.data.draw_of(source) for source in config.data.sources]
     examples = TrainingExamples(
         tables,
+        draws,
         training,
         order,
         maker,
         seed=config.seed,
         num_examples=num_steps * config.lists_per_step,
     )
-    held_out_examples = HeldOutExamples(tables, validation, maker, seed=config.seed)
+    held_out_examples = HeldOutExamples(tables, draws, validation, maker, seed=config.seed)
     return TrainData(examples, held_out_examples, num_steps, order.lists_per_epoch)
 
 
@@ -105,7 +107,7 @@ def _open_tables(config: TrainConfig, cache_dir: Path) -> tuple[list[ListTable],
             table.check(
                 min_relevance=config.data.min_relevance,
                 needs_answers=config.loss.contrastive + config.loss.lm > 0,
-                needs_teacher=config.loss.distillation > 0,
+                needs_teacher=config.loss.distillation > 0 and source.needs_teacher,
             )
             tables.append(table)
         except DataError as error:

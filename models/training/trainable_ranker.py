@@ -29,7 +29,8 @@ class BatchLoss(TypedDict):
 
     Attributes:
         loss: [] the weighted sum of the losses, each a mean over lists.
-        parts: each loss alone, a mean over lists, detached.
+        parts: each loss alone, a mean over lists, detached; with an anchor also told, the share of
+            lists of which the anchor tells rightly whether they hold an answer.
         scores: [documents] for each list, detached.
     """
 
@@ -62,15 +63,21 @@ class TrainableRanker(nn.Module):
         """Loss and scores of a batch."""
         reader, hidden_TC = self._engine.run(batch.packed)
         scores = reader.scores()
+        is_raw = self._loss.logits == "log_sum_exp"
+        compared = reader.log_sum_exps() if is_raw else scores
         parts: dict[str, list[torch.Tensor]] = {}
-        for scores_N, example in zip(scores, batch.examples, strict=True):
-            for name, value in self._document_losses(scores_N, example).items():
+        for compared_N, example in zip(compared, batch.examples, strict=True):
+            for name, value in self._document_losses(compared_N, example).items():
                 parts.setdefault(name, []).append(value)
         if self._loss.lm:
             assert hidden_TC is not None
             parts["lm"] = self._answer_losses(hidden_TC, batch)
-        means = {name: torch.stack(values).mean() for name, values in parts.items()}
-        total = torch.stack([getattr(self._loss, name) * x for name, x in means.items()]).sum()
+        # A list without a teacher counts as one of no divergence.
+        num_lists = len(batch.examples)
+        means = {name: torch.stack(values).sum() / num_lists for name, values in parts.items()}
+        total = torch.stack(
+            [getattr(self._loss, name) * x for name, x in means.items() if name != "told"]
+        ).sum()
         detached = {name: value.detach() for name, value in means.items()}
         return {"loss": total, "parts": detached, "scores": [x.detach() for x in scores]}
 
@@ -81,14 +88,20 @@ class TrainableRanker(nn.Module):
             layer.gradient_checkpointing = True
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
-    def _document_losses(self, scores_N: torch.Tensor, example: Example) -> dict[str, torch.Tensor]:
+    def _document_losses(
+        self, compared_N: torch.Tensor, example: Example
+    ) -> dict[str, torch.Tensor]:
         loss = self._loss
-        logits_N = document_logits(scores_N, loss.temperature, loss.logits)
+        logits_N = document_logits(compared_N, loss.temperature, loss.logits)
         found = {}
         if loss.contrastive:
             positive_N = torch.tensor(example.positive, device=self._device)
-            found["contrastive"] = contrastive_loss(logits_N, positive_N)
-        if loss.distillation:
+            anchor = None if loss.anchor is None else loss.anchor / loss.temperature
+            found["contrastive"] = contrastive_loss(logits_N, positive_N, anchor)
+            if anchor is not None:
+                told = logits_N.max() > anchor
+                found["told"] = (told == positive_N.any()).to(logits_N.dtype)
+        if loss.distillation and example.teacher is not None:
             teacher_N = torch.tensor(example.teacher, dtype=logits_N.dtype, device=self._device)
             found["distillation"] = distillation_loss(logits_N, teacher_N, loss.teacher_temperature)
         return found

@@ -100,7 +100,8 @@ def make_batch(toy_lists: Path) -> Callable[..., Any]:
             if teacher:
                 row["teacher_scores"] = [float((3 * j + i) % 5) for j in range(6)]
             found = parse_row(row, f"toy:{i + 1}")
-            examples.append(base.maker.make(found, "toy", random.Random(i)))
+            draw = config.data.draw_of(config.data.sources[0])
+            examples.append(base.maker.make(found, "toy", draw, random.Random(i)))
         return base, Collator(base.found.card)(examples)["batch"]
 
     return make

@@ -36,7 +36,8 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 def test_a_good_config_is_read(write: Callable[[str], Path]) -> None:
     config = load_train_config(write(GOOD))
-    assert config.data.document_range == (4, 8)
+    draw = config.data.draw_of(config.data.sources[0])
+    assert (draw.least, draw.most) == (4, 8)
     assert config.loss.temperature == 0.1
     assert config.steps == 3
     assert config.seed == TrainConfig.model_fields["seed"].default
@@ -93,7 +94,8 @@ def test_assignments_win_over_the_file(write: Callable[[str], Path]) -> None:
         write(GOOD), ["loss.temperature=0.2", "data.documents=5", "lora.rank=4", "card=null"]
     )
     assert config.loss.temperature == 0.2
-    assert config.data.document_range == (5, 5)
+    draw = config.data.draw_of(config.data.sources[0])
+    assert (draw.least, draw.most) == (5, 5)
     assert config.lora is not None
     assert config.lora.rank == 4
 

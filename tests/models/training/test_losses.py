@@ -45,3 +45,18 @@ def test_distillation_is_the_divergence_from_the_teacher() -> None:
     expected = sum(a * math.log(a / b) for a, b in zip(p.tolist(), q.tolist(), strict=True))
     assert distillation_loss(logits, teacher, 2.0).item() == pytest.approx(expected, rel=1e-5)
     assert distillation_loss(logits, 2 * logits + 3, 2.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_anchor_is_one_more_irrelevant_document() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.5])
+    positive = torch.tensor([True, False, False])
+    with_it = torch.cat([logits, torch.tensor([1.5])])
+    found = contrastive_loss(logits, positive, 1.5)
+    assert found.item() == pytest.approx(-math.log(with_it.softmax(0)[0].item()), rel=1e-6)
+
+
+def test_the_anchor_is_the_answer_of_a_list_without_one() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.5])
+    with_it = torch.cat([logits, torch.tensor([1.5])])
+    found = contrastive_loss(logits, torch.zeros(3, dtype=torch.bool), 1.5)
+    assert found.item() == pytest.approx(-math.log(with_it.softmax(0)[3].item()), rel=1e-6)

@@ -6,8 +6,13 @@ from collections import Counter
 import pytest
 
 from blockrank_server.models.data.training_list import TrainingList
-from blockrank_server.models.training.config import Data
-from blockrank_server.models.training.sampling import ListOrder, choose_documents, held_out
+from blockrank_server.models.training.data_config import Data
+from blockrank_server.models.training.sampling import (
+    ListOrder,
+    as_typed,
+    choose_documents,
+    held_out,
+)
 
 
 def positions(order: ListOrder, epoch: int) -> list[tuple[int, int]]:
@@ -66,7 +71,8 @@ def shortlist(relevance: list[int]) -> TrainingList:
 
 def chosen(relevance: list[int], **data: object) -> list[list[int]]:
     settings = Data.model_validate({"sources": [{"path": "x"}]} | data)
-    return [choose_documents(shortlist(relevance), settings, random.Random(i)) for i in range(300)]
+    draw = settings.draw_of(settings.sources[0])
+    return [choose_documents(shortlist(relevance), draw, random.Random(i)) for i in range(300)]
 
 
 def test_the_answer_is_always_in_and_stands_anywhere() -> None:
@@ -96,6 +102,29 @@ def test_many_answers_leave_room_for_a_negative() -> None:
     assert all(len(found) == 4 and 5 in found for found in lists)
     lists = chosen([1, 1, 1, 1, 1, 0, 0, 0], documents=4, max_positives=1)
     assert all(len([i for i in found if i < 5]) == 1 for found in lists)
+
+
+def test_a_share_of_the_lists_loses_its_answers() -> None:
+    lists = chosen([1, 1, 0, 0, 0, 0], documents=4, unanswerable=0.25)
+    bare = [found for found in lists if not {0, 1} & set(found)]
+    assert all(sorted(found) == [2, 3, 4, 5] for found in bare)
+    assert 50 < len(bare) < 100
+    assert all(len({0, 1} & set(found)) == 2 for found in lists if found not in bare)
+
+
+def test_a_source_may_have_its_own_numbers() -> None:
+    source = {"path": "x", "documents": [2, 3], "negatives_from_first": 2}
+    lists = chosen([1, 0, 0, 0, 0], documents=5, sources=[source])
+    assert {len(found) for found in lists} == {2, 3}
+    assert {i for found in lists for i in found} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("query", "typed"),
+    [("What is the Nile?", "what is the nile"), ("U.S.A.", "u.s.a"), ("??", "??"), ("a b", "a b")],
+)
+def test_a_query_as_it_is_typed(query: str, typed: str) -> None:
+    assert as_typed(query) == typed
 
 
 def test_weak_answers_are_negatives_below_the_least_relevance() -> None:
