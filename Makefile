@@ -206,7 +206,7 @@ train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
 SHORT = --lists 12 --seed 13 --held-out 24 --out .train/short
 SHORT_SETS = $(TRAIN_SETS)/squad-train $(TRAIN_SETS)/nq-boolq-train
 SHORT_LISTS = $(DATA_PREPARATION).short_lists .train/all-mpnet-base-v2 $(SHORT_SETS) --out .train/short
-train-data-short: setup .train/all-mpnet-base-v2/.ready ## make what models/training/short.yaml trains on out of TRAIN_DATA=folder; 40 minutes on 2 cores
+train-data-short: setup .train/all-mpnet-base-v2/.ready ## make what models/training/short.yaml trains on out of TRAIN_DATA=folder; an hour on 2 cores
 	$(SHORT_LISTS)
 	$(SHORT_LISTS) --name wide --documents 100 --groups 150
 	$(DATA_PREPARATION).fact_lists $(SHORT_SETS) --out .train/short

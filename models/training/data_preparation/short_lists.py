@@ -232,13 +232,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rng = random.Random(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     vectors = TeacherVectors(
         open_bi_encoder(args.model, 96, "bfloat16"), args.out / "sentence_vectors.npz"
     )
     lists = [x for path in args.sets for x in read_shortlists(path.parent, path.name)]
-    corpus = Corpus(lists, vectors, args.made, rng)
+    corpus = Corpus(lists, vectors, args.made, rng := random.Random(args.seed))
     grouper = Grouper(corpus, vectors, args.documents, rng)
     # One title in twenty, whatever the seed.
     held_out = [i for i, x in enumerate(corpus.asked) if crc32(x.title.encode()) % 20 == 0]
