@@ -16,7 +16,7 @@ from blockrank_server.kernels.segments import Segment
 
 
 class BlockAttentionPlanLike(Protocol):
-    """What every backend's plan of block attention offers."""
+    """Says what every backend's plan of block attention offers."""
 
     num_tokens: int  # T
 
@@ -46,7 +46,7 @@ class PlanSpanLse(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One implementation of all operations. A plan of one backend fits no other backend.
+    """Holds one implementation of all operations. A plan of one backend fits no other backend.
 
     Attributes:
         name: is shown in logs and by /info.

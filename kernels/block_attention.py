@@ -25,7 +25,7 @@ _MAX_LENGTH_RATIO = 1.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Segments with the same full spans and nearly the same length, as gather indices."""
+    """Holds segments with the same full spans and nearly the same length, as gather indices."""
 
     queries_BL: torch.Tensor  # int64, token of each query; padding repeats the first token
     keys_BS: torch.Tensor  # int64, row of each key; padding likewise
@@ -37,7 +37,7 @@ class _Group:
 
 
 class BlockAttentionPlan:
-    """Segments as gather indices, prepared once for all layers of a forward pass.
+    """Holds segments as gather indices, prepared once for all layers of a forward pass.
 
     Args:
         segments: cover 0 .. num_tokens exactly once.

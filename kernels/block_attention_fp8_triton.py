@@ -34,7 +34,7 @@ WARPS = 2  # for each of a kernel that holds a row alone: joining takes register
 
 @triton.jit
 def _find_merge(merges_ptr, num_merges, token, BLOCK_X: tl.constexpr):
-    """(start, first slot, last slot) of the query block of a token; all 0 where it has none."""
+    """Return (start, first slot, last slot) of a token's query block; all 0 where it has none."""
     start, first_slot, last_slot = token * 0, token * 0, token * 0
     for first in range(0, num_merges, BLOCK_X):
         merge_X = first + tl.arange(0, BLOCK_X)

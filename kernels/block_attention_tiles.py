@@ -28,7 +28,7 @@ _ENOUGH_PROGRAMS = 264
 
 
 class TileColumn(IntEnum):
-    """Columns of the table of tiles."""
+    """Names the columns of the table of tiles."""
 
     Q_START = 0
     Q_STOP = 1
@@ -42,7 +42,7 @@ class TileColumn(IntEnum):
 
 
 class MergeColumn(IntEnum):
-    """Columns of the table of merges, each of one query block."""
+    """Names the columns of the table of merges, each of one query block."""
 
     Q_START = 0
     Q_STOP = 1
@@ -51,7 +51,7 @@ class MergeColumn(IntEnum):
 
 
 class RangeColumn(IntEnum):
-    """Columns of the table of key ranges."""
+    """Names the columns of the table of key ranges."""
 
     KEY_START = 0
     KEY_STOP = 1
@@ -59,7 +59,7 @@ class RangeColumn(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockAttentionTables:
-    """What the kernels read, on the device; F = key ranges, W = tiles, X = merges."""
+    """Holds what the kernels read, on the device; F = key ranges, W = tiles, X = merges."""
 
     tiles_W8: torch.Tensor  # int32, columns as in TileColumn
     merges_X4: torch.Tensor  # int32, columns as in MergeColumn
@@ -109,7 +109,7 @@ class _Work:
 
 
 class BlockAttentionTilePlan:
-    """Segments prepared once for all layers of a forward pass, as tables of the kernels.
+    """Prepares segments once for all layers of a forward pass, as tables of the kernels.
 
     Args:
         segments: cover 0 .. num_tokens exactly once.

@@ -17,7 +17,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """How log-sum-exps become scores, as a card says it.
+    """Says how log-sum-exps become scores, as a card says it.
 
     Attributes:
         normalise_over: over what the softmax is taken: documents, or all that a token sees.

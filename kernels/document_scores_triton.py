@@ -22,7 +22,7 @@ BLOCK_R, BLOCK_N, NUM_WARPS = 8, 128, 4
 
 
 class ReadColumn(IntEnum):
-    """Columns of the table of readings, one for each request and layer."""
+    """Names the columns of the table of readings, one for each request and layer."""
 
     ADDRESS = 0  # of [H, r, N + C] fp32 log-sum-exps
     NUM_HEADS = 1
@@ -44,7 +44,7 @@ READ_FIRST_SCORE = tl.constexpr(ReadColumn.FIRST_SCORE)
 
 @triton.jit
 def _load_rows(lse_ptr, rows_R, num_rows, spans_N, stop, num_spans, num_averaged):
-    """Rows of log-sum-exps at some spans, each the mean of num_averaged rows; -inf outside."""
+    """Load rows of log-sum-exps at some spans, each the mean of num_averaged rows; -inf outside."""
     inside_RN = (rows_R < num_rows)[:, None] & (spans_N < stop)[None, :]
     sum_RN = tl.full((rows_R.shape[0], spans_N.shape[0]), 0.0, tl.float32)
     for i in range(num_averaged):
@@ -57,8 +57,8 @@ def _load_rows(lse_ptr, rows_R, num_rows, spans_N, stop, num_spans, num_averaged
 def _normaliser(
     lse_ptr, rows_R, num_rows, first_span, last_span, num_spans, num_averaged, BLOCK_N: tl.constexpr
 ):
-    """(base, total) of rows: the sum of exp(lse) over some spans is exp(base) * total, or 0 where
-    base is 0 and total 1, since no span has a key."""
+    """Return (base, total) of rows: the sum of exp(lse) over some spans is exp(base) * total, or 0
+    where base is 0 and total 1, since no span has a key."""
     steps_N = tl.arange(0, BLOCK_N)
     total_R = tl.full((rows_R.shape[0],), 0.0, tl.float32)
     peak_R = tl.full((rows_R.shape[0],), -float("inf"), tl.float32)

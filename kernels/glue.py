@@ -21,14 +21,14 @@ TINY = 1e-12  # a row of zeros has no scale of its own
 
 
 class RoundedRows(NamedTuple):
-    """Rows in float8 e4m3: values times their row's scale are nearest to what was rounded."""
+    """Holds rows in float8 e4m3: values times their row's scale are nearest to what was rounded."""
 
     values_TC: torch.Tensor  # float8
     scale_T1: torch.Tensor  # fp32
 
 
 class HeadNorm(NamedTuple):
-    """RMS norm of single heads before they are rotated, as Qwen3 has it.
+    """Describes the RMS norm of single heads before they are rotated, as Qwen3 has it.
 
     Attributes:
         weights_2D: [2, D], of the queries, then of the keys.
@@ -46,7 +46,7 @@ Activations = torch.Tensor | RoundedRows
 
 @dataclass(frozen=True, slots=True)
 class Glue:
-    """One implementation of the operations between matrix products.
+    """Holds one implementation of the operations between matrix products.
 
     Attributes:
         add_rms_norm: (hidden_TC, delta_TC or None, weight_C, eps, to_fp8) -> [T, C].

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyRows:
-    """A table from keys to rows.
+    """Maps keys to rows.
 
     Attributes:
         num_tokens: T, the tokens of the batch; the first T keys are theirs.

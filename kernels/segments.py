@@ -41,7 +41,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Query tokens start .. stop, and the spans of keys all of them see besides their own segment.
+    """Holds query tokens start .. stop, and the spans of keys all of them see besides their own.
 
     Of that a token sees all up to itself if it is causal, otherwise everything (LLM2Vec,
     arXiv:2404.05961).

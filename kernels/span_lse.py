@@ -18,14 +18,14 @@ from blockrank_server.kernels.segments import Span
 
 @dataclass(frozen=True, slots=True)
 class SpanRead:
-    """What is read of one request: the span of its signal tokens, and the key spans they weigh."""
+    """Names what is read of a request: the span of its signal tokens, and the spans they weigh."""
 
     signal: Span
     spans: tuple[Span, ...]
 
 
 class SpanLsePlanLike(Protocol):
-    """What every backend's plan of the span log-sum-exp offers.
+    """Says what every backend's plan of the span log-sum-exp offers.
 
     Attributes:
         signal_R: [R] int64, the signal tokens of all requests on the packed axis.

@@ -26,7 +26,7 @@ _MOST_TOKENS = np.iinfo(np.int32).max
 
 
 class ChunkColumn(IntEnum):
-    """Columns of the table of chunks. A request's results are [H, signal tokens, chunks]."""
+    """Names the columns of the table of chunks. A request has [H, signal tokens, chunks] results."""
 
     KEY_START = 0
     KEY_STOP = 1
@@ -39,7 +39,7 @@ class ChunkColumn(IntEnum):
 
 
 class SpanColumn(IntEnum):
-    """Columns of the table of spans. A request's results are [H, signal tokens, spans]."""
+    """Names the columns of the table of spans. A request has [H, signal tokens, spans] results."""
 
     FIRST_CHUNK = 0  # of the span: FIRST_CHUNK .. LAST_CHUNK - 1 among those of its request
     LAST_CHUNK = 1
@@ -52,7 +52,7 @@ class SpanColumn(IntEnum):
 
 
 class GroupColumn(IntEnum):
-    """Columns of the table of KV heads."""
+    """Names the columns of the table of KV heads."""
 
     KV_HEAD = 0
     FIRST_HEAD = 1  # its query heads: order_H[FIRST_HEAD : LAST_HEAD]
@@ -61,7 +61,7 @@ class GroupColumn(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadGroups:
-    """Heads read, sorted by the KV head they share; Y = KV heads read, H = heads."""
+    """Holds the heads read, sorted by the KV head they share; Y = KV heads read, H = heads."""
 
     groups_Y3: torch.Tensor  # int32, columns as in GroupColumn
     order_H: torch.Tensor  # int32: index into the heads of q and of the result
@@ -88,7 +88,7 @@ def head_groups(kv_head_H: tuple[int, ...], device: torch.device) -> HeadGroups:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where one request's rows and results stand among those of the batch."""
+    """Says where one request's rows and results stand among those of the batch."""
 
     num_signal: int
     num_spans: int

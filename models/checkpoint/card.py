@@ -20,7 +20,7 @@ BUILT_IN = Path(__file__).parents[1] / "cards"
 
 
 class Positions(BaseModel, extra="forbid", frozen=True):
-    """Rotary positions. The prefix always has 0 .. P-1."""
+    """Says which rotary positions tokens have. The prefix always has 0 .. P-1."""
 
     documents: Literal["shared", "sequential"] = Field(
         description="shared: every document starts at P. sequential: as in the packed prompt."
@@ -31,7 +31,7 @@ class Positions(BaseModel, extra="forbid", frozen=True):
 
 
 class ReadPoint(BaseModel, extra="forbid", frozen=True):
-    """Heads of one layer whose attention is read."""
+    """Names heads of one layer whose attention is read."""
 
     layer: int = Field(ge=0, description="0-based decoder layer.")
     heads: Literal["all"] | Annotated[tuple[int, ...], Field(min_length=1)] = Field(
@@ -40,7 +40,7 @@ class ReadPoint(BaseModel, extra="forbid", frozen=True):
 
 
 class Signal(BaseModel, extra="forbid", frozen=True):
-    """The tokens of the tail whose attention is read."""
+    """Names the tokens of the tail whose attention is read."""
 
     tokens: Literal["last", "query"] = Field(
         description="last: the final tokens of the tail. query: those of its last {query}."
@@ -49,7 +49,7 @@ class Signal(BaseModel, extra="forbid", frozen=True):
 
 
 class RequestLimits(BaseModel, extra="forbid", frozen=True):
-    """What a request may hold. A request can lower the token limits, never raise them."""
+    """Limits what a request may hold. A request can lower the token limits, never raise them."""
 
     max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
     max_document_tokens: int = Field(gt=0, description="Tokens of one document with its frame.")
@@ -57,7 +57,7 @@ class RequestLimits(BaseModel, extra="forbid", frozen=True):
 
 
 class Weights(BaseModel, extra="forbid", frozen=True):
-    """Where the tensors are, when not in *.safetensors beside config.json."""
+    """Says where the tensors are, when not in *.safetensors beside config.json."""
 
     package: str = Field(description="Installed Python package that holds the file.")
     file: str = Field(description="GGUF file inside the package.")
@@ -66,7 +66,7 @@ class Weights(BaseModel, extra="forbid", frozen=True):
 
 
 class Card(BaseModel, extra="forbid", frozen=True):
-    """All that the engine must know about one reranker."""
+    """Holds all that the engine must know about one reranker."""
 
     card_version: Literal[1] = Field(description="Version of this format.")
     name: str = Field(min_length=1, max_length=200, description="Name shown to clients.")
@@ -152,7 +152,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
 
     @property
     def last_layer(self) -> int:
-        """The last layer that is read, 0-based; nothing above it is loaded."""
+        """Return the last layer that is read, 0-based; nothing above it is loaded."""
         return max(point.layer for point in self.read)
 
     def num_read_heads(self, num_heads: int) -> int:
@@ -205,7 +205,7 @@ def built_in_cards() -> dict[str, Path]:
 
 
 def find_card(name_or_file: str | Path) -> Path:
-    """The file of a card, or the built-in card of that name if there is no such file.
+    """Find the file of a card, or the built-in card of that name if there is no such file.
 
     Raises:
         CardError: there is neither; the built-in names are listed.

@@ -45,7 +45,7 @@ class AttentionReader:
 
     @property
     def signal_R(self) -> torch.Tensor:
-        """[R] int64, the signal tokens of all requests on the packed axis."""
+        """Return [R] int64, the signal tokens of all requests on the packed axis."""
         return self._plan.signal_R
 
     def reads(self, layer: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the CUDA driver says of its devices, asked without torch, whose import takes seconds."""
+"""Asks what the CUDA driver says of its devices, without torch, whose import takes seconds."""
 
 import ctypes
 import re
@@ -50,7 +50,7 @@ def check_device(name: str) -> None:
 
 
 def count_devices() -> int:
-    """Devices the CUDA driver lets this process see, as CUDA_VISIBLE_DEVICES says.
+    """Count the devices that the CUDA driver lets this process see, as CUDA_VISIBLE_DEVICES says.
 
     Raises:
         CheckpointError: there is no driver, or it does not work.

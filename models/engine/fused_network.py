@@ -26,7 +26,7 @@ _HEAD_NORMS = ("q_norm", "k_norm")
 
 
 class FusedNetwork(Network):
-    """The same layers as Network has, and the same scores but for rounding.
+    """Has the same layers as Network, and gives the same scores but for rounding.
 
     Args:
         config: must be of a supported family; it still names all layers of the checkpoint.
@@ -55,7 +55,7 @@ class FusedNetwork(Network):
 
     @property
     def takes_fp8(self) -> bool:
-        """Whether the attention of the whole layers is to be rounded to float8."""
+        """Say whether the attention of the whole layers is to be rounded to float8."""
         return len(self.layers) > 1 and _takes_fp8(self.layers[0].self_attn.o_proj)
 
     def places(self) -> dict[str, Place]:
@@ -152,13 +152,13 @@ class FusedNetwork(Network):
         reader.read(len(self.layers) - 1, q_RHD, k_TKD, module.scaling)
 
     def _head_norm(self, module: Any, num_queries: int) -> HeadNorm | None:
-        """Norm of queries and keys of one layer, where the family has it."""
+        """Return the norm of queries and keys of one layer, where the family has it."""
         weights_2D = getattr(module, "head_norms_2D", None)
         return None if weights_2D is None else HeadNorm(weights_2D, num_queries, self._eps)
 
 
 class _ResidualStream:
-    """The hidden states, and what the last block computed, which the next norm adds to them."""
+    """Holds the hidden states, and what the last block computed: the next norm adds it to them."""
 
     def __init__(self, hidden_TC: torch.Tensor, glue: Glue, eps: float) -> None:
         self._hidden_TC, self._glue, self._eps = hidden_TC, glue, eps

@@ -8,7 +8,7 @@ from blockrank_server.models.errors import DeviceLostError
 
 
 class LaunchedPass:
-    """One forward pass that has been launched, its scores on the way to the CPU.
+    """Holds one forward pass that has been launched, its scores on the way to the CPU.
 
     Args:
         joined: fp32 scores, request after request, on the device; their last use there.
@@ -30,7 +30,7 @@ class LaunchedPass:
 
     @property
     def is_on_device(self) -> bool:
-        """Whether the scores may have to be waited for."""
+        """Say whether the scores may have to be waited for."""
         return self._done is not None
 
     def rows(self) -> list[list[float]]:
@@ -52,7 +52,7 @@ class LaunchedPass:
 
 
 class PendingScores:
-    """The scores of a batch that has been started.
+    """Holds the scores of a batch that has been started.
 
     Args:
         passes: its forward passes, in the order of its requests.

@@ -13,7 +13,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class PlacementNames(TypedDict):
-    """A placement as text, for people and metrics."""
+    """Spells a placement as text, for people and metrics."""
 
     device: str
     dtype: str
@@ -22,7 +22,7 @@ class PlacementNames(TypedDict):
 
 
 class Placement(NamedTuple):
-    """A device, the dtype of weights and activations, the kernels, and the linear layers' bits."""
+    """Holds device, dtype of weights and activations, kernels, and bits of the linear layers."""
 
     device: torch.device
     dtype: torch.dtype
@@ -46,7 +46,7 @@ class Placement(NamedTuple):
 
     @property
     def is_fused(self) -> bool:
-        """Whether the network runs with few launches, as CUDA needs it."""
+        """Say whether the network runs with few launches, as CUDA needs it."""
         return self.backend.name == "triton"
 
     def names(self) -> PlacementNames:

@@ -24,7 +24,7 @@ _MAX_TIMED_S = 2.0
 
 
 class TimedPass(NamedTuple):
-    """How long one forward pass took."""
+    """Says how long one forward pass took."""
 
     num_tokens: int
     seconds: float

@@ -20,7 +20,7 @@ from blockrank_server.models.errors import CheckpointError
 
 
 class WholeDecoder(nn.Module):
-    """Every layer of a decoder, called like the cut network.
+    """Holds every layer of a decoder, called like the cut network.
 
     Args:
         model: is transformers' causal language model, with our attention.

@@ -15,7 +15,7 @@ _PROBED_M, _PROBED_NK = 48, 272
 
 
 class Fp8Linear(nn.Module):
-    """y = x W^T + b with x and W in float8 e4m3 and a scale for each of their rows.
+    """Computes y = x W^T + b with x and W in float8 e4m3 and a scale for each of their rows.
 
     Args:
         linear: is in bfloat16; its sizes are multiples of 16, as the matrix units ask.

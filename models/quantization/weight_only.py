@@ -25,7 +25,7 @@ Parts = tuple[torch.Tensor, ...]
 
 
 class WeightOnlyLinear(nn.Module):
-    """y = x W^T + b, with W of fewer bits than x. The bias is kept as it is."""
+    """Computes y = x W^T + b, with W of fewer bits than x. The bias is kept as it is."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class WeightOnlyLinear(nn.Module):
 
 
 class Int8Linear(WeightOnlyLinear):
-    """8 bits a weight: -127 .. 127 times a scale for each output.
+    """Keeps 8 bits a weight: -127 .. 127 times a scale for each output.
 
     Args:
         linear: is in float32 or bfloat16, and of any size.
@@ -61,7 +61,7 @@ class Int8Linear(WeightOnlyLinear):
 
 
 class Int4Linear(WeightOnlyLinear):
-    """4 bits a weight: the lowest of its group plus 0 .. 15 times the group's scale.
+    """Keeps 4 bits a weight: the lowest of its group plus 0 .. 15 times the group's scale.
 
     Args:
         linear: is in float32 or bfloat16; its inputs are a multiple of GROUP_SIZE.

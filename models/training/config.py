@@ -1,4 +1,4 @@
-"""One YAML file describes a run. docs: models/TRAINING.md lists every key."""
+"""Defines the YAML file that describes a run; models/TRAINING.md lists every key."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -12,7 +12,7 @@ LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 
 
 class Loss(BaseModel, extra="forbid", frozen=True):
-    """Weighted sum of three losses; those of weight 0 are not computed."""
+    """Weighs three losses, which are summed; those of weight 0 are not computed."""
 
     contrastive: float = Field(
         default=1.0, ge=0, description="Weight of InfoNCE over the document scores."
@@ -61,7 +61,7 @@ class Loss(BaseModel, extra="forbid", frozen=True):
 
 
 class Lora(BaseModel, extra="forbid", frozen=True):
-    """Low-rank adapters beside frozen weights."""
+    """Describes low-rank adapters, which are trained beside frozen weights."""
 
     rank: int = Field(default=16, gt=0, description="Rank of the low-rank products.")
     alpha: float = Field(default=32.0, gt=0, description="The products are scaled by alpha / rank.")
@@ -79,7 +79,7 @@ class Lora(BaseModel, extra="forbid", frozen=True):
 
 
 class Optimizer(BaseModel, extra="forbid", frozen=True):
-    """AdamW and its schedule."""
+    """Configures AdamW and its schedule."""
 
     learning_rate: float = Field(default=3e-4, gt=0, description="Learning rate at its highest.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
@@ -97,7 +97,7 @@ class Optimizer(BaseModel, extra="forbid", frozen=True):
 
 
 class Logging(BaseModel, extra="forbid", frozen=True):
-    """What a run writes while it trains. Changes no result."""
+    """Says what a run writes while it trains. It changes no result."""
 
     log_every: int = Field(default=10, gt=0, description="Steps between two lines of metrics.")
     evaluate_every: int | None = Field(
@@ -120,7 +120,7 @@ class Logging(BaseModel, extra="forbid", frozen=True):
 
 
 class TrainConfig(BaseModel, extra="forbid", frozen=True):
-    """A training run. The result depends on everything here but output, logging and workers."""
+    """Describes a training run, whose result depends on all but output, logging and workers."""
 
     model: str = Field(
         default="default",

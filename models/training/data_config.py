@@ -1,4 +1,4 @@
-"""The part of a run's config that says where lists come from and what is drawn of each."""
+"""Defines the part of a run's config that says where lists come from and what is drawn of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Draw:
 
 
 class Data(BaseModel, extra="forbid", frozen=True):
-    """Where lists come from and what is taken of each."""
+    """Says where lists come from and what is taken of each."""
 
     root: Path = Field(default=Path(), description="Folder that relative paths start from.")
     sources: tuple[Source, ...] = Field(min_length=1, description="Sets to train on together.")

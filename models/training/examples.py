@@ -22,7 +22,7 @@ from blockrank_server.models.training.sampling import ListOrder, as_typed, choos
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One list as it is trained on.
+    """Holds one list as it is trained on.
 
     Attributes:
         where: the file and line that the list came from.
@@ -50,7 +50,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Examples of one forward pass, on one token axis."""
+    """Holds the examples of one forward pass, on one token axis."""
 
     examples: tuple[Example, ...]
     packed: PackedBatch
@@ -58,7 +58,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class AnswerText:
-    """What the tail is to be followed by, where the next token is trained.
+    """Says what the tail is to be followed by, where the next token is trained.
 
     Attributes:
         text: its {numbers} stands for the relevant documents' numbers.
@@ -72,7 +72,7 @@ class AnswerText:
     end: str | None
 
     def token_ids(self, positive: Sequence[bool]) -> TokenIds:
-        """Ids of the answer that names the positives in the order shown."""
+        """Return the ids of the answer that names the positives in the order shown."""
         numbers = [str(self.first_number + i) for i, is_one in enumerate(positive) if is_one]
         text = self.text.replace("{numbers}", ", ".join(numbers))
         ids = list(self.tokenizer.encode(text).ids)
@@ -134,7 +134,7 @@ class ExampleMaker:
 
 
 class TrainingExamples(Dataset[Example]):
-    """All examples of a run in order, each made when it is asked for.
+    """Gives all examples of a run in order, each made when it is asked for.
 
     Args:
         tables: one for each source.
@@ -180,7 +180,7 @@ class TrainingExamples(Dataset[Example]):
 
 
 class HeldOutExamples(Dataset[Example]):
-    """Validation examples, the same each time.
+    """Gives the validation examples, the same each time.
 
     Args:
         tables: one for each source.
@@ -222,7 +222,7 @@ class Collator:
     card: Card
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
-        """Keyword arguments of the model's forward pass."""
+        """Return the keyword arguments of the model's forward pass."""
         card = self.card
         if (stride := examples[0].tail_stride) is not None:
             card = card.model_copy(update={"tail_stride": stride})
@@ -231,7 +231,7 @@ class Collator:
 
 
 def with_answer(request: EncodedRequest, answer: TokenIds) -> EncodedRequest:
-    """The request with tokens added to its tail; what is read and scored stays the same."""
+    """Return the request with tokens added to its tail; what is read and scored stays the same."""
     start = int(request.position_ids[-1]) + 1
     positions = np.arange(start, start + len(answer), dtype=np.int32)
     return replace(

@@ -1,4 +1,4 @@
-"""What is minimised, for one list. N = documents, A = answer tokens, V = vocabulary."""
+"""Computes what is minimised, for one list. N = documents, A = answer tokens, V = vocabulary."""
 
 from typing import Literal
 
@@ -48,7 +48,7 @@ def contrastive_loss(
 def distillation_loss(
     logits_N: torch.Tensor, teacher_N: torch.Tensor, teacher_temperature: float
 ) -> torch.Tensor:
-    """KL(softmax(teacher / teacher_temperature) || softmax(logits)).
+    """Return KL(softmax(teacher / teacher_temperature) || softmax(logits)).
 
     Args:
         logits_N: [N] the documents' logits.
@@ -60,7 +60,7 @@ def distillation_loss(
 
 
 def answer_loss(logits_AV: torch.Tensor, answer_A: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the answer's tokens.
+    """Return the mean cross-entropy of the answer's tokens.
 
     Args:
         logits_AV: [A, V] logits at the position before each token of the answer.

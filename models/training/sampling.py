@@ -16,7 +16,7 @@ _BLOCK = 10
 
 
 class ListOrder:
-    """The order of lists over all epochs.
+    """Orders the lists over all epochs.
 
     It is an order of groups of lists_together neighbours. Every source gives its share of an
     epoch. It goes through its own groups in a new random order each time it has given them all;
@@ -45,7 +45,7 @@ class ListOrder:
         self._shuffled = lru_cache(maxsize=4 * len(sizes) + 4)(self._shuffle)
 
     def at(self, position: int) -> tuple[int, int]:
-        """Source and list (of that source) that stand at a position of the run, from 0."""
+        """Return the source, and its list, that stand at a position of the run, from 0."""
         group, member = divmod(position, self._together)
         epoch, place = divmod(group, self._starts[-1])
         slot = self._shuffled(f"epoch {epoch}", self._starts[-1])[place]
@@ -62,7 +62,7 @@ class ListOrder:
 
 
 def held_out(num_lists: int, num_held_out: int) -> list[int]:
-    """Evenly spaced blocks of neighbours, ascending."""
+    """Choose evenly spaced blocks of neighbours; return their places, ascending."""
     wanted = min(num_held_out, num_lists)
     num_blocks = -(-wanted // _BLOCK)
     starts = [i * num_lists // num_blocks for i in range(num_blocks)]

@@ -1,4 +1,4 @@
-"""The module that is trained: the engine that serves, with a loss on top of its scores."""
+"""Defines the module that is trained: the engine that serves, with a loss on top of its scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ from blockrank_server.models.training.losses import (
 
 
 class BatchLoss(TypedDict):
-    """What the model returns of a batch; a plain dict, as accelerate wants it.
+    """Holds what the model returns of a batch; a plain dict, as accelerate wants it.
 
     Attributes:
         loss: [] the weighted sum of the losses, each a mean over lists.
@@ -60,7 +60,7 @@ class TrainableRanker(nn.Module):
         self._loss = loss
 
     def forward(self, batch: Batch) -> BatchLoss:
-        """Loss and scores of a batch."""
+        """Return loss and scores of a batch."""
         reader, hidden_TC = self._engine.run(batch.packed)
         scores = reader.scores()
         is_raw = self._loss.logits == "log_sum_exp"
@@ -124,7 +124,7 @@ class TrainableRanker(nn.Module):
 
 
 def _tail_ends(batch: Batch) -> Sequence[int]:
-    """Where each list's tail ends on the packed axis."""
+    """Find where each list's tail ends on the packed axis."""
     return [
         read.signal[1] + example.request.num_tokens - example.request.signal_span[1]
         for read, example in zip(batch.packed.reads, batch.examples, strict=True)

@@ -1,4 +1,4 @@
-"""transformers' Trainer for packed batches: its loop, optimiser, checkpoints and reports."""
+"""Fits transformers' Trainer to packed batches: its loop, optimiser, checkpoints and reports."""
 
 import math
 import time
@@ -76,7 +76,7 @@ class RankTrainer(Trainer):  # type: ignore[misc]
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Forward and backward pass of one batch.
+        """Run the forward and backward pass of one batch.
 
         Raises:
             NotFiniteError: its loss is no number; the step's lists are saved.
@@ -98,7 +98,7 @@ class RankTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The loss that the model returns, which is kept for the metrics."""
+        """Return the loss of the model, which is kept for the metrics."""
         loss, self._found = super().compute_loss(model, inputs, True, num_items_in_batch)
         return (loss, self._found) if return_outputs else loss
 
@@ -120,7 +120,7 @@ class RankTrainer(Trainer):  # type: ignore[misc]
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Means over the held-out lists of each source, and their mean over sources."""
+        """Report means over the held-out lists of each source, and their mean over sources."""
         self.model.eval()
         found = RunningMeans()
         with torch.no_grad():
@@ -137,7 +137,7 @@ class RankTrainer(Trainer):  # type: ignore[misc]
         return metrics
 
     def _held_out_batches(self) -> Iterator[Batch]:
-        """This process's share, in batches of one forward pass."""
+        """Give this process's share, in batches of one forward pass."""
         examples, args = self.eval_dataset, self.args
         mine = range(args.process_index, len(examples), args.world_size)
         size = args.per_device_train_batch_size
@@ -196,7 +196,7 @@ def _add(window: RunningMeans, batch: Batch, found: BatchLoss, *, by_source: boo
 
 
 def _with_mean_of_sources(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics, and of those named name/source the mean over sources by name."""
+    """Return the metrics, and of those named name/source the mean over sources by name."""
     by_name: dict[str, list[float]] = {}
     for name, value in metrics.items():
         if "/" in name:

@@ -54,7 +54,7 @@ def open_bi_encoder(folder: Path, max_tokens: int, dtype: str) -> SentenceTransf
 def score(
     encoder: SentenceTransformer, lists: Sequence[Shortlist], query_prefix: str
 ) -> list[list[tuple[str, float]]]:
-    """(doc_id, cosine) of every document of every list, in the lists' order."""
+    """Return (doc_id, cosine) of every document of every list, in the lists' order."""
     documents = documents_by_id(lists)
     row = {doc_id: i for i, doc_id in enumerate(documents)}
     texts = [title_and_text(x) for x in documents.values()]
@@ -69,7 +69,7 @@ def score(
 def add_bm25(
     lists: Sequence[Shortlist], scores: list[list[tuple[str, float]]], weight: float
 ) -> list[list[tuple[str, float]]]:
-    """Each score with weight x BM25 of its document on top."""
+    """Return each score with weight x BM25 of its document on top."""
     return [
         [(doc_id, value + weight * x) for (doc_id, value), x in zip(row, bm25, strict=True)]
         for row, bm25 in zip(scores, bm25_scores(lists), strict=True)
@@ -77,7 +77,7 @@ def add_bm25(
 
 
 def as_run(x: Shortlist, scores: list[tuple[str, float]], tag: str) -> str:
-    """Lines of a TREC run, best first; ties keep the list's order."""
+    """Write the lines of a TREC run, best first; ties keep the list's order."""
     ranked = sorted(scores, key=lambda pair: -pair[1])
     return "".join(
         f"{x.query_id} Q0 {doc_id} {rank} {value:.6f} {tag}\n"
@@ -86,7 +86,7 @@ def as_run(x: Shortlist, scores: list[tuple[str, float]], tag: str) -> str:
 
 
 def as_tsv(x: Shortlist, scores: list[tuple[str, float]], tag: str) -> str:
-    """Query, document, score; the tag is for the other form."""
+    """Write query, document and score; the tag is for the other form."""
     del tag
     return "".join(f"{x.query_id}\t{doc_id}\t{value:.6f}\n" for doc_id, value in scores)
 

@@ -1,4 +1,4 @@
-"""BM25 over passages, as a part of a teacher's score: which words a query and a passage share.
+"""Scores passages by BM25, as a part of a teacher's score: which words a query and a passage share.
 
 Lucene's variant with k1 0.9 and b 0.4, over Snowball's English stems: what gave the embedded
 default's training lists their first-stage order.

@@ -1,4 +1,4 @@
-"""The sentences of passages, and the queries that they answer."""
+"""Holds the sentences of passages, and the queries that they answer."""
 
 import random
 import re

@@ -20,7 +20,7 @@ _LEAST_CHARACTERS = 40  # of a sentence; with a shorter one beside it, two stay 
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, in order and nothing left out; "J. R. Smith" is not split."""
+    """Split a text into its sentences; nothing is left out, and "J. R. Smith" is not split."""
     found: list[str] = []
     for part in _BOUNDARY.split(text.strip()):
         if found and min(len(part), len(found[-1])) < _LEAST_CHARACTERS:

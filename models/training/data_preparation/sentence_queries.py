@@ -85,7 +85,7 @@ def queries_of(
 
 
 def _relation(_: str, sentence: str, rng: random.Random) -> str | None:
-    """X is the R of Y, or X, the R of Y: asks for the R of Y."""
+    """Ask for the R of Y, where X is the R of Y."""
     match = re.match(
         rf"(?:{_NAME}|[A-Z][^,;:]{{2,60}}?)(?:,| (is|was|are|were|became|remains))(?: also)? "
         rf"(the (?:[a-z0-9'’-]+ ){{1,6}}?(?:of|in|on|for|to) {_NAME}){_END}",
@@ -101,7 +101,7 @@ def _relation(_: str, sentence: str, rng: random.Random) -> str | None:
 
 
 def _definition(title: str, sentence: str, rng: random.Random) -> str | None:
-    """T is a ...: asks what T is."""
+    """Ask what T is, where T is a ..."""
     plain = re.sub(r" \(.*\)$", "", title)
     match = re.match(
         rf"(?:The |An? )?{re.escape(plain)}(?: \([^)]*\)|,[^,]{{3,40}},)? "
@@ -119,7 +119,7 @@ def _definition(title: str, sentence: str, rng: random.Random) -> str | None:
 
 
 def _agent(_: str, sentence: str, rng: random.Random) -> str | None:
-    """X wrote Y, Y was written by X: asks who wrote Y."""
+    """Ask who wrote Y, where X wrote Y or Y was written by X."""
     verbs = _AGENTS.replace(" ", "|")
     if match := re.match(
         rf"{_NAME} ({verbs}) ((?:the |an? |(?=[A-Z\"]))(?!by )[\w'’\" -]{{4,60}}?){_END}", sentence
@@ -136,7 +136,7 @@ def _agent(_: str, sentence: str, rng: random.Random) -> str | None:
 
 
 def _time(_: str, sentence: str, rng: random.Random) -> str | None:
-    """X was founded in 1900: asks when."""
+    """Ask when, where X was founded in 1900."""
     match = re.match(
         r"([A-Z][\w'’\" -]{2,60}?) (was|were) ([a-z]+ed|born|built|begun|held|sold|won) "
         r"(?:[a-z ]{0,30})?(?:in|on) (?:[A-Z][a-z]+ )?(?:\d{1,2},? )?\d{4}",
@@ -148,7 +148,7 @@ def _time(_: str, sentence: str, rng: random.Random) -> str | None:
 
 
 def _place(_: str, sentence: str, rng: random.Random) -> str | None:
-    """X is located in Y: asks where."""
+    """Ask where, where X is located in Y."""
     match = re.match(
         r"([A-Z][\w'’ -]{2,60}?),? (?:is|are|lies|was)(?: \w+)? (?:located|situated|headquartered|"
         rf"based) (?:in |on |at |between )+{_NAME}",
