@@ -26,7 +26,7 @@ _MOST_TOKENS = np.iinfo(np.int32).max
 
 
 class ChunkColumn(IntEnum):
-    """Names the columns of the table of chunks. A request has [H, signal tokens, chunks] results."""
+    """Names columns of the table of chunks. A request has [H, signal tokens, chunks] results."""
 
     KEY_START = 0
     KEY_STOP = 1
