@@ -127,6 +127,9 @@ class Card(BaseModel, extra="forbid", frozen=True):
                     len(prompt.document) != 1 or count_placeholder(prompt.document, "content") != 1
                 )
             ),
+            "prompt.scored_tokens content needs prompt.tokenise whole": (
+                prompt.scored_tokens == "content" and prompt.tokenise != "whole"
+            ),
             "mask block needs prompt.tokenise blocks": block and prompt.tokenise != "blocks",
             "shared positions need mask block": shared and not block,
             "document_attention full needs mask block": (

@@ -94,6 +94,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no count": ({"signal.count": None}, "signal.count goes with"),
     "causal with shared positions": ({"mask": "causal"}, "shared positions need mask block"),
     "whole prompt under blocks": ({"prompt.tokenise": "whole"}, "mask block needs"),
+    "content of tokens that are tokenised with their frame": (
+        {"prompt.scored_tokens": "content"},
+        "prompt.scored_tokens content needs prompt.tokenise whole",
+    ),
     "ids in reusable documents": ({"reusable_documents": True}, "reusable_documents needs"),
     "no limit": ({"limits.max_documents": 0}, "limits.max_documents: "),
 }
