@@ -217,9 +217,9 @@ class Ranker:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
         return used_and_total_bytes(torch.device(self.info.device))
 
-    def document_cache_stats(self) -> CacheStats | None:
-        """Say what the document cache has done and holds; None where no documents are kept."""
-        return self._cache.stats() if self._cache else None
+    def document_cache_stats(self) -> CacheStats:
+        """Say what the document cache has done and holds: nothing, where no documents are kept."""
+        return CacheStats() if self._cache is None else self._cache.stats()
 
     def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.

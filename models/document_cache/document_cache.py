@@ -37,12 +37,12 @@ class CacheStats:
         max_bytes: the bound.
     """
 
-    hits: int
-    misses: int
-    evictions: int
-    num_entries: int
-    used_bytes: int
-    max_bytes: int
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    num_entries: int = 0
+    used_bytes: int = 0
+    max_bytes: int = 0
 
 
 class Lease:
