@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
+from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.api.server import serve
@@ -58,6 +59,10 @@ class Noop:
     def device_memory(self) -> tuple[int, int]:
         """Return the bytes used and the bytes in all."""
         return 0, 1
+
+    def document_cache_stats(self) -> CacheStats:
+        """Keep nothing."""
+        return CacheStats()
 
     def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
         """Make as many tokens as real documents have, whatever these say."""

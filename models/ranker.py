@@ -8,31 +8,28 @@ ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PretrainedConfig
 
-from blockrank_server.models.checkpoint.adapter import Adapter
-from blockrank_server.models.checkpoint.card import Card, check_heads
-from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
+from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.engine.engine import Engine
-from blockrank_server.models.engine.loading import load_network
-from blockrank_server.models.engine.memory import (
-    MemoryNeed,
-    check_memory,
-    free_bytes,
-    used_and_total_bytes,
-)
+from blockrank_server.models.engine.load_engine import load_engine
+from blockrank_server.models.engine.memory import used_and_total_bytes
+from blockrank_server.models.engine.memory_plan import MemoryPlan
 from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
 from blockrank_server.models.files.paths import expand_user
+from blockrank_server.models.prompt.document_finder import finder
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
@@ -55,6 +52,8 @@ class Ranker:
         self._encoder = encoder
         self._engine = engine
         self._max_batch_tokens = max_batch_tokens
+        self._cache = engine.document_cache
+        self._finder = finder(engine.document_cache, card, info.numbers())
         self.card = card
         self.info = info
 
@@ -72,6 +71,7 @@ class Ranker:
         cache_dir: str | Path | None = None,
         max_batch_tokens: int | None = None,
         quantization: str = "none",
+        document_cache_bytes: int | Literal["auto"] = 0,
     ) -> Self:
         """Load a checkpoint.
 
@@ -86,11 +86,14 @@ class Ranker:
             cache_dir: keeps hub files and converted weights; by default the user's cache folder.
             max_batch_tokens: tokens of the largest batch to come; it must fit the device's memory.
             quantization: none, fp8, int8 or int4 (models/README.md).
+            document_cache_bytes: bounds the keys and values of documents that are kept for requests
+                to come, so that documents which come back are not computed again; 0 keeps none,
+                auto takes a quarter of what the process can still have once the weights are there.
 
         Raises:
             CardError: the card is not valid, or does not fit the checkpoint.
             CheckpointError: a file or tensor is missing, broken or unexpected; or the device is
-                unknown, too old, or has too little memory.
+                unknown, too old, or has too little memory; or documents cannot be kept.
         """
         started = time.perf_counter()
         placement = Placement.choose(device, dtype, quantization)
@@ -104,17 +107,15 @@ class Ranker:
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
-        need = MemoryNeed.of(config, found.card.last_layer, placement.dtype, placement.quantization)
-        fits = check_memory(need, free_bytes(placement.device), max_batch_tokens)
-        engine = _load(found, config, placement)
+        plan = MemoryPlan.of(config, found.card, placement, document_cache_bytes, max_batch_tokens)
+        engine = load_engine(found, config, placement, plan.document_cache_bytes)
         info = RankerInfo(
             name=found.card.name,
             revision=found.served_revision(),
             num_layers_kept=found.card.last_layer + 1,
             num_layers=engine.num_layers,
             load_seconds=time.perf_counter() - started,
-            weight_bytes=need.weights,
-            max_batch_tokens=fits,
+            **plan._asdict(),
             **placement.names(),
         )
         return cls(found.card, encoder, engine, info, max_batch_tokens)
@@ -132,6 +133,7 @@ class Ranker:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        cache_salt: str = "",
     ) -> EncodedRequest:
         """Make token ids of one request, for score. Thread-safe.
 
@@ -141,16 +143,21 @@ class Ranker:
             max_document_tokens: lowers the card's limit for this request.
             max_query_tokens: lowers the card's limit for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
+            cache_salt: documents are found again only with the salt they were kept with.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
+        find = None
+        if self._finder is not None:
+            find = partial(self._finder.find, salt=cache_salt, accepts_cut=truncate)
         return self._encoder.encode(
             query,
             documents,
             max_document_tokens=max_document_tokens,
             max_query_tokens=max_query_tokens,
             truncate=truncate,
+            find=find,
         )
 
     def tokenize(self, text: str) -> list[Token]:
@@ -210,6 +217,10 @@ class Ranker:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
         return used_and_total_bytes(torch.device(self.info.device))
 
+    def document_cache_stats(self) -> CacheStats:
+        """Say what the document cache has done and holds: nothing, where no documents are kept."""
+        return CacheStats() if self._cache is None else self._cache.stats()
+
     def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
@@ -228,21 +239,3 @@ class Ranker:
         """
         encoded = [self.encode(query, documents) for query, documents in requests]
         return self.score(encoded) if encoded else []
-
-
-def _load(found: Checkpoint, config: PretrainedConfig, placement: Placement) -> Engine:
-    check_heads(found.card, config.num_attention_heads)
-    last = found.card.last_layer
-    network = load_network(
-        found.folder,
-        config,
-        last,
-        placement.device,
-        placement.dtype,
-        quantization=placement.quantization,
-        adapter=Adapter(found.adapter, last) if found.adapter is not None else None,
-        glue=placement.backend.glue if placement.is_fused else None,
-    )
-    if placement.device.type == "cpu":
-        network.slice_mlps()
-    return Engine(network, found.card, placement.device, placement.backend)

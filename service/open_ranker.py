@@ -37,6 +37,7 @@ def open_ranker(settings: Settings) -> "Ranker":
         cache_dir=settings.cache_dir,
         max_batch_tokens=settings.max_batch_tokens,
         quantization=settings.quantization,
+        document_cache_bytes=settings.document_cache_bytes,
     )
 
 

@@ -58,8 +58,7 @@ class Settings(BaseSettings):
         description="The model is a local folder, a hub name (owner/name) or default.",
     )
     card: str | None = Field(
-        None,
-        description="This file, or the built-in card of this name, replaces the model's own card.",
+        None, description="This file, or the built-in card of this name, replaces the model's own."
     )
     adapter: Path | None = Field(
         None, description="The LoRA adapter in this folder is merged instead of the card's."
@@ -88,6 +87,9 @@ class Settings(BaseSettings):
         None,
         description="Hub files and converted weights are kept in this folder instead of the "
         "user's cache.",
+    )
+    document_cache_bytes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        0, description="Documents stay computed in so many bytes; auto is a quarter of free memory."
     )
     host: str = Field("127.0.0.1", description="The server listens on this address.")
     port: int = Field(
@@ -191,8 +193,7 @@ class Settings(BaseSettings):
         "the extra tracing.",
     )
     strict_model: bool = Field(
-        False,
-        description="A request that names another model than the one served gets 404.",
+        False, description="A request that names another model than the one served gets 404."
     )
 
     @field_validator("*", mode="before")

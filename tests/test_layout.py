@@ -30,7 +30,7 @@ FLOORS = {
         {"ranker"},
         {"engine"},
         {"prompt", "data"},
-        {"checkpoint", "quantization"},
+        {"checkpoint", "quantization", "document_cache"},
         {"files"},
         {"errors"},
     ),

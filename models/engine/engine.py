@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.engine.batch_rows import BatchRows
+from blockrank_server.models.engine.document_memory import DocumentMemory
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.engine.pending_scores import LaunchedPass, PendingScores
@@ -28,15 +32,27 @@ class Engine:
         card: must be of the same checkpoint.
         device: must be that of the network.
         backend: computes block attention and what is read of it.
+        memory: keeps the keys and values of documents; None keeps nothing.
     """
 
     def __init__(
-        self, network: Network, card: Card, device: torch.device, backend: Backend
+        self,
+        network: Network,
+        card: Card,
+        device: torch.device,
+        backend: Backend,
+        memory: DocumentMemory | None = None,
     ) -> None:
         self._network = network
         self._card = card
         self._device = device
         self._backend = backend
+        self._memory = memory
+
+    @property
+    def document_cache(self) -> DocumentCache | None:
+        """Return what knows the documents that are kept, if any are."""
+        return None if self._memory is None else self._memory.cache
 
     @property
     def num_layers(self) -> int:
@@ -128,13 +144,16 @@ class Engine:
         token_ids, position_ids = upload(
             np.stack([batch.token_ids, batch.position_ids]), self._device
         )
-        hidden_TC = self._network(
-            token_ids,
-            position_ids,
-            lambda q_THD, k_TKD, v_TKD, scale: attend(q_THD, k_TKD, v_TKD, plan, scale),
-            reader,
-            between_steps,
-        )
+        with self._rows(batch) as rows:
+            # In training the network may be a whole decoder, which keeps nothing.
+            network = self._network if rows is None else partial(self._network, rows=rows)
+            hidden_TC = network(
+                token_ids,
+                position_ids,
+                lambda q_THD, k_UKD, v_UKD, scale: attend(q_THD, k_UKD, v_UKD, plan, scale),
+                reader,
+                between_steps,
+            )
         return reader, hidden_TC
 
     def head_masses(self, requests: Sequence[EncodedRequest]) -> list[NDArray[np.float32]]:
@@ -143,7 +162,7 @@ class Engine:
         It is the mean over signal tokens.
         """
         with torch.inference_mode(), self._on_device():
-            masses = self.forward(pack(requests, self._card)).masses()
+            masses = self.forward(self._pack(requests)).masses()
             rows = [torch.cat([mass_HrN.mean(1) for mass_HrN in layers]) for layers in masses]
             return [row.float().cpu().numpy() for row in rows]
 
@@ -155,7 +174,7 @@ class Engine:
         The error is not passed on: its traceback holds the tensors that filled the memory.
         """
         try:
-            batch = pack(requests, self._card)
+            batch = self._pack(requests)
             with torch.inference_mode(), self._on_device():
                 reader = self.forward(batch, between_steps)
                 return LaunchedPass(reader.joined_scores(), batch.num_documents)
@@ -163,6 +182,15 @@ class Engine:
             return None
         except torch.AcceleratorError as error:
             raise DeviceLostError(f"{self._device} failed: {error}") from error
+
+    def _pack(self, requests: Sequence[EncodedRequest]) -> PackedBatch:
+        for request in requests:
+            if request.lease is not None:
+                request.lease.renew()  # batches since then may have computed more
+        return pack(requests, self._card)
+
+    def _rows(self, batch: PackedBatch) -> AbstractContextManager[BatchRows | None]:
+        return nullcontext() if self._memory is None else self._memory.rows(batch)
 
     def _on_device(self) -> AbstractContextManager[object]:
         """Triton launches on the current device, wherever the tensors are."""

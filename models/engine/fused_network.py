@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 
 from blockrank_server.kernels.glue import Glue, HeadNorm
 from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.network import Attention, Network, Place
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.fp8 import Fp8Linear
@@ -99,12 +100,13 @@ class FusedNetwork(Network):
         position_ids_T: torch.Tensor,
         attention: Attention,
         reader: AttentionReader,
+        rows: BatchRows | None,
     ) -> None:
         hidden_TC = self.embed_tokens(token_ids_T)
         cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
         stream = _ResidualStream(hidden_TC, self._glue, self._eps)
         for layer in self.layers[:-1]:
-            self._attend(layer, stream, (cos[0], sin[0]), attention, reader)
+            self._attend(layer, stream, (cos[0], sin[0]), attention, reader, rows)
             mlp, norm = layer.mlp, layer.post_attention_layernorm
             gate_up_TJ = mlp.gate_up_proj(stream.normed(norm, mlp.gate_up_proj))
             gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
@@ -112,7 +114,7 @@ class FusedNetwork(Network):
             stream.add(mlp.down_proj(gated))
             del gated
             self._between_steps()
-        self._read_last_fused(stream, (cos[0], sin[0]), reader)
+        self._read_last_fused(stream, (cos[0], sin[0]), reader, rows)
 
     def _attend(
         self,
@@ -121,18 +123,21 @@ class FusedNetwork(Network):
         rotary: tuple[torch.Tensor, torch.Tensor],
         attention: Attention,
         reader: AttentionReader,
+        rows: BatchRows | None,
     ) -> None:
         module, config = layer.self_attn, self.config
         num_heads, num_kv = config.num_attention_heads, config.num_key_value_heads
         qkv_TZ = module.qkv_proj(stream.normed(layer.input_layernorm, module.qkv_proj))
         heads_ThD = qkv_TZ.unflatten(-1, (-1, module.head_dim))
-        q_THD, k_TKD, v_TKD = heads_ThD.split([num_heads, num_kv, num_kv], 1)
+        q_THD, k_UKD, v_UKD = heads_ThD.split([num_heads, num_kv, num_kv], 1)
         turned_ThD = heads_ThD[:, : num_heads + num_kv]
         self._glue.rotate(turned_ThD, *rotary, self._head_norm(module, num_heads))
+        if rows is not None:
+            k_UKD, v_UKD = rows.keys(module.layer_idx, k_UKD), rows.values(module.layer_idx, v_UKD)
         if reader.reads(module.layer_idx):
-            reader.read(module.layer_idx, q_THD[reader.signal_R], k_TKD, module.scaling)
-        out = self._attention_step(attention, q_THD, k_TKD, v_TKD, module.scaling)
-        del qkv_TZ, heads_ThD, turned_ThD, q_THD, k_TKD, v_TKD
+            reader.read(module.layer_idx, q_THD[reader.signal_R], k_UKD, module.scaling)
+        out = self._attention_step(attention, q_THD, k_UKD, v_UKD, module.scaling)
+        del qkv_TZ, heads_ThD, turned_ThD, q_THD, k_UKD, v_UKD
         stream.add(module.o_proj(out if self.takes_fp8 else out.flatten(1)))
 
     def _read_last_fused(
@@ -140,6 +145,7 @@ class FusedNetwork(Network):
         stream: "_ResidualStream",
         rotary: tuple[torch.Tensor, torch.Tensor],
         reader: AttentionReader,
+        rows: BatchRows | None,
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
@@ -149,7 +155,9 @@ class FusedNetwork(Network):
         at_signal = rotary[0][signal_R], rotary[1][signal_R]
         self._glue.rotate(q_RHD, *at_signal, self._head_norm(module, num_heads))
         self._glue.rotate(k_TKD, *rotary, self._head_norm(module, 0))
-        reader.read(len(self.layers) - 1, q_RHD, k_TKD, module.scaling)
+        last = len(self.layers) - 1
+        k_UKD = k_TKD if rows is None else rows.keys(last, k_TKD)
+        reader.read(last, q_RHD, k_UKD, module.scaling)
 
     def _head_norm(self, module: Any, num_queries: int) -> HeadNorm | None:
         """Return the norm of queries and keys of one layer, where the family has it."""

@@ -15,6 +15,7 @@ from typing import Self
 import torch
 from transformers import PretrainedConfig
 
+from blockrank_server.models.engine.cgroups import memory_free_bytes
 from blockrank_server.models.engine.quantize import scratch_bytes, weight_bytes
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
@@ -95,19 +96,32 @@ def used_and_total_bytes(device: torch.device) -> tuple[int, int]:
     return resident * page, os.sysconf("SC_PHYS_PAGES") * page
 
 
-def check_memory(need: MemoryNeed, free: int | None, max_batch_tokens: int | None) -> int | None:
+def available_bytes(device: torch.device) -> int:
+    """Count what the process can still have: on the CPU, as machine and control groups allow."""
+    if (free := free_bytes(device)) is not None:
+        return free
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    kilobytes = dict(line.split(":") for line in lines)["MemAvailable"].split()[0]
+    return min(int(kilobytes) * 1024, *memory_free_bytes())
+
+
+def check_memory(
+    need: MemoryNeed, free: int | None, max_batch_tokens: int | None, kept: int = 0
+) -> int | None:
     """Return the most tokens of one batch that fit the device, None where that is not known.
 
     Args:
         need: is that of the checkpoint.
         free: bytes that are free before the weights are there, or None.
         max_batch_tokens: tokens that a batch must have room for; None asks only for the weights.
+        kept: bytes that documents are kept in.
 
     Raises:
         CheckpointError: the weights and a batch of that size do not fit.
     """
     if free is None:
         return None
+    free -= kept
     fits = need.max_tokens(free)
     if fits < 1:
         raise CheckpointError(

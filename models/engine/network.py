@@ -3,7 +3,8 @@
 Of the last read layer only the input norm, q_proj and k_proj (and their norms) are kept, since a
 score needs nothing else of it. There is no cache object, no final norm, no LM head.
 
-Axes: T = packed tokens, R = signal tokens, H = query heads, K = key/value heads, D = head_dim.
+Axes: T = packed tokens, U = T and the rows of kept documents, R = signal tokens, H = query heads,
+K = key/value heads, D = head_dim.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from transformers import AttentionInterface, AutoModel, PretrainedConfig
 from transformers.models.llama.modeling_llama import rotate_half
 
 from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.errors import CheckpointError
 
-# (q_THD, k_TKD, v_TKD, scale) -> [T, H, D] over one packed batch, or [T, H * D] rounded to float8
+# (q_THD, k_UKD, v_TKD, scale) -> [T, H, D] over one packed batch, or [T, H * D] rounded to float8
 # for a network that takes it so.
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Any]
 # The name of our attention in transformers' attention interface.
@@ -27,7 +29,7 @@ ATTENTION = "blockrank"
 _MLP_SLICE = 2048
 
 
-def _attend(
+def _attend(  # noqa: PLR0913 - transformers' interface, and what we hand through it
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -37,12 +39,15 @@ def _attend(
     scaling: float,
     attention: Attention,
     reader: AttentionReader,
+    rows: BatchRows | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Answer transformers' attention interface: [1, H, T, D] in, [1, T, H, D] out."""
     q_THD, k_TKD, v_TKD = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
     layer = module.layer_idx
     assert isinstance(layer, int)
+    if rows is not None:
+        k_TKD, v_TKD = rows.keys(layer, k_TKD), rows.values(layer, v_TKD)
     if reader.reads(layer):
         reader.read(layer, q_THD[reader.signal_R], k_TKD, scaling)
     return attention(q_THD, k_TKD, v_TKD, scaling).unsqueeze(0), None
@@ -131,6 +136,7 @@ class Network(nn.Module):
         attention: Attention,
         reader: AttentionReader,
         between_steps: Callable[[], None] | None = None,
+        rows: BatchRows | None = None,
     ) -> None:
         """Run one packed batch.
 
@@ -141,10 +147,11 @@ class Network(nn.Module):
             reader: collects what the read points see.
             between_steps: called after every step: attention, MLP slice, layer; may run other
                 batches, which then preempt this one. What it raises ends the pass there.
+            rows: adds kept documents to the keys and values of every layer, and keeps new ones.
         """
         outer, self._between_steps = self._between_steps, between_steps or _do_nothing
         try:
-            self._forward(token_ids_T, position_ids_T, attention, reader)
+            self._forward(token_ids_T, position_ids_T, attention, reader, rows)
         finally:
             self._between_steps = outer
 
@@ -154,6 +161,7 @@ class Network(nn.Module):
         position_ids_T: torch.Tensor,
         attention: Attention,
         reader: AttentionReader,
+        rows: BatchRows | None,
     ) -> None:
         hidden = self.embed_tokens(token_ids_T)[None]
         cos, sin = self.rotary_emb(hidden, position_ids_T[None])
@@ -164,9 +172,10 @@ class Network(nn.Module):
                 position_embeddings=(cos, sin),
                 attention=partial(self._attention_step, attention),
                 reader=reader,
+                rows=rows,
             )
             self._between_steps()
-        self._read_last(hidden[0], cos[0], sin[0], reader)
+        self._read_last(hidden[0], cos[0], sin[0], reader, rows)
 
     def _attention_step(
         self,
@@ -186,6 +195,7 @@ class Network(nn.Module):
         cos_TD: torch.Tensor,
         sin_TD: torch.Tensor,
         reader: AttentionReader,
+        rows: BatchRows | None,
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         attention = layer.self_attn
@@ -195,7 +205,10 @@ class Network(nn.Module):
         if hasattr(attention, "q_norm"):
             q_RHD, k_TKD = attention.q_norm(q_RHD), attention.k_norm(k_TKD)
         q_RHD = _rotate(q_RHD, cos_TD[signal_R], sin_TD[signal_R])
-        reader.read(len(self.layers) - 1, q_RHD, _rotate(k_TKD, cos_TD, sin_TD), attention.scaling)
+        k_TKD, last = _rotate(k_TKD, cos_TD, sin_TD), len(self.layers) - 1
+        if rows is not None:
+            k_TKD = rows.keys(last, k_TKD)
+        reader.read(last, q_RHD, k_TKD, attention.scaling)
 
 
 def _do_nothing() -> None:

@@ -1,18 +1,19 @@
 """Lays the requests of a batch on one token axis, without padding: the first step of a batch.
 
 Where a card says documents are reusable, equal prefixes and equal documents of a batch stand there
-once: with shared positions their keys and values are the same for every request, to the bit.
+once: with shared positions their keys and values are the same for every request, to the bit. Those
+that are kept from batches before do not stand there at all.
 
-Where it has a tail_stride above 1, what the tails see of the documents is named once more behind
-the tokens, side by side, so that it is one span of keys (kernels/key_rows.py):
+What tails see without it being tokens side by side is named behind the tokens, so that it is one
+span of keys (kernels/key_rows.py): documents that are kept, and, where the card has a tail_stride
+above 1, the tokens that the tail sees of the others:
 
-    tokens   prefix | document 0 | document 1 | tail
-    keys     prefix | document 0 | document 1 | tail | some of document 0 | some of document 1
+    tokens   prefix | document 0 | document 2 | tail
+    keys     prefix | document 0 | document 2 | tail | some of 0 | kept of 1 | some of 2
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.document_cache.kept import Kept, NewDocument
+from blockrank_server.models.engine.kept_tokens import kept_tokens
+from blockrank_server.models.engine.named_keys import NamedKeys, placer
 from blockrank_server.models.prompt.request import EncodedRequest
 
 
@@ -35,7 +39,10 @@ class PackedBatch:
         reads: one for each request: its documents' scored spans, then, where the card normalises
             over everything, the spans its signal tokens see.
         num_documents: one for each request.
-        key_rows: says which tokens the keys of segments and reads are; None: those of their number.
+        key_rows: says which rows of k and v the keys of segments and reads are; None: those of
+            their number. The rows of kept documents come after the T of the tokens.
+        kept: what is seen of batches before, in the order of its rows.
+        new: what may be kept for batches to come.
     """
 
     token_ids: NDArray[np.int32]
@@ -44,6 +51,8 @@ class PackedBatch:
     reads: tuple[SpanRead, ...]
     num_documents: tuple[int, ...]
     key_rows: KeyRows | None = None
+    kept: tuple[Kept, ...] = ()
+    new: tuple[NewDocument, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -69,17 +78,15 @@ def pack(requests: Sequence[EncodedRequest], card: Card) -> PackedBatch:
         segments=tuple(packer.segments),
         reads=tuple(packer.reads),
         num_documents=tuple(request.num_documents for request in requests),
-        key_rows=packer.key_rows(),
+        key_rows=packer.named.key_rows(packer.num_tokens),
+        kept=tuple(packer.named.kept),
+        new=tuple(packer.new.values()),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """A tail whose tokens have their place, and the keys that it sees.
-
-    Keys of documents are counted from the first behind the tokens where the card has a stride: how
-    many tokens there are is known when the last request has its place.
-    """
+    """A tail whose tokens have their place, and the keys that it sees."""
 
     request: EncodedRequest
     index: int  # of its segment
@@ -98,9 +105,8 @@ class _Packer:
     num_tokens: int = 0
     placed: dict[tuple[Span | None, bytes], Span] = field(default_factory=dict)
     tails: list[_Tail] = field(default_factory=list)
-    thinned: dict[tuple[Span, Span], tuple[Span, Span]] = field(default_factory=dict)
-    kept: list[NDArray[np.int32]] = field(default_factory=list)
-    num_kept: int = 0
+    named: NamedKeys = field(default_factory=NamedKeys)
+    new: dict[bytes, NewDocument] = field(default_factory=dict)
 
     def add(self, request: EncodedRequest) -> None:
         if self.card.mask == "causal":
@@ -109,24 +115,20 @@ class _Packer:
             self._add_blocks(request)
 
     def finish(self) -> None:
-        """Tell the tails what they see."""
-        first = self.num_tokens if self.card.tail_stride > 1 else 0
+        """Tell segments and reads what they see."""
+        placed = placer(self.num_tokens)
+        for i, segment in enumerate(self.segments):
+            self.segments[i] = replace(segment, full=tuple(map(placed, segment.full)))
         for tail in self.tails:
-            documents = [(first + start, first + stop) for start, stop in tail.documents]
-            scored = [(first + start, first + stop) for start, stop in tail.scored]
+            prefix, *documents = map(placed, [tail.prefix, *tail.documents])
             segment = self.segments[tail.index]
             # Attention does not ask for an order: sorted, the tails of requests that list the same
             # documents see the same spans and are computed together.
-            full = _joined(sorted([tail.prefix, *documents]))
+            full = _joined(sorted([prefix, *documents]))
             self.segments[tail.index] = replace(segment, full=full)
-            seen = [tail.prefix, *documents, (segment.start, segment.stop)]
+            seen = [prefix, *documents, (segment.start, segment.stop)]
+            scored = list(map(placed, tail.scored))
             self._read(tail.request, scored, seen, segment.start - tail.request.tail_start)
-
-    def key_rows(self) -> KeyRows | None:
-        if self.card.tail_stride == 1:
-            return None
-        tokens = np.arange(self.num_tokens, dtype=np.int32)
-        return KeyRows(self.num_tokens, np.concatenate([tokens, *self.kept]))
 
     def _add_causal(self, request: EncodedRequest) -> None:
         whole = self._place(request, (0, request.num_tokens), ())
@@ -134,19 +136,55 @@ class _Packer:
         self._read(request, scored, [whole], whole[0])
 
     def _add_blocks(self, request: EncodedRequest) -> None:
-        prefix = self._place_once(request, (0, request.num_prefix_tokens), None)
+        num_blocks = 1 + request.num_documents
+        entries = request.lease.entries if request.lease else [None] * num_blocks
+        prefix = self._prefix(request, entries[0])
         documents, scored = [], []
-        for block, part in zip(request.block_spans, request.scored_spans, strict=True):
-            start, stop = int(block[0]), int(block[1])
-            document = self._place_once(request, (start, stop), prefix)
-            shift = document[0] - start
-            seen = document, (int(part[0]) + shift, int(part[1]) + shift)
-            if self.card.tail_stride > 1:
-                seen = self._thin(*seen)
+        for i, kept in enumerate(entries[1:]):
+            seen = self._document(request, i, prefix) if kept is None else self.named.document(kept)
             documents.append(seen[0])
             scored.append(seen[1])
         self._place(request, (request.tail_start, request.num_tokens), ())
         self.tails.append(_Tail(request, len(self.segments) - 1, prefix, documents, scored))
+
+    def _prefix(self, request: EncodedRequest, kept: Kept | None) -> Span:
+        if kept is not None:
+            return self.named.document(kept)[0]
+        span = self._place_once(request, (0, request.num_prefix_tokens), None)
+        self._note(request, 0, span, np.arange(*span, dtype=np.int32), (0, 0))
+        return span
+
+    def _document(self, request: EncodedRequest, i: int, prefix: Span) -> tuple[Span, Span]:
+        """Place a document; return what a tail sees of it, and the scored part of that."""
+        start, stop = map(int, request.block_spans[i])
+        first, last = map(int, request.scored_spans[i])
+        document = self._place_once(request, (start, stop), prefix)
+        shift = document[0] - start
+        part = first - start, last - start
+        if self.card.tail_stride == 1:
+            tokens = np.arange(*document, dtype=np.int32)
+            seen = document, (first + shift, last + shift)
+        else:
+            tokens, part = kept_tokens(stop - start, part, self.card.tail_stride)
+            tokens = tokens + np.int32(document[0])
+            span = self.named.tokens((document, first - start, last - start), tokens)
+            seen = span, (span[0] + part[0], span[0] + part[1])
+        self._note(request, i + 1, document, tokens, part)
+        return seen
+
+    def _note(
+        self,
+        request: EncodedRequest,
+        index: int,
+        block: Span,
+        tokens: NDArray[np.int32],
+        scored: Span,
+    ) -> None:
+        """Remember that block number index of a request, the prefix being 0, may be kept."""
+        if request.lease is None or (digest := request.lease.digests[index]) in self.new:
+            return
+        is_cut = index - 1 in request.truncated_documents
+        self.new[digest] = NewDocument(digest, block[1] - block[0], tokens, scored, is_cut)
 
     def _place_once(self, request: EncodedRequest, span: Span, prefix: Span | None) -> Span:
         """Place a prefix (prefix = None) or a document, or find the equal one already there."""
@@ -175,45 +213,12 @@ class _Packer:
         self.num_tokens = placed[1]
         return placed
 
-    def _thin(self, document: Span, scored: Span) -> tuple[Span, Span]:
-        """Name the tokens a tail sees of a document as keys; return all, and the scored ones."""
-        key = document, scored
-        if key not in self.thinned:
-            start, stop = document
-            part = scored[0] - start, scored[1] - start
-            tokens, (first, last) = _kept_tokens(stop - start, part, self.card.tail_stride)
-            before = self.num_kept
-            self.num_kept += len(tokens)
-            self.thinned[key] = (before, self.num_kept), (before + first, before + last)
-            self.kept.append(tokens + np.int32(start))
-        return self.thinned[key]
-
     def _read(
         self, request: EncodedRequest, scored: list[Span], seen: list[Span], shift: int
     ) -> None:
         signal = request.signal_span[0] + shift, request.signal_span[1] + shift
         context = seen if self.card.normalise_over == "all" else []
         self.reads.append(SpanRead(signal, (*scored, *context)))
-
-
-@lru_cache(maxsize=1024)  # documents have few lengths
-def _kept_tokens(num_tokens: int, scored: Span, stride: int) -> tuple[NDArray[np.int32], Span]:
-    """List what a tail sees of a document: the last of every stride tokens and of the block.
-
-    Where none of these is scored, the last scored token is seen, too, if there is any.
-
-    Returns:
-        The tokens, counted from the block's first, and the span of those among them that are
-        scored.
-    """
-    is_kept = np.zeros(num_tokens, np.bool_)
-    is_kept[stride - 1 :: stride] = True
-    is_kept[-1:] = True
-    first, last = scored
-    if not is_kept[first:last].any():
-        is_kept[max(first, last - 1) : last] = True
-    tokens = np.flatnonzero(is_kept).astype(np.int32)
-    return tokens, (int(np.searchsorted(tokens, first)), int(np.searchsorted(tokens, last)))
 
 
 def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:

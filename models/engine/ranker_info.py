@@ -24,6 +24,7 @@ class RankerInfo:
         max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
             None on the CPU, which is not checked. A larger request may fail.
         quantization: that of the linear layers below the read layer.
+        document_cache_bytes: the bound on the kept keys and values of documents; 0: none are kept.
     """
 
     name: str
@@ -37,3 +38,8 @@ class RankerInfo:
     weight_bytes: int
     max_batch_tokens: int | None
     quantization: Quantization
+    document_cache_bytes: int = 0
+
+    def numbers(self) -> tuple[str, ...]:
+        """List what sets the numbers of one opened ranker apart from those of another."""
+        return str(self.revision), self.dtype, self.attention, self.quantization

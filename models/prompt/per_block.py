@@ -1,12 +1,14 @@
 """Encodes prompts whose blocks are tokenised alone: prefix, each document, tail."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece
+from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.template import fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
@@ -23,9 +25,34 @@ class PerBlockEncoder:
         self, query: str, contents: Sequence[str], max_document_tokens: int
     ) -> tuple[EncodedRequest, list[int]]:
         """Encode a request; also count the tokens each document's block had before it was cut."""
+        documents = self._documents(contents, max_document_tokens)
+        return self._request(query, documents, max_document_tokens)
+
+    def encode_unknown(
+        self, query: str, contents: Sequence[str], lease: Lease, max_document_tokens: int
+    ) -> tuple[EncodedRequest, list[int]]:
+        """Do as encode does, but tokenise no document that a lease holds.
+
+        Args:
+            contents: the other documents, in order.
+            lease: is over all documents.
+        """
+        tokenised = iter(self._documents(contents, max_document_tokens))
+        known = lease.entries[1:]
+        documents = [
+            next(tokenised) if kept is None else np.full(kept.num_tokens, -1, np.int32)
+            for kept in known
+        ]
+        request, num_tokens = self._request(query, documents, max_document_tokens)
+        cut = {i for i, kept in enumerate(known) if kept is not None and kept.is_cut}
+        truncated = tuple(sorted(cut.union(request.truncated_documents)))
+        return replace(request, truncated_documents=truncated, lease=lease), num_tokens
+
+    def _request(
+        self, query: str, whole: Sequence[TokenIds], max_document_tokens: int
+    ) -> tuple[EncodedRequest, list[int]]:
         prefix, _ = self._block(self._card.prompt.prefix, query)
         tail, query_span = self._block(self._card.prompt.tail, query)
-        whole = self._documents(contents, max_document_tokens)
         documents = [ids[:max_document_tokens] for ids in whole]
         lengths = np.array([len(ids) for ids in documents], np.int32)
         stops = len(prefix) + lengths.cumsum(dtype=np.int32)

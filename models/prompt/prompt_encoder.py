@@ -5,13 +5,14 @@ the caller allows it; prefix and tail are never cut.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
+from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import (
     CardError,
     EmptyInputError,
@@ -27,6 +28,9 @@ from blockrank_server.models.prompt.request import (
 )
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.prompt.whole_text import WholeTextEncoder
+
+# ((title, text) of each document, the limit at which they are cut) -> those that are known
+Find = Callable[[Sequence[tuple[str, str]], int], Lease]
 
 
 class PromptEncoder:
@@ -61,6 +65,7 @@ class PromptEncoder:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        find: Find | None = None,
     ) -> EncodedRequest:
         """Make token ids, positions and spans of one request.
 
@@ -70,6 +75,8 @@ class PromptEncoder:
             max_document_tokens: lowers the card's limit for this request.
             max_query_tokens: lowers the card's limit for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
+            find: looks for documents whose keys and values are kept, which are not tokenised; must
+                find no cut ones where truncate is False.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
@@ -89,9 +96,7 @@ class PromptEncoder:
             )
         if num_query_tokens > max_query and not truncate:
             raise _too_long("query", max_query, num_query_tokens)
-        encoded, num_tokens = self._encoder.encode(
-            kept, [self._content(*pair) for pair in pairs], max_document
-        )
+        encoded, num_tokens = self._encode(kept, pairs, max_document, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
             raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
@@ -103,6 +108,23 @@ class PromptEncoder:
                 value=end,
             )
         return replace(encoded, query_truncated=num_query_tokens > max_query)
+
+    def _encode(
+        self,
+        query: str,
+        pairs: Sequence[tuple[str, str]],
+        max_document_tokens: int,
+        find: Find | None,
+    ) -> tuple[EncodedRequest, list[int]]:
+        if find is None:
+            contents = [self._content(*pair) for pair in pairs]
+            return self._encoder.encode(query, contents, max_document_tokens)
+        # Documents that depend on nothing but their text are blocks.
+        assert isinstance(self._encoder, PerBlockEncoder)
+        lease = find(pairs, max_document_tokens)
+        known = zip(pairs, lease.entries[1:], strict=True)
+        unknown = [self._content(*pair) for pair, kept in known if kept is None]
+        return self._encoder.encode_unknown(query, unknown, lease, max_document_tokens)
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone, as it would stand in a document."""

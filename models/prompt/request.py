@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
 from blockrank_server.models.prompt.tokenizer import TokenIds
 
@@ -17,7 +18,7 @@ class EncodedRequest:
     """Holds one request on its own token axis: prefix | document 0 | document 1 | ... | tail.
 
     Attributes:
-        token_ids: [T] int32.
+        token_ids: [T] int32; -1 in documents that were known, whose tokens nobody needs.
         position_ids: [T] int32 rotary positions.
         num_prefix_tokens: counts the tokens before the first document's block.
         tail_start: index of the tail's first token.
@@ -26,6 +27,8 @@ class EncodedRequest:
         signal_span: first signal token, and the one after the last.
         truncated_documents: input indices of the documents that were cut.
         query_truncated: whether the query was cut.
+        lease: holds the documents that were known when the request was read; None where none are
+            kept.
     """
 
     token_ids: TokenIds
@@ -37,11 +40,22 @@ class EncodedRequest:
     signal_span: tuple[int, int]
     truncated_documents: tuple[int, ...] = ()
     query_truncated: bool = False
+    lease: Lease | None = None
 
     @property
     def num_tokens(self) -> int:
         """Count the tokens of the whole prompt."""
         return len(self.token_ids)
+
+    @property
+    def num_computed_tokens(self) -> int:
+        """Count the tokens whose keys and values are not known."""
+        return self.num_tokens - (self.lease.num_known_tokens if self.lease else 0)
+
+    @property
+    def num_known_documents(self) -> int:
+        """Count the documents whose keys and values are known."""
+        return self.lease.num_known_documents if self.lease else 0
 
     @property
     def num_documents(self) -> int:

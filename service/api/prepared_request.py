@@ -9,7 +9,13 @@ from blockrank_server.models.errors import EmptyInputError, InputError
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
 from blockrank_server.service.api.broken_text import Place, broken_warning
 from blockrank_server.service.dialects.base import Dialect
-from blockrank_server.service.dialects.request import RerankRequest, RerankResult, is_blank, rank
+from blockrank_server.service.dialects.request import (
+    Cached,
+    RerankRequest,
+    RerankResult,
+    is_blank,
+    rank,
+)
 from blockrank_server.service.dialects.spellings import ignored_spellings
 from blockrank_server.service.errors import (
     EmptyFieldError,
@@ -60,6 +66,7 @@ class PreparedRequest:
             ranking=tuple(rank(all_scores, max_score=max_score, top_n=request.top_n)),
             model=ranker.card.name,
             num_tokens=encoded.num_tokens if encoded else 0,
+            cached=_cached(encoded),
             warnings=(*request.warnings, *self._cuts()),
         )
 
@@ -149,6 +156,12 @@ def _encode(request: RerankRequest, kept: Sequence[int], ranker: "Ranker") -> En
         max_query_tokens=request.max_query_tokens,
         truncate=request.truncate,
     )
+
+
+def _cached(encoded: EncodedRequest | None) -> Cached | None:
+    if encoded is None or encoded.lease is None:
+        return None
+    return Cached(encoded.num_known_documents, encoded.num_tokens - encoded.num_computed_tokens)
 
 
 def _check_length(listed: object, spelling: Mapping[str, str], limit: int) -> None:

@@ -1,6 +1,7 @@
 """Answers GET: health, readiness, what is served, metrics."""
 
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -192,5 +193,6 @@ def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
         "num_layers_kept": found.num_layers_kept,
         "num_layers": found.num_layers,
         "load_seconds": found.load_seconds,
+        "document_cache": asdict(ranker.document_cache_stats()),
         "card": card.model_dump(mode="json"),
     }

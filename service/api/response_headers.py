@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from blockrank_server.models.engine.ranker_info import RankerInfo
 
 WARNING_HEADER = "X-Rerank-Warning"
+CACHED_HEADER = "X-Cached-Documents"
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 # The documentation shows these texts. The names from x-compute-type on are TEI's.
@@ -26,6 +27,7 @@ DESCRIPTIONS = {
     "x-tokenization-time": "Parsing and tokenising, in whole milliseconds.",
     "x-queue-time": "From accepted to batched, in whole milliseconds.",
     "x-inference-time": "The forward pass, in whole milliseconds.",
+    CACHED_HEADER: "Documents that were not computed again, of all; if documents are kept.",
     WARNING_HEADER: "What was cut, replaced or ignored, if anything was.",
 }
 
@@ -52,6 +54,8 @@ def response_headers(
         "x-queue-time": whole_ms["queue"],
         "x-inference-time": whole_ms["infer"],
     }
+    if result.cached is not None:
+        headers[CACHED_HEADER] = f"{result.cached.num_documents}/{result.num_documents}"
     if result.warnings:
         headers[WARNING_HEADER] = "; ".join(result.warnings)
     return headers

@@ -55,6 +55,7 @@ class CohereMeta(TypedDict):
     api_version: CohereVersion
     billed_units: CohereUnits
     tokens: CohereTokens
+    cached_tokens: NotRequired[int]
     warnings: NotRequired[list[str]]
 
 
@@ -152,6 +153,8 @@ def cohere_meta(result: RerankResult) -> CohereMeta:
         "billed_units": {"search_units": result.num_units},
         "tokens": {"input_tokens": result.num_tokens, "output_tokens": 0},
     }
+    if result.cached is not None:
+        meta["cached_tokens"] = result.cached.num_tokens
     if result.warnings:
         meta["warnings"] = list(result.warnings)
     return meta

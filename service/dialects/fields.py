@@ -1,7 +1,7 @@
 """Holds what request bodies share: validation errors, lax field types, score numbers."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, Self
 
 import orjson
 from pydantic import (
@@ -97,12 +97,27 @@ def json_score(ranked: Ranked) -> Score:
     return orjson.Fragment(ranked.score)
 
 
+class TokenDetails(TypedDict):
+    """Counts the prompt's tokens that were not computed again."""
+
+    cached_tokens: int
+
+
 class Usage(TypedDict):
     """Counts the tokens of the whole prompt; nothing is generated."""
 
     prompt_tokens: int
     total_tokens: int
+    prompt_tokens_details: NotRequired[TokenDetails]
 
 
 def usage(result: RerankResult) -> Usage:
-    return {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens}
+    found: Usage = {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens}
+    if (details := token_details(result)) is not None:
+        found["prompt_tokens_details"] = details
+    return found
+
+
+def token_details(result: RerankResult) -> TokenDetails | None:
+    """Return what OpenAI's clients look for; None where no documents are kept."""
+    return None if result.cached is None else {"cached_tokens": result.cached.num_tokens}

@@ -58,6 +58,14 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """Counts documents whose keys and values were known, and their tokens: not computed again."""
+
+    num_documents: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class RerankResult:
     """Describes what a caller gets.
 
@@ -66,6 +74,7 @@ class RerankResult:
         ranking: best first, cut to top_n.
         model: the name of the card.
         num_tokens: tokens of the whole prompt.
+        cached: what was known of the documents; None where none are kept.
         warnings: sentences on what was cut or ignored.
     """
 
@@ -74,6 +83,7 @@ class RerankResult:
     ranking: tuple[Ranked, ...]
     model: str
     num_tokens: int = 0
+    cached: Cached | None = None
     warnings: tuple[str, ...] = ()
 
     @property

@@ -9,7 +9,12 @@ from typing_extensions import TypedDict
 
 from blockrank_server.models.errors import EmptyInputError, InputError
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
-from blockrank_server.service.dialects.fields import Score, json_score
+from blockrank_server.service.dialects.fields import (
+    Score,
+    TokenDetails,
+    json_score,
+    token_details,
+)
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 
 _QUERIES = ("text_1", "queries", "data_1")
@@ -30,7 +35,7 @@ class VllmScoreUsage(TypedDict):
     prompt_tokens: int
     total_tokens: int
     completion_tokens: int
-    prompt_tokens_details: None
+    prompt_tokens_details: TokenDetails | None
 
 
 class VllmScoreAnswer(TypedDict):
@@ -97,7 +102,7 @@ class VllmScore(Dialect):
                 "prompt_tokens": result.num_tokens,
                 "total_tokens": result.num_tokens,
                 "completion_tokens": 0,
-                "prompt_tokens_details": None,
+                "prompt_tokens_details": token_details(result),
             },
         }
         return answer

@@ -9,6 +9,9 @@ from blockrank_server.models.prompt.request import EncodedRequest
 
 DOCUMENT_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
+# On a CPU, 100 documents whose keys and values are known take a fortieth of the time.
+_KNOWN_TOKENS_PER_COMPUTED = 40
+
 
 def document_bucket(num_documents: int) -> str:
     """Name the bucket of a shortlist's length: the edge at or above it, or "more"."""
@@ -59,7 +62,9 @@ class Job:
 
     @property
     def num_tokens(self) -> int:
-        return self.request.num_tokens
+        """Count the tokens to be computed, and for those that are known what reading them costs."""
+        computed = self.request.num_computed_tokens
+        return computed + (self.request.num_tokens - computed) // _KNOWN_TOKENS_PER_COMPUTED
 
     @property
     def bucket(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.registry import Collector
 
 # Half an octave per bucket: 1 ms .. 32.8 s.
 SECONDS = tuple(round(0.001 * 2 ** (i / 2), 6) for i in range(31))
@@ -23,6 +24,10 @@ class MetricFactory:
 
     def histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
         return Histogram(f"rerank_{name}", text, labels, buckets=buckets, registry=self._registry)
+
+    def collector(self, collector: Collector) -> None:
+        """Add series that are made whenever they are scraped."""
+        self._registry.register(collector)
 
     def seconds(self, name: str, text: str, *labels: str) -> Histogram:
         """Make a histogram of durations: rerank_<name>_duration_seconds."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
 
+from blockrank_server.models.document_cache.document_cache import CacheStats
+from blockrank_server.service.scheduler.document_cache_collector import DocumentCacheCollector
 from blockrank_server.service.scheduler.job import Drop
 from blockrank_server.service.scheduler.metric_factory import MetricFactory
 from blockrank_server.service.scheduler.running_batch import BatchReport
@@ -33,7 +35,7 @@ class SchedulerMetrics:
     """
 
     def __init__(self, series: MetricFactory, max_batch_tokens: int) -> None:
-        self._max_batch_tokens = max_batch_tokens
+        self._series, self._max_batch_tokens = series, max_batch_tokens
         self._duration = series.seconds("batch", "One forward pass.")
         self._requests = series.histogram("batch_requests", "Requests in a forward pass.", REQUESTS)
         self._tokens = series.histogram("batch_tokens", "Tokens in a forward pass.", TOKENS)
@@ -69,15 +71,20 @@ class SchedulerMetrics:
         self._wait.set_function(predicted_wait_s)
 
     def model_loaded(
-        self, labels: Mapping[str, str], used_and_total_bytes: Callable[[], tuple[int, int]]
+        self,
+        labels: Mapping[str, str],
+        used_and_total_bytes: Callable[[], tuple[int, int]],
+        document_cache_stats: Callable[[], CacheStats],
     ) -> None:
         """Say what is served.
 
         Args:
             labels: those of rerank_model_info.
             used_and_total_bytes: memory of the device, read whenever it is scraped.
+            document_cache_stats: state of the document cache, read likewise.
         """
         self._model.labels(**labels).set(1)
+        self._series.collector(DocumentCacheCollector(document_cache_stats))
         for place, kind in enumerate(MEMORY_KINDS):
             read = partial(lambda place: used_and_total_bytes()[place], place)
             self._memory.labels(kind).set_function(read)

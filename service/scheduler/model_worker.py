@@ -236,7 +236,7 @@ class ModelWorker:
             "attention": info.attention,
             "quantization": info.quantization,
         }
-        self._metrics.model_loaded(labels, ranker.device_memory)
+        self._metrics.model_loaded(labels, ranker.device_memory, ranker.document_cache_stats)
         self._ranker, self._loading = ranker, Phase.READY
         self._log.info("ready", **asdict(info))
         with contextlib.suppress(BaseException):  # run has told everybody and logged it

@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.prompt.request import EncodedRequest, check_query, titles_and_texts
 from blockrank_server.models.prompt.tokenizer import Token
@@ -89,6 +90,9 @@ class FakeRanker:
     def warm_up(self) -> tuple[tuple[int, float], tuple[int, float]]:
         self.is_warm = True
         return (10, 0.0), (100, 0.0)
+
+    def document_cache_stats(self) -> CacheStats:
+        return CacheStats()
 
     def encode(
         self,

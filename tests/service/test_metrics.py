@@ -36,6 +36,12 @@ NAMES = {
     "rerank_ignored_fields": "counter",
     "rerank_model_info": "gauge",
     "rerank_ready": "gauge",
+    "rerank_document_cache_hits": "counter",
+    "rerank_document_cache_misses": "counter",
+    "rerank_document_cache_evictions": "counter",
+    "rerank_document_cache_entries": "gauge",
+    "rerank_document_cache_bytes": "gauge",
+    "rerank_document_cache_max_bytes": "gauge",
 }
 
 

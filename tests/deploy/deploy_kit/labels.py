@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import promql_parser as promql
 from prometheus_client import CollectorRegistry
 
+from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.service.dialects.registry import DIALECTS
 from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.scheduler.metrics import MODEL_LABELS
@@ -23,7 +24,7 @@ class UnknownNameError(Exception):
 def scraped() -> Known:
     """Every series of a server that has loaded its model, by the name that is scraped."""
     metrics = Metrics(CollectorRegistry(), (dialect.name for dialect in DIALECTS), 16_384)
-    metrics.scheduler.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2))
+    metrics.scheduler.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2), CacheStats)
     target: Labels = dict.fromkeys(TARGET)
     known: dict[str, dict[str, frozenset[str] | None]] = {"up": dict(target)}
     for family in metrics.registry.collect():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel
@@ -18,12 +19,19 @@ from blockrank_server.kernels import (
     span_lse_triton,
 )
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.document_memory import DocumentMemory
 from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.ranker import Ranker
 
 MODULES = (
     *(block_attention_triton, block_attention_fp8_triton, span_lse_triton),
     *(document_scores_triton, glue_triton),
 )
+WORDS = ["river", "bank", "money", "tree", "stone", "paris", "capital", "city", "list", "rain"]
+# A tiny checkpoint's page has some kilobytes: room for about 20 of the 40 documents.
+LIMITS = {"max_documents": 100, "max_document_tokens": 48, "max_query_tokens": 48}
+READ = [{"layer": 1, "heads": [2, 0]}, {"layer": 3, "heads": "all"}]
+Request = tuple[str, list[str]]
 DenseScores = Callable[[Path, EncodedRequest, Card, torch.dtype], list[float]]
 
 
@@ -116,3 +124,62 @@ def kernel_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         for name in [name for name in vars(module) if name.endswith("_kernel")]:
             monkeypatch.setattr(module, name, Counted(name))
     return counts
+
+
+class Texts:
+    """Draws lists from one pool of texts."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.pool = [self._words(int(n)) for n in self._rng.integers(0, 60, 40)]
+
+    def _words(self, count: int) -> str:
+        return " ".join(self._rng.choice(WORDS, count))
+
+    def request(self) -> Request:
+        # Some documents are popular.
+        places = np.minimum(self._rng.geometric(0.08, self._rng.integers(1, 9)), 40) - 1
+        return self._words(3), [self.pool[place] for place in places]
+
+    def batch(self) -> list[Request]:
+        return [self.request() for _ in range(self._rng.integers(1, 4))]
+
+
+@pytest.fixture
+def texts() -> Callable[[int], Texts]:
+    """Draw lists, by seed."""
+    return Texts
+
+
+@pytest.fixture
+def reusable_card(blockrank_card: dict[str, Any], query_free: dict[str, Any]) -> dict[str, Any]:
+    return blockrank_card | query_free | {"read": READ, "limits": LIMITS}
+
+
+def memory_of(ranker: Ranker) -> DocumentMemory:
+    memory = ranker._engine._memory
+    assert memory is not None
+    return memory
+
+
+def poison(ranker: Ranker) -> Ranker:
+    """Let every row that nobody has written give nan."""
+    memory_of(ranker)._pool._rows_UKD.fill_(torch.nan)
+    return ranker
+
+
+@pytest.fixture
+def rankers(
+    open_tiny: Callable[..., Ranker], reusable_card: dict[str, Any]
+) -> Callable[..., tuple[Ranker, Ranker]]:
+    """Open one ranker that keeps a few documents, and one that keeps none."""
+
+    def open_(
+        num_bytes: int = 500_000, dtype: str = "float32", **changed: Any
+    ) -> tuple[Ranker, Ranker]:
+        keeping = open_tiny(
+            "blockrank", reusable_card | changed, dtype=dtype, document_cache_bytes=num_bytes
+        )
+        return poison(keeping), open_tiny("blockrank", reusable_card | changed, dtype=dtype)
+
+    return open_

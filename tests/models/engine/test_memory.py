@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, triton_backend
 from blockrank_server.kernels.segments import Segment
-from blockrank_server.models import ranker as ranker_module
+from blockrank_server.models.engine import memory_plan
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.memory import MemoryNeed, check_memory, free_bytes
@@ -186,7 +186,7 @@ def test_a_ranker_says_what_fits_and_refuses_what_does_not(
 ) -> None:
     open_ = partial(open_tiny, "blockrank", blockrank_card, quantization=how)
     assert open_().info.max_batch_tokens is None
-    monkeypatch.setattr(ranker_module, "free_bytes", lambda _: GIB)
+    monkeypatch.setattr(memory_plan, "free_bytes", lambda _: GIB)
     ranker = open_()
     info = ranker.info
     assert info.weight_bytes == held_bytes(ranker._engine._network)

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, triton_backend
-from blockrank_server.models import ranker as ranker_module
-from blockrank_server.models.engine import placement, quantize
+from blockrank_server.models.engine import memory_plan, placement, quantize
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.errors import CheckpointError
@@ -72,7 +71,7 @@ def test_cuda_without_triton_is_refused(
 def test_too_little_memory_is_refused(
     on_cuda: Callable[..., Ranker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranker_module, "free_bytes", lambda _: 2**20)
+    monkeypatch.setattr(memory_plan, "free_bytes", lambda _: 2**20)
     with pytest.raises(CheckpointError, match=r"^the weights need .* GiB free$"):
         on_cuda()
 

@@ -4,7 +4,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.testclient import TestClient
 
-from blockrank_server.service.api.response_headers import DESCRIPTIONS, WARNING_HEADER
+from blockrank_server.service.api.response_headers import (
+    CACHED_HEADER,
+    DESCRIPTIONS,
+    WARNING_HEADER,
+)
 
 if TYPE_CHECKING:
     from tests.service.conftest import FakeRanker, MakeClient
@@ -19,7 +23,7 @@ TEI: dict[str, Any] = {"query": "capital of France", "texts": ["Paris", "b"]}
 @pytest.mark.parametrize("body", [COHERE, TEI], ids=["cohere", "tei"])
 def test_a_ranking_says_what_made_it(client: TestClient, body: dict[str, Any]) -> None:
     headers = client.post("/rerank", json=body).headers
-    assert set(DESCRIPTIONS) - {WARNING_HEADER} <= {
+    assert set(DESCRIPTIONS) - {WARNING_HEADER, CACHED_HEADER} <= {
         name for name in DESCRIPTIONS if name in headers
     }
     assert headers["x-model"] == "fake"

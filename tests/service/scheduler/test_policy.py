@@ -10,12 +10,19 @@ from blockrank_server.service.scheduler.policy import BatchingPolicy
 
 class Request:
     def __init__(self, num_tokens: int, num_documents: int = 1) -> None:
-        self.num_tokens, self.num_documents = num_tokens, num_documents
+        self.num_tokens = self.num_computed_tokens = num_tokens
+        self.num_documents = num_documents
 
 
 def job(tokens: int, *, documents: int = 1, accepted_s: float = 0.0, due_s: float = 0.0) -> Job:
     request = Request(tokens, documents)
     return Job(request, accepted_s, 1e9, due_s, Future())  # type: ignore[arg-type]
+
+
+def test_known_tokens_count_for_what_reading_them_costs() -> None:
+    known = job(10_050)
+    known.request.num_computed_tokens = 50  # type: ignore[misc]
+    assert known.num_tokens == 50 + 250
 
 
 def jobs(*tokens: int) -> list[Job]:

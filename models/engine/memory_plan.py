@@ -1,0 +1,61 @@
+"""Decides what a ranker's memory is for, before any of it is taken."""
+
+from typing import Literal, NamedTuple, Self
+
+import torch
+from transformers import PretrainedConfig
+
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.memory import (
+    MemoryNeed,
+    available_bytes,
+    check_memory,
+    free_bytes,
+)
+from blockrank_server.models.engine.placement import Placement
+from blockrank_server.models.errors import CheckpointError
+
+
+class MemoryPlan(NamedTuple):
+    """Bytes of the weights and of kept documents, and the tokens of a batch that fit beside them.
+
+    Attributes:
+        max_batch_tokens: None on the CPU, which is not checked.
+    """
+
+    weight_bytes: int
+    max_batch_tokens: int | None
+    document_cache_bytes: int
+
+    @classmethod
+    def of(
+        cls,
+        config: PretrainedConfig,
+        card: Card,
+        placement: Placement,
+        document_cache_bytes: int | Literal["auto"],
+        max_batch_tokens: int | None,
+    ) -> Self:
+        """Plan for a checkpoint that is not loaded yet.
+
+        Args:
+            document_cache_bytes: auto takes a quarter of what the weights will leave to the
+                process: batches need room, too.
+            max_batch_tokens: the tokens of the largest batch to come, if that is known.
+
+        Raises:
+            CheckpointError: weights, documents and batch do not fit the device.
+        """
+        dtype, device = placement.dtype, placement.device
+        need = MemoryNeed.of(config, card.last_layer, dtype, placement.quantization)
+        kept = _document_bytes(document_cache_bytes, need, device)
+        fits = check_memory(need, free_bytes(device), max_batch_tokens, kept)
+        return cls(need.weights, fits, kept)
+
+
+def _document_bytes(bound: int | Literal["auto"], need: MemoryNeed, device: torch.device) -> int:
+    if bound == "auto":
+        return max(1, (available_bytes(device) - need.weights) // 4)
+    if bound < 0:
+        raise CheckpointError(f"document_cache_bytes is {bound}, at least 0 is needed")
+    return bound

@@ -1,0 +1,97 @@
+"""What a caller and an operator see of documents that are kept."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from blockrank_server.models.document_cache.document_cache import CacheStats, DocumentCache
+from blockrank_server.models.document_cache.kept import NewDocument
+from blockrank_server.models.prompt.request import EncodedRequest
+
+if TYPE_CHECKING:
+    from tests.service.conftest import FakeRanker, MakeClient
+
+BODY = {"query": "a b", "documents": ["a", "b c", "d"]}
+
+
+@pytest.fixture
+def keeping(fake_ranker: "type[FakeRanker]") -> "FakeRanker":
+    """A ranker that knows each document from its second request on."""
+
+    class Keeping(fake_ranker):  # type: ignore[misc, valid-type]
+        cache = DocumentCache(100, 10)
+
+        def document_cache_stats(self) -> CacheStats:
+            return self.cache.stats()
+
+        def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
+            lease = self.cache.find([b"prefix", *(str(each).encode() for each in documents)])
+            encoded: EncodedRequest = super().encode(query, documents, **options)
+            for digest, span in zip(lease.digests[1:], encoded.block_spans, strict=True):
+                tokens = np.arange(*span, dtype=np.int32)
+                new = NewDocument(digest, len(tokens), tokens, (0, len(tokens)), is_cut=False)
+                self.cache.commit(filter(None, [self.cache.reserve(new)]))
+            return replace(encoded, lease=lease)
+
+    return Keeping()
+
+
+@pytest.fixture
+def client(keeping: "FakeRanker", make_client: "MakeClient") -> Any:
+    with make_client(keeping) as client:
+        client.post("/rerank", json=BODY | {"documents": ["a", "b c"]})
+        yield client
+
+
+def test_a_header_counts_the_documents_that_were_known(client: TestClient) -> None:
+    assert client.post("/rerank", json=BODY).headers["X-Cached-Documents"] == "2/3"
+    assert client.post("/rerank", json=BODY).headers["X-Cached-Documents"] == "3/3"
+
+
+def test_usage_counts_their_tokens(client: TestClient) -> None:
+    answer = client.post("/rerank", json=BODY).json()
+    assert answer["usage"] == {
+        "prompt_tokens": 6,
+        "total_tokens": 6,
+        "prompt_tokens_details": {"cached_tokens": 3},
+    }
+    assert answer["meta"]["cached_tokens"] == 3
+
+
+def test_vllms_details_do_too(client: TestClient) -> None:
+    body = {"text_1": "a b", "text_2": ["a", "e"]}
+    usage = client.post("/score", json=body).json()["usage"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 1}
+
+
+def test_metrics_and_info_tell_what_is_held(client: TestClient) -> None:
+    client.post("/rerank", json=BODY)
+    text = client.get("/metrics").text
+    for name, value in (
+        ("hits_total", 2),
+        ("misses_total", 3),
+        ("evictions_total", 0),
+        ("entries", 3),
+        ("bytes", 30),
+        ("max_bytes", 1000),
+    ):
+        assert f"\nrerank_document_cache_{name} {value}.0\n" in text
+    assert client.get("/info").json()["document_cache"] == {
+        "hits": 2,
+        "misses": 3,
+        "evictions": 0,
+        "num_entries": 3,
+        "used_bytes": 30,
+        "max_bytes": 1000,
+    }
+
+
+def test_nothing_is_said_where_nothing_is_kept(make_client: "MakeClient") -> None:
+    with make_client() as client:
+        answer = client.post("/rerank", json=BODY)
+    assert "X-Cached-Documents" not in answer.headers
+    assert "cached" not in answer.text
