@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from blockrank_server.kernels.glue import RoundedRows, round_rows
 from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, check_segments
+from blockrank_server.kernels.wide_attention import WideGroup, wide_group
 
 # Segments are padded to the longest of their group. A group ends where padding would pass a
 # quarter of a segment, or where its keys would leave the cache (loadtests/results/LOG.md).
@@ -34,6 +35,7 @@ class _Group:
     visible: torch.Tensor | None
     real_M: torch.Tensor  # int64, rows of the flattened [B * L] that are no padding
     tokens_M: torch.Tensor  # int64, the token each of those rows belongs to
+    wide: WideGroup | None  # a faster way where no gradient is needed
 
 
 class BlockAttentionPlan:
@@ -92,6 +94,9 @@ def block_attention(
     num_heads, num_kv, dim = q_THD.shape[1], k_UKD.shape[1], q_THD.shape[2]
     out_THD = torch.empty_like(q_THD)  # every token stands in one group
     for group in plan:
+        if group.wide is not None and not q_THD.requires_grad:
+            out_THD.index_copy_(0, group.tokens_M, group.wide.attend(q_THD, k_UKD, v_UKD, scale))
+            continue
         batch, length = group.queries_BL.shape
         # The heads of one KV head become rows of one query matrix, so no key is repeated.
         q = q_THD[group.queries_BL].view(batch, length, num_kv, num_heads // num_kv, dim)
@@ -154,12 +159,19 @@ def _group(members: Sequence[Segment], key_rows: KeyRows | None, device: torch.d
     if key_rows is not None:
         keys_BS = key_rows.rows_S[keys_BS].astype(np.int64)
     visible = _visible(real_BL, len(full_F), is_causal=members[0].is_causal)
+    num_full, tokens_M = len(full_F), queries_BL[real_BL]
     return _Group(
         queries_BL=torch.from_numpy(queries_BL).to(device),
         keys_BS=torch.from_numpy(keys_BS).to(device),
         visible=None if visible is None else torch.from_numpy(visible).to(device),
         real_M=torch.from_numpy(real_BL.ravel().nonzero()[0]).to(device),
-        tokens_M=torch.from_numpy(queries_BL[real_BL]).to(device),
+        tokens_M=torch.from_numpy(tokens_M).to(device),
+        wide=wide_group(
+            tokens_M,
+            np.concatenate([keys_BS[0, :num_full], keys_BS[:, num_full:][real_BL]]),
+            _hidden(members, tokens_M),
+            device,
+        ),
     )
 
 
@@ -174,6 +186,15 @@ def _visible(
         return None
     real_BS = np.concatenate([np.ones((num, num_full), np.bool_), real_BL], axis=1)
     return real_BS[:, None, None]
+
+
+def _hidden(members: Sequence[Segment], tokens_M: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[M, M], which of the group's own keys each of its queries does not see."""
+    owner_M = np.repeat(np.arange(len(members)), [segment.num_tokens for segment in members])
+    hidden: NDArray[np.bool_] = owner_M[:, None] != owner_M
+    if members[0].is_causal:
+        hidden |= tokens_M > tokens_M[:, None]
+    return hidden
 
 
 def check_block_attention(

@@ -1,0 +1,77 @@
+"""Computes attention of a few queries to many keys as two matrix products, on the CPU.
+
+Torch's fused attention does the same in blocks of 32 queries and 512 keys. Where bfloat16 products
+are fast, that takes twice as long for the tail of a long list (loadtests/results/LOG.md).
+
+Axes: M = queries, H = query heads, K = key/value heads, G = H / K, D = head_dim, F = keys that all
+queries see, S = F + M: those, and the queries' own; U = rows of k and v.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+# Fewer shared keys than these are not worth two more passes over the products.
+_MIN_SHARED = 512
+# Of M * S: the products of one head, which are written out.
+_MAX_PRODUCTS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WideGroup:
+    """Segments with the same full spans, all their queries together.
+
+    Attributes:
+        tokens_M: int64, the token of each query.
+        rows_S: int64, the rows of shared keys, then those of the queries' own.
+        hidden_MM: bool, which of the queries' own keys each of them does not see.
+    """
+
+    tokens_M: torch.Tensor
+    rows_S: torch.Tensor
+    hidden_MM: torch.Tensor
+
+    def attend(
+        self, q_THD: torch.Tensor, k_UKD: torch.Tensor, v_UKD: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Compute [M, H, D]: what each query gets of what it sees."""
+        num_kv, (num_queries, num_heads, dim) = k_UKD.shape[1], q_THD[self.tokens_M].shape
+        group = num_heads // num_kv
+        q = q_THD[self.tokens_M].view(num_queries, num_kv, group, dim).permute(1, 0, 2, 3)
+        is_exact = math.frexp(scale)[0] == 0.5  # a power of two
+        q = q.reshape(num_kv, num_queries * group, dim) * (scale if is_exact else 1.0)
+        products = torch.bmm(q, self._heads_first(k_UKD).transpose(1, 2))  # [K, M * G, S]
+        if not is_exact:
+            products = products * scale
+        own = products.view(num_kv, num_queries, group, -1)[..., -num_queries:]
+        own.masked_fill_(self.hidden_MM[:, None], -torch.inf)
+        out = torch.bmm(torch.softmax(products, -1), self._heads_first(v_UKD))
+        out = out.view(num_kv, num_queries, group, dim).permute(1, 0, 2, 3)
+        return out.reshape(num_queries, num_heads, dim)
+
+    def _heads_first(self, x_UKD: torch.Tensor) -> torch.Tensor:
+        """Gather [K, S, D], each head's keys side by side: products take half the time so."""
+        num_kv, dim = x_UKD.shape[1:]
+        heads_K = torch.arange(num_kv, device=x_UKD.device)
+        rows = (self.rows_S * num_kv + heads_K[:, None]).flatten()
+        return x_UKD.reshape(-1, dim).index_select(0, rows).view(num_kv, -1, dim)
+
+
+def wide_group(
+    tokens_M: NDArray[np.int64],
+    rows_S: NDArray[np.int64],
+    hidden_MM: NDArray[np.bool_],
+    device: torch.device,
+) -> WideGroup | None:
+    """Prepare queries for all layers; None where they are too many, or share too few keys."""
+    num_shared = len(rows_S) - len(tokens_M)
+    if num_shared < _MIN_SHARED or len(tokens_M) * len(rows_S) > _MAX_PRODUCTS:
+        return None
+    return WideGroup(
+        torch.from_numpy(tokens_M).to(device),
+        torch.from_numpy(rows_S).to(device),
+        torch.from_numpy(hidden_MM).to(device),
+    )
