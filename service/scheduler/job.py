@@ -40,6 +40,12 @@ class Scored:
     infer_s: float
 
 
+def cost_tokens(request: EncodedRequest) -> int:
+    """Count the tokens to be computed, and for those that are known what reading them costs."""
+    computed = request.num_computed_tokens
+    return computed + (request.num_tokens - computed) // _KNOWN_TOKENS_PER_COMPUTED
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Describes one accepted request.
@@ -62,9 +68,8 @@ class Job:
 
     @property
     def num_tokens(self) -> int:
-        """Count the tokens to be computed, and for those that are known what reading them costs."""
-        computed = self.request.num_computed_tokens
-        return computed + (self.request.num_tokens - computed) // _KNOWN_TOKENS_PER_COMPUTED
+        """Count what the request costs, in tokens."""
+        return cost_tokens(self.request)
 
     @property
     def bucket(self) -> str:

@@ -1,5 +1,6 @@
 """What equal documents of a batch cost: as much as the packer places."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,3 +36,13 @@ def test_no_more_are_counted_than_are_computed(
     requests = [ranker.encode(*shortlist) for shortlist in shortlists]
     card = ranker.card.model_copy(update={"reusable_documents": False})
     assert num_computed_tokens(requests) < pack(requests, card).num_tokens
+
+
+def test_what_is_known_does_not_count(fake_ranker: "type[FakeRanker]") -> None:
+    ranker = fake_ranker()
+    request = ranker.encode("why", DOCUMENTS[:2])
+    start, stop = request.block_spans[0].tolist()
+    token_ids = request.token_ids.copy()
+    token_ids[start:stop] = -1
+    known = replace(request, token_ids=token_ids)
+    assert num_computed_tokens([known]) == num_computed_tokens([request]) - (stop - start)
