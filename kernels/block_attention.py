@@ -168,7 +168,7 @@ def _group(members: Sequence[Segment], key_rows: KeyRows | None, device: torch.d
         tokens_M=torch.from_numpy(tokens_M).to(device),
         wide=wide_group(
             tokens_M,
-            np.concatenate([keys_BS[0, :num_full], keys_BS[:, num_full:][real_BL]]),
+            np.concatenate([keys_BS[:, num_full:][real_BL], keys_BS[0, :num_full]]),
             _hidden(members, tokens_M),
             device,
         ),

@@ -3,8 +3,8 @@
 Torch's fused attention does the same in blocks of 32 queries and 512 keys. Where bfloat16 products
 are fast, that takes twice as long for the tail of a long list (loadtests/results/LOG.md).
 
-Axes: M = queries, H = query heads, K = key/value heads, G = H / K, D = head_dim, F = keys that all
-queries see, S = F + M: those, and the queries' own; U = rows of k and v.
+Axes: M = queries, H = query heads, K = key/value heads, G = H / K, D = head_dim, S = keys: the M of
+the queries, then those that all of them see; U = rows of k and v.
 """
 
 import math
@@ -26,12 +26,14 @@ class WideGroup:
 
     Attributes:
         tokens_M: int64, the token of each query.
-        rows_S: int64, the rows of shared keys, then those of the queries' own.
+        rows_S: int64, the rows of the queries' own keys, then those of the shared ones.
+        run: set where these rows are one run, first and behind the last.
         hidden_MM: bool, which of the queries' own keys each of them does not see.
     """
 
     tokens_M: torch.Tensor
     rows_S: torch.Tensor
+    run: slice | None
     hidden_MM: torch.Tensor
 
     def attend(
@@ -46,18 +48,24 @@ class WideGroup:
         products = torch.bmm(q, self._heads_first(k_UKD).transpose(1, 2))  # [K, M * G, S]
         if not is_exact:
             products = products * scale
-        own = products.view(num_kv, num_queries, group, -1)[..., -num_queries:]
+        own = products.view(num_kv, num_queries, group, -1)[..., :num_queries]
         own.masked_fill_(self.hidden_MM[:, None], -torch.inf)
         out = torch.bmm(torch.softmax(products, -1), self._heads_first(v_UKD))
         out = out.view(num_kv, num_queries, group, dim).permute(1, 0, 2, 3)
         return out.reshape(num_queries, num_heads, dim)
 
     def _heads_first(self, x_UKD: torch.Tensor) -> torch.Tensor:
-        """Gather [K, S, D], each head's keys side by side: products take half the time so."""
-        num_kv, dim = x_UKD.shape[1:]
-        heads_K = torch.arange(num_kv, device=x_UKD.device)
-        rows = (self.rows_S * num_kv + heads_K[:, None]).flatten()
-        return x_UKD.reshape(-1, dim).index_select(0, rows).view(num_kv, -1, dim)
+        """Give [K, S, D], each head's keys side by side: products take half the time so."""
+        num_rows, num_kv, dim = x_UKD.shape
+        heads_K1 = torch.arange(num_kv, device=x_UKD.device)[:, None]
+        x_KUD = x_UKD.transpose(0, 1)
+        if not x_KUD.is_contiguous():
+            rows = (self.rows_S * num_kv + heads_K1).flatten()
+            return x_UKD.reshape(-1, dim).index_select(0, rows).view(num_kv, -1, dim)
+        if self.run is not None:
+            return x_KUD[:, self.run]
+        rows = (self.rows_S + num_rows * heads_K1).flatten()
+        return x_KUD.reshape(-1, dim).index_select(0, rows).view(num_kv, -1, dim)
 
 
 def wide_group(
@@ -70,8 +78,10 @@ def wide_group(
     num_shared = len(rows_S) - len(tokens_M)
     if num_shared < _MIN_SHARED or len(tokens_M) * len(rows_S) > _MAX_PRODUCTS:
         return None
+    is_run = bool((np.diff(rows_S) == 1).all())
     return WideGroup(
-        torch.from_numpy(tokens_M).to(device),
-        torch.from_numpy(rows_S).to(device),
-        torch.from_numpy(hidden_MM).to(device),
+        tokens_M=torch.from_numpy(tokens_M).to(device),
+        rows_S=torch.from_numpy(rows_S).to(device),
+        run=slice(int(rows_S[0]), int(rows_S[-1]) + 1) if is_run else None,
+        hidden_MM=torch.from_numpy(hidden_MM).to(device),
     )

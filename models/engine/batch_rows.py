@@ -25,6 +25,7 @@ class BatchRows:
         rows_P: those that it sees.
         tokens: tokens of the batch whose rows are kept.
         new_rows: the rows that they get.
+        num_tokens: T.
     """
 
     def __init__(
@@ -33,10 +34,13 @@ class BatchRows:
         rows_P: NDArray[np.int64],
         tokens: NDArray[np.int64],
         new_rows: NDArray[np.int64],
+        num_tokens: int,
     ) -> None:
         self._pool, device = pool, pool.device
         self._rows_P = upload(rows_P, device) if len(rows_P) else None
         self._new_rows = upload(new_rows, device) if len(new_rows) else None
+        # Where most keys are kept ones, products want each head's side by side.
+        self._is_heads_first = device.type == "cpu" and len(rows_P) > num_tokens
         self._tokens: slice | torch.Tensor = slice(0, 0)
         if len(tokens):
             is_one_run = bool((np.diff(tokens) == 1).all())
@@ -57,11 +61,24 @@ class BatchRows:
         if self._rows_P is None:
             return own_TKD
         num_tokens = len(own_TKD)
+        if self._is_heads_first:
+            return self._heads_first(pool_UKD, own_TKD, self._rows_P)
         shape = num_tokens + len(self._rows_P), *own_TKD.shape[1:]
         seen = torch.empty(shape, dtype=own_TKD.dtype, device=own_TKD.device)
         seen[:num_tokens] = own_TKD
         torch.index_select(pool_UKD, 0, self._rows_P, out=seen[num_tokens:])
         return seen
+
+    def _heads_first(
+        self, pool_UKD: torch.Tensor, own_TKD: torch.Tensor, rows_P: torch.Tensor
+    ) -> torch.Tensor:
+        num_tokens, num_kv, dim = own_TKD.shape
+        seen_KTD = torch.empty(num_kv, num_tokens + len(rows_P), dim, dtype=own_TKD.dtype)
+        seen_KTD[:, :num_tokens] = own_TKD.transpose(0, 1)
+        for head, seen_TD in enumerate(seen_KTD):
+            rows = rows_P * num_kv + head
+            torch.index_select(pool_UKD.flatten(0, 1), 0, rows, out=seen_TD[num_tokens:])
+        return seen_KTD.transpose(0, 1)
 
 
 @contextmanager
@@ -74,7 +91,8 @@ def batch_rows(batch: PackedBatch, cache: DocumentCache, pool: PagePool) -> Iter
             if (kept := cache.reserve(new)) is not None:
                 reserved.append(kept)
                 tokens.append(new.tokens.astype(np.int64))
-        yield BatchRows(pool, pool.rows(batch.kept), np.concatenate(tokens), pool.rows(reserved))
+        kept_rows, new_rows = pool.rows(batch.kept), pool.rows(reserved)
+        yield BatchRows(pool, kept_rows, np.concatenate(tokens), new_rows, batch.num_tokens)
     except BaseException:
         cache.give_back(reserved)
         raise

@@ -35,6 +35,7 @@ CASES: dict[str, Callable[[LayOut], list[Segment]]] = {
         Segment(9, 13, ((0, 9),), is_causal=False),
         Segment(13, 18, ((0, 9),), is_causal=False),
     ],
+    "one-run-of-keys": lambda _: [Segment(0, 5, ((5, 40),)), Segment(5, 40)],
     "span-twice": lambda _: [Segment(0, 6), Segment(6, 9, ((0, 4), (0, 4), (4, 6)))],
 }
 
@@ -64,12 +65,16 @@ def test_it_gives_what_fused_attention_gives(
         )
         fused = block_attention(q.clone().requires_grad_(), k, v, plan, scale)
         assert fused.requires_grad
-        torch.testing.assert_close(
-            block_attention(q, k, v, plan, scale),
-            fused.detach(),
-            atol=TOLERANCES[dtype],
-            rtol=TOLERANCES[dtype],
+        k_side_by_side, v_side_by_side = (
+            x.transpose(0, 1).contiguous().transpose(0, 1) for x in (k, v)
         )
+        for keys, values in ((k, v), (k_side_by_side, v_side_by_side)):
+            torch.testing.assert_close(
+                block_attention(q, keys, values, plan, scale),
+                fused.detach(),
+                atol=TOLERANCES[dtype],
+                rtol=TOLERANCES[dtype],
+            )
 
 
 @pytest.mark.parametrize(
