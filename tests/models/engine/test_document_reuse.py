@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blockrank_server.kernels.backend import triton_backend
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.ranker import Ranker
 
@@ -211,3 +212,15 @@ def test_a_bound_of_its_own_choice(open_tiny: OpenTiny, reusable_card: dict[str,
     ranker = open_tiny("blockrank", reusable_card, document_cache_bytes="auto")
     assert ranker.info.document_cache_bytes > 2**20
     assert ranker.rank("city", ["rain"]) == pytest.approx([1])
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_the_triton_kernels_see_kept_documents(stride: int, rankers: Rankers, texts: Any) -> None:
+    """In Triton's interpreter, where there is no GPU."""
+    keeping, plain = rankers(tail_stride=stride)
+    keeping._engine._backend = triton_backend()
+    lists = texts(stride)
+    documents = lists.pool[:4]
+    for asked in (documents[:2], documents, documents):
+        assert_equal([keeping.rank("rain", asked)], [plain.rank("rain", asked)])
+    assert keeping.document_cache_stats().hits == 6
