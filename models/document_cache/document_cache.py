@@ -111,6 +111,7 @@ class DocumentCache:
         if None not in lease.entries:
             return
         with self._lock:
+            self._settle()  # where everything is known, nothing else does for hours
             for i, (digest, kept) in enumerate(zip(lease.digests, lease.entries, strict=True)):
                 if kept is not None or (found := self._lru.use(digest)) is None:
                     continue

@@ -127,6 +127,14 @@ def test_cut_documents_are_found_where_they_may_be() -> None:
     assert cache.find([PREFIX, b"1"]).num_known_documents == 1
 
 
+def test_ended_leases_do_not_pile_up_where_nothing_new_comes() -> None:
+    cache = DocumentCache(4, 1)
+    store(cache, new(1))
+    for _ in range(50):
+        find(cache, 1)
+    assert len(cache._unpinned) <= 1
+
+
 def test_hits_and_misses_are_those_of_documents() -> None:
     cache = DocumentCache(4, 1)
     store(cache, new(1), NewDocument(PREFIX, 3, np.arange(3, dtype=np.int32), (0, 0), False))
