@@ -26,7 +26,7 @@ from blockrank_server.models.document_cache.segmented_lru import SegmentedLru
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What the cache has done, and what it holds now.
+    """Says what the cache has done, and what it holds now.
 
     Attributes:
         hits: documents of requests that were known when the request was read.
@@ -46,7 +46,7 @@ class CacheStats:
 
 
 class Lease:
-    """The documents of one request that are known, held as long as this object lives.
+    """Names the documents of one request that are known, held as long as this object lives.
 
     Attributes:
         digests: that of the prefix, then those of the documents.

@@ -12,7 +12,7 @@ PAGE_ROWS = 16
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """One document, or the prefix, and the pages in which its keys and values stand.
+    """Names one document, or the prefix, and the pages in which its keys and values stand.
 
     Attributes:
         digest: names its text and all that they depend on besides.
@@ -35,7 +35,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewDocument:
-    """A document, or the prefix, that a batch computes and that may be kept for others.
+    """Names a document, or the prefix, that a batch computes and that may be kept for others.
 
     Attributes:
         digest: its name in the cache.

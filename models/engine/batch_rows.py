@@ -19,7 +19,7 @@ from blockrank_server.models.engine.page_pool import PagePool
 
 
 class BatchRows:
-    """The rows of one batch in the pool, for the time of its forward pass.
+    """Holds the rows of one batch in the pool, for the time of its forward pass.
 
     Args:
         rows_P: those that it sees.

@@ -57,7 +57,7 @@ def _reclaimable(folder: Path) -> int:
 
 
 def _levels(group: Path, root: Path, mount_point: Path) -> Iterator[Path]:
-    """A cgroup's folder and those above it, as far as they can be seen.
+    """Give a cgroup's folder and those above it, as far as they can be seen.
 
     Args:
         group: the cgroup's path in its hierarchy.
@@ -82,5 +82,5 @@ def words_of(file: Path) -> list[str]:
 
 
 def _spelt(path: str) -> str:
-    """A path of mountinfo, where white space is spelt in octal."""
+    """Return a path of mountinfo, where white space is spelt in octal."""
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), path)

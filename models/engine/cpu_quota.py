@@ -1,4 +1,4 @@
-"""How much of the machine's CPU time this process may use: the cores it may run on, and a quota.
+"""Finds how much CPU time this process may use: the cores it may run on, and a quota.
 
 A container's limit of CPUs is a quota of its cgroup: all cores are there, and the kernel stops
 every thread of the group when they have used up their time together. More threads than the quota
@@ -20,7 +20,7 @@ def num_cores() -> int:
 
 
 def cpu_quota(process: Path = PROCESS) -> float | None:
-    """The cores' worth of time that the cgroups of this process allow, the least of all levels.
+    """Return the cores' worth of time that this process's cgroups allow, the least of all levels.
 
     Args:
         process: the folder with cgroup and mountinfo.
@@ -35,12 +35,12 @@ def cpu_quota(process: Path = PROCESS) -> float | None:
 
 
 def num_threads(quota: float | None, cores: int) -> int:
-    """The threads that a quota keeps busy, rounded up, and no more than there are cores."""
+    """Count the threads that a quota keeps busy, rounded up, and no more than there are cores."""
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def _quota(folder: Path) -> float | None:
-    """The quota of one cgroup, by the file of version 2 or the files of version 1."""
+    """Return the quota of one cgroup, by the file of version 2 or the files of version 1."""
     words = words_of(folder / "cpu.max")
     if not words:
         words = words_of(folder / "cpu.cfs_quota_us") + words_of(folder / "cpu.cfs_period_us")

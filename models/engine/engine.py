@@ -67,7 +67,7 @@ class Engine:
         return float(self._card.num_read_heads(self._network.config.num_attention_heads))
 
     def score(self, requests: Sequence[EncodedRequest]) -> list[list[float]]:
-        """Raw score of every document of every request, in input order, by one forward pass.
+        """Return the raw score of every document of every request, in input order, by one pass.
 
         Raises:
             DeviceMemoryError: neither the batch nor its halves fit the device.
@@ -169,7 +169,7 @@ class Engine:
     def _try_launch(
         self, requests: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
     ) -> LaunchedPass | None:
-        """None where the device's memory ran out.
+        """Launch a pass; return None where the device's memory ran out.
 
         The error is not passed on: its traceback holds the tensors that filled the memory.
         """

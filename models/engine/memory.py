@@ -29,7 +29,7 @@ _FP32_BYTES, _FP8_BYTES = 4, 1
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes that a checkpoint needs on the device.
+    """Counts the bytes that a checkpoint needs on the device.
 
     Attributes:
         weights: hold the layers kept, as quantized.

@@ -17,7 +17,7 @@ from blockrank_server.models.errors import CheckpointError
 
 
 class MemoryPlan(NamedTuple):
-    """Bytes of the weights and of kept documents, and the tokens of a batch that fit beside them.
+    """Holds the bytes of weights and kept documents, and the tokens of a batch that fit beside.
 
     Attributes:
         max_batch_tokens: None on the CPU, which is not checked.

@@ -14,7 +14,7 @@ _BEHIND = 1 << 40
 
 
 class NamedKeys:
-    """Keys behind the tokens of a batch, in the order in which they are named.
+    """Lists the keys behind the tokens of a batch, in the order in which they are named.
 
     Attributes:
         kept: what is named of batches before, in the order of its rows, which come after those of

@@ -57,7 +57,7 @@ AttentionInterface.register(ATTENTION, _attend)
 
 
 class Place(NamedTuple):
-    """Where a checkpoint's tensor stands in the network.
+    """Says where a checkpoint's tensor stands in the network.
 
     Attributes:
         parameter: names it.
@@ -71,7 +71,7 @@ class Place(NamedTuple):
 
 
 class Network(nn.Module):
-    """Layers 0 .. last_layer of a decoder, the last one reduced to its queries and keys.
+    """Holds layers 0 .. last_layer of a decoder, the last one reduced to its queries and keys.
 
     Args:
         config: must be of a supported family; it still names all layers of the checkpoint.
@@ -101,7 +101,7 @@ class Network(nn.Module):
 
     @property
     def takes_fp8(self) -> bool:
-        """Whether the attention of the whole layers is to be rounded to float8."""
+        """Say whether the attention of the whole layers is to be rounded to float8."""
         return False
 
     def places(self) -> dict[str, Place]:

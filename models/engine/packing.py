@@ -30,7 +30,7 @@ from blockrank_server.models.prompt.request import EncodedRequest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedBatch:
-    """A batch as the engine takes it.
+    """Holds a batch as the engine takes it.
 
     Attributes:
         token_ids: [T] int32.
@@ -86,7 +86,7 @@ def pack(requests: Sequence[EncodedRequest], card: Card) -> PackedBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """A tail whose tokens have their place, and the keys that it sees."""
+    """Holds a tail whose tokens have their place, and the keys that it sees."""
 
     request: EncodedRequest
     index: int  # of its segment

@@ -22,7 +22,7 @@ from blockrank_server.models.document_cache.kept import PAGE_ROWS, Kept
 
 
 class PagePool:
-    """Pages on a device.
+    """Holds pages on a device.
 
     Args:
         rows_UKD: all rows of all pages and layers.

@@ -8,7 +8,7 @@ from blockrank_server.models.quantization.names import Quantization
 
 @dataclass(frozen=True, slots=True)
 class RankerInfo:
-    """What was opened, and how it runs.
+    """Says what was opened, and how it runs.
 
     Attributes:
         name: the name that the card gives.
