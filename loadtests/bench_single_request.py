@@ -31,9 +31,14 @@ Row = dict[str, Any]
 
 
 @contextmanager
-def server() -> Iterator[httpx.Client]:
-    """Yield a client of a server on the embedded default, once it is ready."""
+def server(**settings: str) -> Iterator[httpx.Client]:
+    """Yield a client of a server on the embedded default, once it is ready.
+
+    Args:
+        settings: BLOCKRANK_* variables, without the prefix.
+    """
     environment = os.environ | {"BLOCKRANK_REQUEST_TIMEOUT_MS": "600000"}
+    environment |= {f"BLOCKRANK_{name}": value for name, value in settings.items()}
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
     )

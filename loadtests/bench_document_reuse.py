@@ -1,0 +1,106 @@
+"""Measures what a request costs whose documents are known, against the same with none known.
+
+    python loadtests/bench_document_reuse.py          (nothing else may run)
+
+A server of its own keeps documents (BLOCKRANK_DOCUMENT_CACHE_BYTES=auto). Each number of documents
+is asked for once with documents that are new, then with the queries of other lists over the same
+documents; times are the client's. "half" is a list of which every second document is new.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from bench_single_request import HERE, server
+from blockrank_server.models.data.shortlists import Document, read_shortlists
+
+Row = dict[str, Any]
+
+
+def ask(client: httpx.Client, query: str, documents: list[Document]) -> tuple[float, str]:
+    """Return milliseconds, and how many of the documents were known."""
+    started = time.perf_counter()
+    body = {"query": query, "documents": documents}
+    response = client.post("/rerank", json=body).raise_for_status()
+    known = response.headers["X-Cached-Documents"]
+    return (time.perf_counter() - started) * 1e3, known
+
+
+def marked(documents: tuple[Document, ...], mark: str) -> list[Document]:
+    """Return documents that the server has not seen: their titles are new."""
+    return [document | {"title": f"{mark} {document['title']}"} for document in documents]
+
+
+def measure(client: httpx.Client, num_documents: int, repeats: int) -> Row:
+    """Measure one line of the table; all times are medians in milliseconds."""
+    lists = read_shortlists(HERE / "data", "squad-sample")
+    queries = [each.query for each in lists]
+    found: dict[str, list[float]] = {"cold": [], "known": [], "half": []}
+    for turn in range(repeats):
+        first = lists[turn].first(num_documents).documents
+        new, newer = marked(first, f"{turn}."), marked(first, f"{turn}:")
+        half = [pair[i % 2] for i, pair in enumerate(zip(new, newer, strict=True))]
+        for name, documents, num_known, times in (
+            ("cold", new, 0, 1),
+            ("known", new, num_documents, 3),
+            ("half", half, num_documents - num_documents // 2, 1),
+        ):
+            for i in range(times):
+                took_ms, known = ask(client, queries[(turn + i + 1) % len(queries)], documents)
+                if known != f"{num_known}/{num_documents}":
+                    raise SystemExit(f"{name}: {known} documents were known")
+                found[name].append(took_ms)
+    row = {name: median(times) for name, times in found.items()}
+    return {"documents": num_documents, **row, "ratio": row["cold"] / row["known"]}
+
+
+def report(tables: dict[str, list[Row]], title: str) -> str:
+    """Write Markdown."""
+    lines = [
+        f"# {title}\n",
+        "| dtype | documents | cold, ms | half known, ms | all known, ms | cold / known |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {dtype} | {r['documents']} | {r['cold']:.0f} | {r['half']:.0f} | {r['known']:.0f} "
+        f"| {r['ratio']:.0f} |"
+        for dtype, rows in tables.items()
+        for r in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--documents", type=int, nargs="+", default=[10, 100])
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    tables = {}
+    for dtype in args.dtypes:
+        with server(DOCUMENT_CACHE_BYTES="auto", DTYPE=dtype) as client:
+            tables[dtype] = [measure(client, n, args.repeats) for n in args.documents]
+    date = datetime.now(UTC).date().isoformat()
+    title = (
+        f"POST /rerank with kept documents, default on cpu, {os.cpu_count()} cores, "
+        f"{platform.processor() or platform.machine()}, {date}"
+    )
+    stem = args.out / f"document_reuse_cpu_{date}"
+    stem.with_suffix(".md").write_text(report(tables, title))
+    stem.with_suffix(".json").write_text(
+        json.dumps({"title": title, "tables": tables}, indent=1) + "\n"
+    )
+    print(report(tables, title))
+
+
+if __name__ == "__main__":
+    main()
