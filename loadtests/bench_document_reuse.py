@@ -45,10 +45,10 @@ def measure(client: httpx.Client, num_documents: int, repeats: int) -> Row:
     queries = [each.query for each in lists]
     found: dict[str, list[float]] = {"cold": [], "known": [], "half": []}
     for turn in range(repeats):
-        first = lists[turn].first(num_documents).documents
-        new, newer = marked(first, f"{turn}."), marked(first, f"{turn}:")
+        first, name = lists[turn].first(num_documents).documents, f"{num_documents}-{turn}"
+        new, newer = marked(first, f"{name}."), marked(first, f"{name}:")
         half = [pair[i % 2] for i, pair in enumerate(zip(new, newer, strict=True))]
-        for name, documents, num_known, times in (
+        for kind, documents, num_known, times in (
             ("cold", new, 0, 1),
             ("known", new, num_documents, 3),
             ("half", half, num_documents - num_documents // 2, 1),
@@ -56,8 +56,8 @@ def measure(client: httpx.Client, num_documents: int, repeats: int) -> Row:
             for i in range(times):
                 took_ms, known = ask(client, queries[(turn + i + 1) % len(queries)], documents)
                 if known != f"{num_known}/{num_documents}":
-                    raise SystemExit(f"{name}: {known} documents were known")
-                found[name].append(took_ms)
+                    raise SystemExit(f"{kind}: {known} documents were known")
+                found[kind].append(took_ms)
     row = {name: median(times) for name, times in found.items()}
     return {"documents": num_documents, **row, "ratio": row["cold"] / row["known"]}
 
