@@ -73,6 +73,15 @@ def exit_code(run: Callable[[], int]) -> int:
     An error that nobody foresaw keeps its traceback, above the line.
     """
     try:
+        return _run_and_explain(run)
+    except KeyboardInterrupt:  # it may come while an error is explained, too
+        return INTERRUPTED
+    finally:
+        release_output()
+
+
+def _run_and_explain(run: Callable[[], int]) -> int:
+    try:
         prepare_streams()
         try:
             code = run()
@@ -83,16 +92,12 @@ def exit_code(run: Callable[[], int]) -> int:
         if (refused := release_output()) is not None:
             raise refused
         return code
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except Exception as error:
         from blockrank_server.service.cli.failure import explain  # noqa: PLC0415
 
         # A file that is full has no name in the error; standard output fails again.
         refused = release_output()
         return explain(refused if refused and isinstance(error, OSError) else error)
-    finally:
-        release_output()
 
 
 def _check_folder() -> None:
