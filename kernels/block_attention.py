@@ -169,8 +169,9 @@ def _group(members: Sequence[Segment], key_rows: KeyRows | None, device: torch.d
         wide=wide_group(
             tokens_M,
             np.concatenate([keys_BS[:, num_full:][real_BL], keys_BS[0, :num_full]]),
-            _hidden(members, tokens_M),
+            sizes_B,
             device,
+            is_causal=members[0].is_causal,
         ),
     )
 
@@ -186,15 +187,6 @@ def _visible(
         return None
     real_BS = np.concatenate([np.ones((num, num_full), np.bool_), real_BL], axis=1)
     return real_BS[:, None, None]
-
-
-def _hidden(members: Sequence[Segment], tokens_M: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[M, M], which of the group's own keys each of its queries does not see."""
-    owner_M = np.repeat(np.arange(len(members)), [segment.num_tokens for segment in members])
-    hidden: NDArray[np.bool_] = owner_M[:, None] != owner_M
-    if members[0].is_causal:
-        hidden |= tokens_M > tokens_M[:, None]
-    return hidden
 
 
 def check_block_attention(

@@ -40,9 +40,10 @@ class WideGroup:
         self, q_THD: torch.Tensor, k_UKD: torch.Tensor, v_UKD: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """Compute [M, H, D]: what each query gets of what it sees."""
-        num_kv, (num_queries, num_heads, dim) = k_UKD.shape[1], q_THD[self.tokens_M].shape
+        q_MHD, num_kv = q_THD[self.tokens_M], k_UKD.shape[1]
+        num_queries, num_heads, dim = q_MHD.shape
         group = num_heads // num_kv
-        q = q_THD[self.tokens_M].view(num_queries, num_kv, group, dim).permute(1, 0, 2, 3)
+        q = q_MHD.view(num_queries, num_kv, group, dim).permute(1, 0, 2, 3)
         is_exact = math.frexp(scale)[0] == 0.5  # a power of two
         q = q.reshape(num_kv, num_queries * group, dim) * (scale if is_exact else 1.0)
         products = torch.bmm(q, self._heads_first(k_UKD).transpose(1, 2))  # [K, M * G, S]
@@ -71,13 +72,26 @@ class WideGroup:
 def wide_group(
     tokens_M: NDArray[np.int64],
     rows_S: NDArray[np.int64],
-    hidden_MM: NDArray[np.bool_],
+    sizes_B: NDArray[np.int64],
     device: torch.device,
+    *,
+    is_causal: bool,
 ) -> WideGroup | None:
-    """Prepare queries for all layers; None where they are too many, or share too few keys."""
+    """Prepare queries for all layers; None where they are too many, or share too few keys.
+
+    Args:
+        tokens_M: int64, the token of each query, segment after segment.
+        rows_S: int64, the rows of the queries' own keys, then those of the shared ones.
+        sizes_B: counts the queries of each segment, which do not see one another's.
+        is_causal: a query does not see what comes after it in its own segment, either.
+    """
     num_shared = len(rows_S) - len(tokens_M)
     if num_shared < _MIN_SHARED or len(tokens_M) * len(rows_S) > _MAX_PRODUCTS:
         return None
+    owner_M = np.arange(len(sizes_B)).repeat(sizes_B)
+    hidden_MM = owner_M[:, None] != owner_M
+    if is_causal:
+        hidden_MM |= tokens_M > tokens_M[:, None]
     is_run = bool((np.diff(rows_S) == 1).all())
     return WideGroup(
         tokens_M=torch.from_numpy(tokens_M).to(device),
