@@ -35,3 +35,10 @@ def load_model_config(folder: Path) -> PretrainedConfig:
         return CONFIG_MAPPING[family].from_dict(fields)
     except Exception as error:  # transformers validates with errors of several kinds
         raise CheckpointError(f"{path} is not a valid {family} config: {error}") from error
+
+
+def head_shape(config: PretrainedConfig) -> tuple[int, int, int]:
+    """Return the query heads of a layer, its key/value heads, and their width."""
+    heads: int = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return heads, getattr(config, "num_key_value_heads", None) or heads, head_dim

@@ -15,6 +15,7 @@ from typing import Self
 import torch
 from transformers import PretrainedConfig
 
+from blockrank_server.models.checkpoint.model_config import head_shape
 from blockrank_server.models.engine.cgroups import memory_free_bytes
 from blockrank_server.models.engine.quantize import scratch_bytes, weight_bytes
 from blockrank_server.models.errors import CheckpointError
@@ -143,10 +144,8 @@ def _gib(num_bytes: int) -> str:
 
 def _widths(config: PretrainedConfig) -> tuple[int, int, int, int]:
     """Return hidden size, width of the queries, width of the keys, head_dim."""
-    heads, hidden = config.num_attention_heads, config.hidden_size
-    head_dim = getattr(config, "head_dim", None) or hidden // heads
-    num_kv = getattr(config, "num_key_value_heads", None) or heads
-    return hidden, heads * head_dim, num_kv * head_dim, head_dim
+    heads, num_kv, head_dim = head_shape(config)
+    return config.hidden_size, heads * head_dim, num_kv * head_dim, head_dim
 
 
 def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:

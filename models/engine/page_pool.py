@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
+from blockrank_server.models.checkpoint.model_config import head_shape
 from blockrank_server.models.document_cache.kept import PAGE_ROWS, Kept
 
 
@@ -43,7 +44,7 @@ class PagePool:
     ) -> Self:
         """Take the memory of so many pages; on the CPU it is taken where it is first written."""
         num_parts = _num_parts(last_layer)
-        shape = num_pages * num_parts * PAGE_ROWS, *_kv_shape(config)
+        shape = num_pages * num_parts * PAGE_ROWS, *head_shape(config)[1:]
         return cls(torch.empty(shape, dtype=dtype, device=device), num_parts)
 
     @property
@@ -69,15 +70,8 @@ class PagePool:
 
 def page_bytes(config: PretrainedConfig, last_layer: int, dtype: torch.dtype) -> int:
     """Count the bytes of one page."""
-    num_kv, head_dim = _kv_shape(config)
+    _, num_kv, head_dim = head_shape(config)
     return _num_parts(last_layer) * PAGE_ROWS * num_kv * head_dim * dtype.itemsize
-
-
-def _kv_shape(config: PretrainedConfig) -> tuple[int, int]:
-    """Return the key/value heads of a layer and their width."""
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return getattr(config, "num_key_value_heads", None) or heads, head_dim
 
 
 def _num_parts(last_layer: int) -> int:
