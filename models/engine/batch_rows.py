@@ -40,7 +40,10 @@ class BatchRows:
         self._rows_P = upload(rows_P, device) if len(rows_P) else None
         self._new_rows = upload(new_rows, device) if len(new_rows) else None
         # Where most keys are kept ones, products want each head's side by side.
-        self._is_heads_first = device.type == "cpu" and len(rows_P) > num_tokens
+        self._head_rows: list[torch.Tensor] = []
+        if device.type == "cpu" and len(rows_P) > num_tokens:
+            first = torch.from_numpy(rows_P * pool.num_kv_heads)
+            self._head_rows = [first + head for head in range(pool.num_kv_heads)]
         self._tokens: slice | torch.Tensor = slice(0, 0)
         if len(tokens):
             is_one_run = bool((np.diff(tokens) == 1).all())
@@ -60,24 +63,22 @@ class BatchRows:
             pool_UKD.index_copy_(0, self._new_rows, own_TKD[self._tokens])
         if self._rows_P is None:
             return own_TKD
+        if self._head_rows:
+            return self._heads_first(pool_UKD, own_TKD)
         num_tokens = len(own_TKD)
-        if self._is_heads_first:
-            return self._heads_first(pool_UKD, own_TKD, self._rows_P)
         shape = num_tokens + len(self._rows_P), *own_TKD.shape[1:]
         seen = torch.empty(shape, dtype=own_TKD.dtype, device=own_TKD.device)
         seen[:num_tokens] = own_TKD
         torch.index_select(pool_UKD, 0, self._rows_P, out=seen[num_tokens:])
         return seen
 
-    def _heads_first(
-        self, pool_UKD: torch.Tensor, own_TKD: torch.Tensor, rows_P: torch.Tensor
-    ) -> torch.Tensor:
+    def _heads_first(self, pool_UKD: torch.Tensor, own_TKD: torch.Tensor) -> torch.Tensor:
         num_tokens, num_kv, dim = own_TKD.shape
-        seen_KTD = torch.empty(num_kv, num_tokens + len(rows_P), dim, dtype=own_TKD.dtype)
+        num_seen = num_tokens + len(self._head_rows[0])
+        seen_KTD = torch.empty(num_kv, num_seen, dim, dtype=own_TKD.dtype)
         seen_KTD[:, :num_tokens] = own_TKD.transpose(0, 1)
-        for head, seen_TD in enumerate(seen_KTD):
-            rows = rows_P * num_kv + head
-            torch.index_select(pool_UKD.flatten(0, 1), 0, rows, out=seen_TD[num_tokens:])
+        for rows_P, seen_TD in zip(self._head_rows, seen_KTD, strict=True):
+            torch.index_select(pool_UKD.flatten(0, 1), 0, rows_P, out=seen_TD[num_tokens:])
         return seen_KTD.transpose(0, 1)
 
 

@@ -117,8 +117,9 @@ class _Packer:
     def finish(self) -> None:
         """Tell segments and reads what they see."""
         placed = placer(self.num_tokens)
-        for i, segment in enumerate(self.segments):
-            self.segments[i] = replace(segment, full=tuple(map(placed, segment.full)))
+        if self.named.kept:  # documents may see a prefix that is
+            for i, segment in enumerate(self.segments):
+                self.segments[i] = replace(segment, full=tuple(map(placed, segment.full)))
         for tail in self.tails:
             prefix, *documents = map(placed, [tail.prefix, *tail.documents])
             segment = self.segments[tail.index]
@@ -151,7 +152,7 @@ class _Packer:
         if kept is not None:
             return self.named.document(kept)[0]
         span = self._place_once(request, (0, request.num_prefix_tokens), None)
-        self._note(request, 0, span, np.arange(*span, dtype=np.int32), (0, 0))
+        self._note(request, 0, span, None, (0, 0))
         return span
 
     def _document(self, request: EncodedRequest, i: int, prefix: Span) -> tuple[Span, Span]:
@@ -160,9 +161,8 @@ class _Packer:
         first, last = map(int, request.scored_spans[i])
         document = self._place_once(request, (start, stop), prefix)
         shift = document[0] - start
-        part = first - start, last - start
+        tokens, part = None, (first - start, last - start)
         if self.card.tail_stride == 1:
-            tokens = np.arange(*document, dtype=np.int32)
             seen = document, (first + shift, last + shift)
         else:
             tokens, part = kept_tokens(stop - start, part, self.card.tail_stride)
@@ -177,12 +177,18 @@ class _Packer:
         request: EncodedRequest,
         index: int,
         block: Span,
-        tokens: NDArray[np.int32],
+        tokens: NDArray[np.int32] | None,
         scored: Span,
     ) -> None:
-        """Remember that block number index of a request, the prefix being 0, may be kept."""
+        """Remember that block number index of a request, the prefix being 0, may be kept.
+
+        Args:
+            tokens: what a tail sees of it; None sees all of the block.
+        """
         if request.lease is None or (digest := request.lease.digests[index]) in self.new:
             return
+        if tokens is None:
+            tokens = np.arange(*block, dtype=np.int32)
         is_cut = index - 1 in request.truncated_documents
         self.new[digest] = NewDocument(digest, block[1] - block[0], tokens, scored, is_cut)
 

@@ -51,6 +51,10 @@ class PagePool:
     def device(self) -> torch.device:
         return self._rows_UKD.device
 
+    @property
+    def num_kv_heads(self) -> int:
+        return self._rows_UKD.shape[1]
+
     def keys(self, layer: int) -> torch.Tensor:
         """View the keys of a layer: row 0 of page 0 first. Rows of other layers are in between."""
         return self._rows_UKD[2 * layer * PAGE_ROWS :]
