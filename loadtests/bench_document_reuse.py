@@ -8,7 +8,6 @@ documents; times are the client's. "half" is a list of which every second docume
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from bench_single_request import HERE, server
+from bench_single_request import HERE, server, write
 from blockrank_server.models.data.shortlists import Document, read_shortlists
 
 Row = dict[str, Any]
@@ -94,12 +93,8 @@ def main() -> None:
         f"POST /rerank with kept documents, default on cpu, {os.cpu_count()} cores, "
         f"{platform.processor() or platform.machine()}, {date}"
     )
-    stem = args.out / f"document_reuse_cpu_{date}"
-    stem.with_suffix(".md").write_text(report(tables, title))
-    stem.with_suffix(".json").write_text(
-        json.dumps({"title": title, "tables": tables}, indent=1) + "\n"
-    )
-    print(report(tables, title))
+    found = {"title": title, "tables": tables}
+    write(args.out, "document_reuse_cpu", report(tables, title), found)
 
 
 if __name__ == "__main__":

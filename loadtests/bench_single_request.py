@@ -87,6 +87,14 @@ def report(rows: list[Row], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(out: Path, name: str, markdown: str, found: dict[str, Any]) -> None:
+    """Write a report as Markdown and its figures as JSON, named by the day; print the report."""
+    stem = out / f"{name}_{datetime.now(UTC).date().isoformat()}"
+    stem.with_suffix(".md").write_text(markdown)
+    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    print(markdown)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--documents", type=int, nargs="+", default=[10, 20, 50, 100])
@@ -102,12 +110,8 @@ def main() -> None:
         f"POST /rerank, {info['model_id']} on {info['device']} in {info['model_dtype']}, "
         f"{os.cpu_count()} cores, one request at a time, {date}"
     )
-    stem = args.out / f"single_request_{info['device']}_{date}"
-    stem.with_suffix(".md").write_text(report(rows, title))
-    stem.with_suffix(".json").write_text(
-        json.dumps({"title": title, "rows": rows}, indent=1) + "\n"
-    )
-    print(report(rows, title))
+    name = f"single_request_{info['device']}"
+    write(args.out, name, report(rows, title), {"title": title, "rows": rows})
 
 
 if __name__ == "__main__":

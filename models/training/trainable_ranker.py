@@ -65,21 +65,21 @@ class TrainableRanker(nn.Module):
         scores = reader.scores()
         is_raw = self._loss.logits == "log_sum_exp"
         compared = reader.log_sum_exps() if is_raw else scores
-        parts: dict[str, list[torch.Tensor]] = {}
+        losses: dict[str, list[torch.Tensor]] = {}
         for compared_N, example in zip(compared, batch.examples, strict=True):
             for name, value in self._document_losses(compared_N, example).items():
-                parts.setdefault(name, []).append(value)
+                losses.setdefault(name, []).append(value)
         if self._loss.lm:
             assert hidden_TC is not None
-            parts["lm"] = self._answer_losses(hidden_TC, batch)
+            losses["lm"] = self._answer_losses(hidden_TC, batch)
         # A list without a teacher counts as one of no divergence.
         num_lists = len(batch.examples)
-        means = {name: torch.stack(values).sum() / num_lists for name, values in parts.items()}
-        total = torch.stack(
-            [getattr(self._loss, name) * x for name, x in means.items() if name != "told"]
-        ).sum()
-        detached = {name: value.detach() for name, value in means.items()}
-        return {"loss": total, "parts": detached, "scores": [x.detach() for x in scores]}
+        means = {name: torch.stack(values).sum() / num_lists for name, values in losses.items()}
+        total = torch.stack([getattr(self._loss, name) * x for name, x in means.items()]).sum()
+        parts = {name: value.detach() for name, value in means.items()}
+        if self._loss.contrastive and self._loss.anchor is not None:
+            parts["told"] = _share_told(compared, batch, self._loss.anchor)
+        return {"loss": total, "parts": parts, "scores": [x.detach() for x in scores]}
 
     def checkpoint_activations(self) -> None:
         """Keep only each layer's input for the backward pass, and compute the layer again there."""
@@ -98,9 +98,6 @@ class TrainableRanker(nn.Module):
             positive_N = torch.tensor(example.positive, device=self._device)
             anchor = None if loss.anchor is None else loss.anchor / loss.temperature
             found["contrastive"] = contrastive_loss(logits_N, positive_N, anchor)
-            if anchor is not None:
-                told = logits_N.max() > anchor
-                found["told"] = (told == positive_N.any()).to(logits_N.dtype)
         if loss.distillation and example.teacher is not None:
             teacher_N = torch.tensor(example.teacher, dtype=logits_N.dtype, device=self._device)
             found["distillation"] = distillation_loss(logits_N, teacher_N, loss.teacher_temperature)
@@ -121,6 +118,13 @@ class TrainableRanker(nn.Module):
             answer_loss(logits, answer)
             for logits, answer in zip(torch.split(logits_AV, sizes), answers, strict=True)
         ]
+
+
+def _share_told(lse: Sequence[torch.Tensor], batch: Batch, anchor: float) -> torch.Tensor:
+    """Return the share of lists of which the anchor tells whether they hold an answer."""
+    is_above = torch.stack([lse_N.detach().max() for lse_N in lse]) > anchor
+    has_answer = [any(example.positive) for example in batch.examples]
+    return (is_above == torch.tensor(has_answer, device=is_above.device)).float().mean()
 
 
 def _tail_ends(batch: Batch) -> Sequence[int]:

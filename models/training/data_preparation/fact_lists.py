@@ -19,10 +19,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from blockrank_server.models.data.shortlists import (
-    documents_by_id,
-    read_shortlists,
-    write_rows,
+from blockrank_server.models.data.shortlists import documents_by_id, read_shortlists
+from blockrank_server.models.training.data_preparation.document_groups import (
+    Group,
+    Ranked,
+    write_groups,
 )
 
 _PLACE = re.compile(r"\bin ((?:New |South |North |West |East |San |Saint )?[A-Z][a-z]{3,})\b")
@@ -130,31 +131,12 @@ def _by_likeness(pairs: Sequence[tuple[str, Relation]], i: int) -> list[int]:
     return sorted(range(len(pairs)), key=lambda k: -likeness[k])
 
 
-def _write(path: Path, drawn: Sequence[tuple[list[str], list[tuple[str, list[int]]]]]) -> None:
-    name = path.name
-    write_rows(
-        path,
-        ".passages",
-        (
-            {"doc_id": f"{name}-{i}-{j}", "title": "", "text": text}
-            for i, (documents, _) in enumerate(drawn)
-            for j, text in enumerate(documents)
-        ),
-    )
-    write_rows(
-        path,
-        ".lists",
-        (
-            {
-                "query_id": f"{name}-{i}-q{j}",
-                "query": query,
-                "doc_ids": [f"{name}-{i}-{k}" for k in order],
-                "answer_ids": [f"{name}-{i}-{order[0]}"],
-            }
-            for i, (_, lists) in enumerate(drawn)
-            for j, (query, order) in enumerate(lists)
-        ),
-    )
+def _group(documents: list[str], lists: Sequence[tuple[str, list[int]]]) -> Group:
+    ranked = [
+        (query, [Ranked(document, document == order[0]) for document in order])
+        for query, order in lists
+    ]
+    return Group(documents, ranked)
 
 
 def main() -> None:
@@ -175,8 +157,8 @@ def main() -> None:
     groups = FactGroups(read_relations(), find_names(texts), random.Random(args.seed))
     args.out.mkdir(parents=True, exist_ok=True)
     for name, num_groups in (("facts-held-out", args.held_out), ("facts", args.groups)):
-        _write(args.out / name, [groups.draw(args.lists) for _ in range(num_groups)])
-        print(f"{args.out / name}: {num_groups} groups of {args.lists} lists")
+        drawn = [_group(*groups.draw(args.lists)) for _ in range(num_groups)]
+        write_groups(args.out / name, drawn)
 
 
 if __name__ == "__main__":

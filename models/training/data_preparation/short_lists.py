@@ -16,7 +16,6 @@ import argparse
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
@@ -26,10 +25,14 @@ from numpy.typing import NDArray
 
 from blockrank_server.models.data.shortlists import (
     read_shortlists,
-    write_rows,
 )
 from blockrank_server.models.training.data_preparation.bi_encoder import open_bi_encoder
 from blockrank_server.models.training.data_preparation.bm25 import Bm25
+from blockrank_server.models.training.data_preparation.document_groups import (
+    Group,
+    Ranked,
+    write_groups,
+)
 from blockrank_server.models.training.data_preparation.sentence_corpus import Asked, Corpus
 from blockrank_server.models.training.data_preparation.sentence_queries import (
     names_in,
@@ -40,40 +43,6 @@ from blockrank_server.models.training.data_preparation.teacher_vectors import Te
 _MARGIN = 0.03  # what a teacher puts so close below the answer may answer as well
 _LEAST_OTHERS = 3  # documents of a list beside its answer
 _BM25_WEIGHT = 0.01  # as in the teacher of passages
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """Holds what is known of one document for one query.
-
-    Attributes:
-        document: its index in the group.
-        score: the teacher's.
-    """
-
-    document: int
-    score: float
-    is_answer: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Holds the lists of one group.
-
-    Attributes:
-        documents: their texts.
-        lists: for each list the query and its documents: answers, then the others, hardest first.
-    """
-
-    documents: list[str]
-    lists: list[tuple[str, list[Ranked]]]
-
-    @property
-    def teaches(self) -> bool:
-        """Say whether every list has enough documents that are no answer."""
-        return all(
-            sum(not x.is_answer for x in ranked) >= _LEAST_OTHERS for _, ranked in self.lists
-        )
 
 
 class Grouper:
@@ -105,7 +74,7 @@ class Grouper:
         texts = list(dict.fromkeys(text for _, texts in drafts for text in texts))
         scorer = _Scorer(texts, self._teacher)
         groups = [_group(asked, texts, self._corpus, scorer) for asked, texts in drafts]
-        return [group for group in groups if group.teaches]
+        return [group for group in groups if _teaches(group)]
 
     def _draft(self, chosen: Sequence[int]) -> tuple[Sequence[int], list[str]]:
         """Choose the documents of a group: answers, swapped answers, then neighbours."""
@@ -167,6 +136,11 @@ def _group(asked: Sequence[int], texts: list[str], corpus: Corpus, scorer: _Scor
     return Group(texts, lists)
 
 
+def _teaches(group: Group) -> bool:
+    """Say whether every list has enough documents that are no answer."""
+    return all(sum(not x.is_answer for x in ranked) >= _LEAST_OTHERS for _, ranked in group.lists)
+
+
 def _ranked(
     x: Asked, texts: Sequence[str], answer: int, scores: NDArray[np.float32], corpus: Corpus
 ) -> list[Ranked]:
@@ -183,37 +157,8 @@ def _ranked(
         else:
             is_answer = scores[i] > scores[answer] - _MARGIN
         is_answer = i == answer or (is_answer and corpus.holds(texts[i]))
-        found.append(Ranked(int(i), round(float(scores[i]), 5), bool(is_answer)))
+        found.append(Ranked(int(i), bool(is_answer), round(float(scores[i]), 5)))
     return sorted(found, key=lambda each: not each.is_answer)
-
-
-def _write(path: Path, groups: Sequence[Group]) -> None:
-    name = path.name
-    write_rows(
-        path,
-        ".passages",
-        (
-            {"doc_id": f"{name}-{i}-{j}", "title": "", "text": text}
-            for i, group in enumerate(groups)
-            for j, text in enumerate(group.documents)
-        ),
-    )
-    write_rows(
-        path,
-        ".lists",
-        (
-            {
-                "query_id": f"{name}-{i}-q{j}",
-                "query": query,
-                "doc_ids": [f"{name}-{i}-{x.document}" for x in ranked],
-                "answer_ids": [f"{name}-{i}-{x.document}" for x in ranked if x.is_answer],
-                "teacher_scores": [x.score for x in ranked],
-            }
-            for i, group in enumerate(groups)
-            for j, (query, ranked) in enumerate(group.lists)
-        ),
-    )
-    print(f"{path}: {len(groups)} groups, {sum(len(x.documents) for x in groups)} documents")
 
 
 def main() -> None:
@@ -242,8 +187,10 @@ def main() -> None:
     # One title in twenty, whatever the seed.
     held_out = [i for i, x in enumerate(corpus.asked) if crc32(x.title.encode()) % 20 == 0]
     training = [i for i, x in enumerate(corpus.asked) if crc32(x.title.encode()) % 20]
-    _write(args.out / f"{args.name}-held-out", grouper.groups(held_out, args.lists, args.held_out))
-    _write(args.out / args.name, grouper.groups(training, args.lists, args.groups))
+    write_groups(
+        args.out / f"{args.name}-held-out", grouper.groups(held_out, args.lists, args.held_out)
+    )
+    write_groups(args.out / args.name, grouper.groups(training, args.lists, args.groups))
 
 
 if __name__ == "__main__":
