@@ -10,7 +10,6 @@ hundredth of BM25 to the cosine, for a teacher that knows the query's words as w
 
 import argparse
 import gzip
-import os
 import random
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from blockrank_server.models.data.shortlists import (
     set_names,
     title_and_text,
 )
+from blockrank_server.models.files.output_file import replacing
 from blockrank_server.models.training.data_preparation.bm25 import bm25_scores
 
 
@@ -94,9 +94,8 @@ def as_tsv(x: Shortlist, scores: list[tuple[str, float]], tag: str) -> str:
 def write(path: Path, text: str) -> None:
     """Write the whole file or none of it; the same text gives the same bytes."""
     data = text.encode()
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    os.replace(scratch, path)
+    with replacing(path) as scratch:
+        scratch.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def main() -> None:
