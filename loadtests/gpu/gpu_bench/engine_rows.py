@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.memory import MemoryNeed
+from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.engine.quantize import quantize
 from blockrank_server.models.prompt.request import EncodedRequest
@@ -42,7 +43,8 @@ class EngineBench:
     """Measures one variant of the engine on one device.
 
     Attributes:
-        engine: has random weights.
+        network: has random weights.
+        engine: runs it.
         device: runs the engine.
         ceilings: what the device reached in the same run.
         power: watches the card.
@@ -51,6 +53,7 @@ class EngineBench:
 
     name: str
     model: Model
+    network: Network
     engine: Engine
     device: torch.device
     ceilings: Ceilings
@@ -81,7 +84,7 @@ class EngineBench:
         network = model.network(device, DTYPE, None if name == "modules" else backend.glue)
         quantize(network, quantization_of(name))
         engine = Engine(network, model.card(), device, backend)
-        return cls(name, model, engine, device, ceilings, power, EncodeTimer(model.card()))
+        return cls(name, model, network, engine, device, ceilings, power, EncodeTimer(model.card()))
 
     def row(self, num_documents: int, seconds: float) -> Row:
         """Latencies of one request at a time, and throughput with packing behind the forward.

@@ -19,6 +19,7 @@ from gpu_bench.engine_rows import EngineBench
 from gpu_bench.kernel_rows import TILES, KernelBench
 from gpu_bench.power import PowerLog
 from gpu_bench.products import add_copies, add_products
+from gpu_bench.reuse_rows import SHARES, ReuseBench
 from gpu_bench.tables import Part, Row
 from gpu_bench.texts import TEXTS
 from gpu_bench.work import Ceilings
@@ -26,6 +27,8 @@ from gpu_bench.work import Ceilings
 VARIANTS = ("bf16", "fp8", "modules", "int8", "int4")
 SECTIONS = ("products", *VARIANTS, "kernels", "rivals")
 ROW_SECONDS = 3.0
+REUSE_SECONDS = 1.0
+REUSED = ("bf16", "fp8")
 _DENSE_REPEATS = 3
 
 
@@ -133,6 +136,19 @@ class Bench:
             for count in counts:
                 what = f"{variant}, {count} documents: {title.lower()}"
                 self._row(part, title, what, partial(measure, count))
+        if variant in REUSED:
+            part.guarded(f"{variant}, known documents", lambda: self._known(part, bench))
+
+    def _known(self, part: Part, bench: EngineBench) -> None:
+        reuse = ReuseBench.make(bench, self._backend)
+        lists = [(count, share) for count in self._documents or (100,) for share in SHARES]
+        lists += [(count, 1.0) for count in self._documents or (10, 500)]
+        seconds = 0.0 if self._is_dry else REUSE_SECONDS
+        for count, share in lists:
+            what = f"{bench.name}, {count} documents, {share:.0%} known"
+            self._row(
+                part, "Documents known before", what, partial(reuse.row, count, share, seconds)
+            )
 
     def _kernels(self, part: Part) -> None:
         bench = self._kernel_bench(part)

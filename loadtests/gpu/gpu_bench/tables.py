@@ -91,6 +91,16 @@ KINDS: Sequence[Column] = (
     ("the rest, ms", "rest", ".2f"),
     ("launches", "launches", "d"),
 )
+KNOWN: Sequence[Column] = (
+    ("variant", "variant", ""),
+    ("documents", "documents", "d"),
+    ("known", "known", ".0%"),
+    ("tokens", "tokens", "d"),
+    ("computed", "computed", "d"),
+    ("requests", "requests", "d"),
+    ("p50, ms", "p50_ms", ".2f"),
+    ("launch, ms", "start_ms", ".2f"),
+)
 DENSE: Sequence[Column] = (
     ("documents", "documents", "d"),
     ("tokens", "tokens", "d"),
@@ -99,6 +109,7 @@ DENSE: Sequence[Column] = (
 TABLES: dict[str, Sequence[Column]] = {
     "Engine, end to end": ENGINE,
     "Where the device's time goes": KINDS,
+    "Documents known before": KNOWN,
     "Plain transformers, all layers": DENSE,
     "Kernels, one layer, one request": KERNELS,
     "Attention beside others": RIVALS,

@@ -57,7 +57,14 @@ class Model:
 
     def card(self) -> Card:
         """Return BlockRank's card, with the read layer of this shape."""
-        fields = load_card(BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json").model_dump()
+        return self._card("quicktensor--blockrank-msmarco-mistral-7b.json")
+
+    def reusable_card(self) -> Card:
+        """Return the default's card, whose documents can be kept, with the same read layer."""
+        return self._card("default.json")
+
+    def _card(self, name: str) -> Card:
+        fields = load_card(BUILT_IN / name).model_dump()
         return Card.model_validate(fields | {"read": [{"layer": self.last_layer, "heads": "all"}]})
 
     def network(

@@ -18,6 +18,7 @@ from blockrank_server.kernels import (
     glue_triton,
     span_lse_triton,
 )
+from blockrank_server.kernels.glue import round_rows
 from blockrank_server.models.engine.cuda_driver import count_devices
 from blockrank_server.models.engine.quantize import scratch_bytes
 from blockrank_server.models.quantization.fp8 import Fp8Linear
@@ -175,11 +176,13 @@ def test_memory_is_checked_when_opening(open_on: Callable[..., Ranker]) -> None:
 
 
 @pytest.mark.parametrize("num_tokens", [1, 17, 1000])
-def test_float8_products_are_those_of_the_cpu(num_tokens: int) -> None:
+def test_float8_products_are_those_of_the_rounded_numbers(num_tokens: int) -> None:
     linear = nn.Linear(64, 48).bfloat16()
     x = torch.randn(num_tokens, 64).bfloat16()
-    expected = Fp8Linear(linear)(x)
-    found = Fp8Linear(linear.to("cuda"))(x.to("cuda")).cpu()
+    rounded, layer = round_rows(x), Fp8Linear(linear)
+    weight_NK = layer.weight_NK.float() * layer.scale_1N.T
+    expected = rounded.values_TC.float() * rounded.scale_T1 @ weight_NK.T + linear.bias.float()
+    found = Fp8Linear(linear.to("cuda"))(x.to("cuda")).float().cpu()
     # Sums in another order, then one rounding to bfloat16, and one more for the bias.
     torch.testing.assert_close(
         found, expected, rtol=2**-7, atol=float(expected.abs().max()) * 2**-7

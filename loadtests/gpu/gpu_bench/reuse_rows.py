@@ -1,0 +1,98 @@
+"""Rows of requests whose documents are known in part: the engine with a memory for documents."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from statistics import median
+from typing import Any
+
+from blockrank_server.kernels.backend import Backend
+from blockrank_server.models.engine.document_memory import open_document_memory
+from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.prompt.request import EncodedRequest
+from gpu_bench.engine_rows import DTYPE, EngineBench
+from gpu_bench.workload import request
+
+Row = dict[str, Any]
+LEAST_REQUESTS = 5
+# Documents of the longest list, and as many again that are new in a pass.
+_POOL_BYTES = 12 * 2**30
+_DRY_POOL_BYTES = 64 * 2**20
+SHARES = (1.0, 0.95, 0.9, 0.5, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseBench:
+    """Times requests of which some documents are known.
+
+    Attributes:
+        bench: its engine's network is taken.
+        engine: keeps documents.
+        names: number documents, so that each is new.
+    """
+
+    bench: EngineBench
+    engine: Engine
+    names: "count[int]"
+
+    @classmethod
+    def make(cls, bench: EngineBench, backend: Backend) -> "ReuseBench":
+        """Put a memory for documents beside the network of another bench."""
+        network, card, device = bench.network, bench.model.reusable_card(), bench.device
+        num_bytes = _POOL_BYTES if device.type == "cuda" else _DRY_POOL_BYTES
+        memory = open_document_memory(num_bytes, network.config, card, DTYPE, device)
+        return cls(bench, Engine(network, card, device, backend, memory), count())
+
+    def row(self, num_documents: int, share: float, seconds: float) -> Row:
+        """Measure one request at a time, of which a share of the documents is known.
+
+        Args:
+            num_documents: the length of the list.
+            share: of the documents, 0 to 1; the prefix is always known.
+            seconds: how long is measured, and no fewer than 5 requests.
+        """
+        vocab = self.bench.model.config().vocab_size
+        one, num_known = request(num_documents, vocab, seed=0), round(share * num_documents)
+        shared = [self._name() for _ in range(1 + num_known)]
+        for _ in range(2):
+            self.engine.score([self._leased(one, shared)])
+        seen: list[float] = []
+        ends = time.perf_counter() + seconds
+        num_computed = 0
+        while len(seen) < LEAST_REQUESTS or time.perf_counter() < ends:
+            started = time.perf_counter()
+            leased = self._leased(one, shared)
+            num_computed = leased.num_computed_tokens
+            self.engine.score([leased])
+            seen.append((time.perf_counter() - started) * 1e3)
+        return {
+            "variant": self.bench.name,
+            "documents": num_documents,
+            "known": num_known / num_documents,
+            "tokens": one.num_tokens,
+            "computed": num_computed,
+            "requests": len(seen),
+            "p50_ms": median(seen),
+            "start_ms": self._start_ms(one, shared),
+        }
+
+    def _leased(self, one: EncodedRequest, shared: Sequence[bytes]) -> EncodedRequest:
+        """Hold what is known of a request: the prefix and its first documents, if scored before."""
+        num_new = 1 + one.num_documents - len(shared)
+        cache = self.engine.document_cache
+        assert cache is not None
+        new = [self._name() for _ in range(num_new)]
+        return replace(one, lease=cache.find([*shared, *new]))
+
+    def _start_ms(self, one: EncodedRequest, shared: Sequence[bytes]) -> float:
+        """Return the host's time until a request is launched, the device being idle before."""
+        leased = self._leased(one, shared)
+        started = time.perf_counter()
+        pending = self.engine.start([leased])
+        spent = time.perf_counter() - started
+        pending.result()
+        return spent * 1e3
+
+    def _name(self) -> bytes:
+        return next(self.names).to_bytes(32, "little")
