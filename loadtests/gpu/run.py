@@ -74,13 +74,14 @@ def steps(folder: Path, *, is_dry: bool) -> list[Step]:
     """List the processes of a run, the most needed first."""
     bench = ["-m", "gpu_bench", "--folder", str(folder)]
     if is_dry:
-        sections = ["products", "bf16", "fp8", "kernels", "rivals"]
+        sections = ["products", "bf16", "fp8", "kernels", "rivals", "flex"]
         options = ["--dry-run", "--documents", "2", "3"]
         return [
             Step("tests", [*_PYTEST, *_DRY_TESTS], 75),
             Step("sections", [*bench, *options, "--", *sections], LIMIT_S),
         ]
-    limits = {"bf16": 100, "fp8": 95, "products": 35, "kernels": 55, "rivals": 60, "modules": 30}
+    limits = {"bf16": 85, "fp8": 80, "products": 30, "kernels": 50, "rivals": 50, "modules": 30}
+    limits["flex"] = 80
     # Most of the tests' time is Triton's compiler, on one core each.
     workers = ["--numprocesses=12"] if find_spec("xdist") else []
     return [

@@ -95,7 +95,7 @@ class Int4Linear(WeightOnlyLinear):
 def round_rows_to_int8(weight_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round to [N, K] int8 and [N, 1] scales in the weight's dtype, whose product is nearest."""
     largest_N1 = weight_NK.abs().amax(1, keepdim=True).float()
-    scale_N1 = (largest_N1 / _LARGEST_INT8).clamp(min=_TINY).to(weight_NK.dtype)
+    scale_N1 = _divided(largest_N1, _LARGEST_INT8).clamp(min=_TINY).to(weight_NK.dtype)
     values_NK = (weight_NK.float() / scale_N1.float()).round_()
     # A scale that was rounded down passes the largest.
     return values_NK.clamp_(-_LARGEST_INT8, _LARGEST_INT8).to(torch.int8), scale_N1
@@ -112,11 +112,16 @@ def round_groups_to_int4(
     weight_NGJ = weight_NK.reshape(len(weight_NK), -1, GROUP_SIZE)
     low_NG1 = weight_NGJ.amin(2, keepdim=True)
     span_NG1 = weight_NGJ.amax(2, keepdim=True).float() - low_NG1.float()
-    scale_NG1 = (span_NG1 / _LARGEST_INT4).clamp(min=_TINY).to(weight_NK.dtype)
+    scale_NG1 = _divided(span_NG1, _LARGEST_INT4).clamp(min=_TINY).to(weight_NK.dtype)
     steps_NGJ = (weight_NGJ.float() - low_NG1.float()).div_(scale_NG1.float()).round_()
     # A scale that was rounded down passes the largest.
     first_NGP, second_NGP = steps_NGJ.clamp_(max=_LARGEST_INT4).to(torch.uint8).chunk(2, dim=2)
     return first_NGP | second_NGP << 4, scale_NG1, low_NG1
+
+
+def _divided(numbers: torch.Tensor, by: int) -> torch.Tensor:
+    """Divide to the last bit alike on every device: CUDA multiplies by a number's reciprocal."""
+    return numbers / torch.full_like(numbers, by)
 
 
 def _by_rows(round_rows: Callable[[torch.Tensor], Parts], weight_NK: torch.Tensor) -> Parts:

@@ -25,7 +25,7 @@ from gpu_bench.texts import TEXTS
 from gpu_bench.work import Ceilings
 
 VARIANTS = ("bf16", "fp8", "modules", "int8", "int4")
-SECTIONS = ("products", *VARIANTS, "kernels", "rivals")
+SECTIONS = ("products", *VARIANTS, "kernels", "rivals", "flex")
 ROW_SECONDS = 3.0
 REUSE_SECONDS = 1.0
 REUSED = ("bf16", "fp8")
@@ -52,6 +52,7 @@ class Bench:
         self._clock = Clock(self._device, repeats=2 if is_dry else 20)
         self._model = workload.TINY_MODEL if is_dry else workload.MISTRAL_7B
         self._power = PowerLog()
+        self._found: dict[str, Ceilings] = {}
 
     def run(self, section: str) -> bool:
         """Measure one section; a failure is written down, and what comes after it goes on.
@@ -64,6 +65,7 @@ class Bench:
             "products": self._products,
             "kernels": self._kernels,
             "rivals": self._rivals,
+            "flex": self._flex,
         }
         if not self._is_dry:
             self._power.start()
@@ -92,6 +94,8 @@ class Bench:
         }
 
     def _ceilings(self, part: Part, dtype: str) -> Ceilings:
+        if dtype in self._found:
+            return self._found[dtype]
         size, copied = (64, 2**16) if self._is_dry else (8192, 4 * 2**30)
         found = self._clock.ceilings(
             product=size,
@@ -104,6 +108,7 @@ class Bench:
             f"after 3 s; copy {found.gbytes:.0f} GB/s, read and written"
         )
         part.write()
+        self._found[dtype] = found
         return found
 
     def _products(self, part: Part) -> None:
@@ -157,22 +162,28 @@ class Bench:
                 what = f"{measure.__name__} of {heads.name}, {count} documents"
                 title = "Kernels, one layer, one request"
                 self._row(part, title, what, partial(measure, heads, count))
-        heads, title = self._heads()[0], "Tiles of block attention"
-        for count, config in product(self._documents or (100, 500), TILES):
-            what = f"{config}, {count} documents"
+        title = "Tiles of block attention"
+        for heads, count, config in product(self._heads(), self._documents or (100, 500), TILES):
+            what = f"{config}, {heads.name}, {count} documents"
             self._row(part, title, what, partial(bench.tile, heads, count, config))
 
     def _rivals(self, part: Part) -> None:
+        self._dense(part)
+        # A dense mask of 500 documents takes gigabytes.
+        for count in self._documents or (100, 10, 500):
+            self._beside(part, count, ["flash", "sdpa"] if count <= 100 else ["flash"])
+
+    def _flex(self, part: Part) -> None:
+        """A section of its own: it compiles for every length, most of a minute."""
+        for count in self._documents or (100,):
+            self._beside(part, count, ["flex"])
+
+    def _beside(self, part: Part, count: int, names: Sequence[str]) -> None:
         bench = self._kernel_bench(part)
-        for heads, count in product(self._heads(), self._documents or (100, 10, 500)):
-            # A dense mask of 500 documents takes gigabytes, and flex compiles for every length.
-            names = ["flash"]
-            names += ["sdpa"] if count <= 100 else []
-            names += ["flex"] if count == 100 or self._is_dry else []
-            what = f"rivals of {heads.name}, {count} documents"
+        for heads in self._heads():
+            what = f"{', '.join(names)} of {heads.name}, {count} documents"
             measure = partial(bench.rivals, part, heads, count, names)
             self._row(part, "Attention beside others", what, measure)
-        self._dense(part)
 
     def _dense(self, part: Part) -> None:
         ranker = DenseRanker(self._model.config(), self._device)

@@ -50,6 +50,7 @@ RIVALS: Sequence[Column] = (
     ("largest difference", "difference", ".1e"),
 )
 TILES: Sequence[Column] = (
+    ("heads", "heads", ""),
     ("rows", "block_m", "d"),
     ("keys", "block_n", "d"),
     ("warps", "num_warps", "d"),
