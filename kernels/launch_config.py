@@ -89,27 +89,24 @@ def block_attention_config(
     """Return the launch constants of block attention for one head_dim, dtype and group of heads."""
     if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
         return BlockAttentionConfig(32, 16, num_warps=4, num_stages=1, split_keys=64)
-    if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
-        return BlockAttentionConfig(16, 16, num_warps=4, num_stages=1, split_keys=512)
-    if head_dim > 128:
-        return BlockAttentionConfig(64, 32, num_warps=8, num_stages=2, split_keys=512)
     # Rows divided by such a group take more registers.
     is_odd = head_dim > 64 and bool(group & (group - 1))
-    if arch == "hopper" and is_odd:  # 64 rows of 4 warps spill
-        return BlockAttentionConfig(128, 64, num_warps=8, num_stages=2, split_keys=512)
-    if arch == "hopper":
+    if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
+        sizes = 16, 16, 4, 1
+    elif head_dim > 128:
+        sizes = 64, 32, 8, 2
+    elif arch == "hopper":
         # Measured on an H200 at head_dim 128, 100 and 500 documents: a fifth faster than 128 rows
         # of 8 warps, since two programs or more share a multiprocessor; a third block in shared
-        # memory costs a tenth.
-        return BlockAttentionConfig(64, 64, num_warps=4, num_stages=2, split_keys=512)
-    # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill at either head_dim.
-    # A third block spills at head_dim 128, and odd groups spill with 128 rows anyway, if only where
-    # keys have a table of rows.
-    if is_odd:
-        return BlockAttentionConfig(64, 64, num_warps=8, num_stages=2, split_keys=512)
-    return BlockAttentionConfig(
-        128, 64, num_warps=8, num_stages=3 if head_dim <= 64 else 2, split_keys=512
-    )
+        # memory costs a tenth. Odd groups would spill.
+        sizes = (128, 64, 8, 2) if is_odd else (64, 64, 4, 2)
+    elif is_odd:  # spills with 128 rows, if only where keys have a table of rows
+        sizes = 64, 64, 8, 2
+    else:
+        # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill. A third block
+        # spills at head_dim 128.
+        sizes = 128, 64, 8, 3 if head_dim <= 64 else 2
+    return BlockAttentionConfig(*sizes, split_keys=512)
 
 
 def span_lse_config(arch: Arch, head_dim: int, dtype: torch.dtype) -> SpanLseConfig:
