@@ -1,6 +1,6 @@
 """Defines the module that is trained: the engine that serves, with a loss on top of its scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypedDict, cast
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from blockrank_server.kernels.backend import TORCH_BACKEND
+from blockrank_server.kernels.backend import TORCH_BACKEND, Backend
+from blockrank_server.kernels.padded_attention import PaddedAttentionPlan, padded_attention
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.network import Network
@@ -55,7 +56,7 @@ class TrainableRanker(nn.Module):
         super().__init__()
         self.network = network
         # A whole decoder is called as the cut network is.
-        self._engine = Engine(cast(Network, network), card, device, BACKEND)
+        self._engine = Engine(cast(Network, network), card, device, training_backend(device))
         self._device = device
         self._loss = loss
 
@@ -135,8 +136,24 @@ def _tail_ends(batch: Batch) -> Sequence[int]:
     ]
 
 
+def training_backend(device: torch.device) -> Backend:
+    """Return the torch path, fit for autocast, with the attention that suits the device."""
+    if device.type == "cpu":
+        return replace(_BACKEND, block_attention=partial(_attention, _BACKEND.block_attention))
+    return replace(
+        _BACKEND,
+        plan_block_attention=PaddedAttentionPlan,
+        block_attention=partial(_attention, padded_attention),
+    )
+
+
 def _attention(
-    q_THD: torch.Tensor, k_TKD: torch.Tensor, v_TKD: torch.Tensor, plan: Any, scale: float
+    attend: Callable[..., torch.Tensor],
+    q_THD: torch.Tensor,
+    k_TKD: torch.Tensor,
+    v_TKD: torch.Tensor,
+    plan: Any,
+    scale: float,
 ) -> torch.Tensor:
     """Attend in one dtype: under autocast rotary tables keep fp32 where weights do, values do not.
 
@@ -146,9 +163,7 @@ def _attention(
     if v_TKD.device.type == "cpu":
         dtype = torch.promote_types(dtype, torch.float32)
     with torch.autocast(v_TKD.device.type, enabled=False):
-        out_THD = TORCH_BACKEND.block_attention(
-            q_THD.to(dtype), k_TKD.to(dtype), v_TKD.to(dtype), plan, scale
-        )
+        out_THD = attend(q_THD.to(dtype), k_TKD.to(dtype), v_TKD.to(dtype), plan, scale)
     return out_THD.to(v_TKD.dtype)
 
 
@@ -160,5 +175,4 @@ def _span_lse(
         return TORCH_BACKEND.span_lse(q_RHD, k_TKD, kv_head_H, plan, scale)
 
 
-BACKEND = replace(TORCH_BACKEND, block_attention=_attention, span_lse=_span_lse)
-"""The torch path, fit for autocast."""
+_BACKEND = replace(TORCH_BACKEND, span_lse=_span_lse)

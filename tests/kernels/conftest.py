@@ -6,7 +6,7 @@ plans. Axes as in kernels/block_attention.py and kernels/span_lse.py.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,15 @@ import torch
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend, choose_backend, triton_backend
 from blockrank_server.kernels.key_rows import KeyRows
+from blockrank_server.kernels.padded_attention import PaddedAttentionPlan, padded_attention
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
+PADDED = replace(
+    TORCH_BACKEND, plan_block_attention=PaddedAttentionPlan, block_attention=padded_attention
+)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -34,6 +38,8 @@ def _implementations() -> Iterator[Any]:
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         name = str(dtype).removeprefix("torch.")
         yield pytest.param(("torch", CPU, dtype), id=f"torch-{name}")
+        yield pytest.param(("padded", CPU, dtype), id=f"padded-{name}")
+        yield pytest.param(("padded", CUDA, dtype), id=f"padded-cuda-{name}", marks=pytest.mark.gpu)
         # The interpreter computes bfloat16 wrongly, without a word.
         if dtype != torch.bfloat16:
             device = CPU if INTERPRETED else CUDA
@@ -47,7 +53,8 @@ def implementation(request: pytest.FixtureRequest) -> Implementation:
     name, device, dtype = request.param
     if name == "chosen":
         return Implementation(choose_backend(device), device, dtype)
-    return Implementation(TORCH_BACKEND if name == "torch" else triton_backend(), device, dtype)
+    backends = {"torch": lambda: TORCH_BACKEND, "padded": lambda: PADDED, "triton": triton_backend}
+    return Implementation(backends[name](), device, dtype)
 
 
 @pytest.fixture

@@ -1,17 +1,25 @@
 """The torch path's gradients against finite differences."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from blockrank_server.kernels.block_attention import BlockAttentionPlan, block_attention
 from blockrank_server.kernels.key_rows import KeyRows
+from blockrank_server.kernels.padded_attention import PaddedAttentionPlan, padded_attention
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanLsePlan, SpanRead, span_lse
 
 
 @pytest.mark.parametrize("is_causal", [True, False])
-def test_attention(*, is_causal: bool) -> None:
+@pytest.mark.parametrize(
+    ("make_plan", "attend"),
+    [(BlockAttentionPlan, block_attention), (PaddedAttentionPlan, padded_attention)],
+    ids=["ragged", "padded"],
+)
+def test_attention(make_plan: Any, attend: Any, *, is_causal: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     segments = [
         Segment(0, 1),
@@ -20,12 +28,12 @@ def test_attention(*, is_causal: bool) -> None:
         Segment(4, 6, ((6, 8), (0, 1))),
     ]
     rows = KeyRows(6, np.array([0, 1, 2, 3, 4, 5, 2, 3], np.int32))
-    plan = BlockAttentionPlan(segments, 6, torch.device("cpu"), rows)
+    plan = make_plan(segments, 6, torch.device("cpu"), rows)
     tensors = [
         torch.randn(6, heads, 2, generator=generator, dtype=torch.float64, requires_grad=True)
         for heads in (2, 1, 1)
     ]
-    assert torch.autograd.gradcheck(lambda q, k, v: block_attention(q, k, v, plan, 0.7), tensors)
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, plan, 0.7), tensors)
 
 
 def test_span_lse() -> None:

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
+from blockrank_server.models.training import trainable_ranker
 from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig
 from blockrank_server.models.training.examples import Batch, Collator
-from blockrank_server.models.training.trainable_ranker import TrainableRanker
+from blockrank_server.models.training.trainable_ranker import TrainableRanker, training_backend
 
 MakeConfig = Callable[..., TrainConfig]
 MakeBatch = Callable[..., tuple[BaseCheckpoint, Batch]]
@@ -139,6 +140,30 @@ def test_checkpointed_activations_give_the_same_gradient(
         model, _ = base.load(config, torch.device("cpu"))
         randomise_adapters(model.network)
         found.append(gradients(model.train(), batch))
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, msg=told(name))
+
+
+@pytest.mark.parametrize("changed", CARDS.values(), ids=CARDS)
+def test_the_attention_of_cuda_gives_the_same_gradient(
+    changed: dict[str, Any],
+    make_config: MakeConfig,
+    make_batch: MakeBatch,
+    tiny_model: Path,
+    blockrank_card: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tiny_model / "rerank_card.json").write_text(json.dumps(blockrank_card | changed))
+    found = []
+    for device in ("cpu", "cuda"):
+        backend = training_backend(torch.device(device))
+        monkeypatch.setattr(trainable_ranker, "training_backend", lambda _, its=backend: its)
+        base, batch = make_batch(make_config(lora={"rank": 2}), num_lists=4)
+        model, _ = base.load(make_config(lora={"rank": 2}), torch.device("cpu"))
+        randomise_adapters(model.network)
+        in_double(model)
+        found.append(gradients(model, batch))
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, msg=told(name))
