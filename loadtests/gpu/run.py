@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
     parser.add_argument("--out", type=Path, default=ROOT / ".gpu", help="gets the report")
     parser.add_argument("--wheels", type=Path, default=ROOT / ".gpu/wheels")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="tests, or a section of gpu_bench")
     args = parser.parse_args()
     folder = args.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as site:
         environment = prepare(Path(site), args.wheels)
         for step in steps(folder, is_dry=args.dry_run):
+            if args.only and step.name not in args.only:
+                continue
             limit_s = min(step.limit_s, ends - time.monotonic())
             codes[step.name] = run(step, limit_s, folder / "output.txt", environment)
             write_report(folder, codes, is_dry=args.dry_run)

@@ -26,7 +26,7 @@ from gpu_bench.work import Ceilings
 
 VARIANTS = ("bf16", "fp8", "modules", "int8", "int4")
 SECTIONS = ("products", *VARIANTS, "kernels", "rivals", "flex")
-ROW_SECONDS = 3.0
+ROW_SECONDS = 2.0
 REUSE_SECONDS = 1.0
 REUSED = ("bf16", "fp8")
 _DENSE_REPEATS = 3
