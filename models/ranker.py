@@ -31,7 +31,7 @@ from blockrank_server.models.engine.warm_up import TimedPass, warm_up
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.prompt.document_finder import finder
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
-from blockrank_server.models.prompt.request import Document, EncodedRequest
+from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
 
@@ -148,6 +148,7 @@ class Ranker:
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
+        check_text(cache_salt, "cache_salt")
         find = None
         if self._finder is not None:
             find = partial(self._finder.find, salt=cache_salt, accepts_cut=truncate)
@@ -221,15 +222,20 @@ class Ranker:
         """Say what the document cache has done and holds: nothing, where no documents are kept."""
         return CacheStats() if self._cache is None else self._cache.stats()
 
-    def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
+    def rank(
+        self, query: str, documents: Sequence[Document], *, cache_salt: str = ""
+    ) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
         Scores are relative to the list: they sum to 1 where the card normalises over documents.
 
+        Args:
+            cache_salt: documents are found again only with the salt they were kept with.
+
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
-        return self.rank_batch([(query, documents)])[0]
+        return self.score([self.encode(query, documents, cache_salt=cache_salt)])[0]
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
         """Do as rank does, for many (query, documents) pairs in one forward pass.
