@@ -94,7 +94,7 @@ def test_latency_is_told_apart_by_what_was_known(client: TestClient) -> None:
     for documents in (["a", "e"], ["a", "e"], ["b c", " ", "a"], ["a"]):
         client.post("/rerank", json=BODY | {"documents": documents})
     text = client.get("/metrics").text
-    for documents, cached, num_requests, num_documents in (
+    for bucket, cached, num_requests, num_documents in (
         (2, "none", 1, 2),  # the client's own
         (2, "some", 1, 2),
         (2, "all", 1, 4),  # the blank one is no document of the model's
@@ -103,7 +103,7 @@ def test_latency_is_told_apart_by_what_was_known(client: TestClient) -> None:
         (1, "none", 0, 0),
         (1, "some", 0, 0),
     ):
-        labels = f'{{cached="{cached}",documents="{documents}"}}'
+        labels = f'{{cached="{cached}",documents="{bucket}"}}'
         assert f"\nrerank_request_duration_seconds_count{labels} {num_requests}.0\n" in text
         assert f"\nrerank_documents_total{labels} {num_documents}.0\n" in text
 
