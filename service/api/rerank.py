@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,7 +23,8 @@ from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError
-from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.metrics import CachedShare, Metrics
+from blockrank_server.service.middleware.document_salt import document_salt
 from blockrank_server.service.middleware.request_record import RequestRecord
 from blockrank_server.service.scheduler.admission_queue import HopelessError
 from blockrank_server.service.scheduler.model_worker import ModelWorker
@@ -72,11 +74,16 @@ async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecor
         return []
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()
+    encoded = reading.prepared.encoded
+    assert encoded is not None
+    # Batches since it was read may have made more of them known.
+    record.cached = CachedShare.of(encoded.num_known_documents, encoded.num_documents)
     reading.metrics.scored(
         num_documents=len(scored.scores),
         num_tokens=record.num_tokens,
         queue_s=scored.queue_s,
         infer_s=scored.infer_s,
+        cached=record.cached,
     )
     return scored.scores
 
@@ -111,7 +118,12 @@ class _Reading:
         dialect = dialect_of(fields, self._headers, self._dialects)
         self._record.dialect = dialect.name
         self.prepared = prepare_request(
-            dialect, fields, self.ranker, broken=body.broken, strict_model=self._is_strict
+            dialect,
+            fields,
+            self.ranker,
+            broken=body.broken,
+            strict_model=self._is_strict,
+            salt=partial(document_salt, self._record),
         )
         self._count()
         return self.prepared.encoded

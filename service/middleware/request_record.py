@@ -2,7 +2,9 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from blockrank_server.service.metrics import CachedShare
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -18,8 +20,11 @@ class RequestRecord:
         dialect: the name of the body's dialect; None until the body is parsed.
         reason: ServiceError.reason, if it ended in an error.
         key: the name of the caller's API key, if it has one.
+        key_salt: what sets the documents of its API key apart from those of others, never logged;
+            empty where keys do not salt.
         num_documents: documents in the body, blank ones included.
         num_tokens: tokens of the whole prompt.
+        cached: which of its documents were known.
         tokenize_s: how long parsing and tokenising took.
         queue_s: how long it waited to be batched.
         infer_s: how long its batch's forward pass took.
@@ -36,8 +41,10 @@ class RequestRecord:
     dialect: str | None = None
     reason: str | None = None
     key: str | None = None
+    key_salt: str = field(default="", repr=False)
     num_documents: int = 0
     num_tokens: int = 0
+    cached: CachedShare = CachedShare.NONE
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
