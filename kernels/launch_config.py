@@ -89,18 +89,17 @@ def block_attention_config(
     """Return the launch constants of block attention for one head_dim, dtype and group of heads."""
     if arch == "interpreter":  # small enough that a test's few tokens fill several tiles
         return BlockAttentionConfig(32, 16, num_warps=4, num_stages=1, split_keys=64)
-    # Rows divided by such a group take more registers.
-    is_odd = head_dim > 64 and bool(group & (group - 1))
     if dtype == torch.float32:  # no tensor cores: a choice for tests, made to fit the registers
         sizes = 16, 16, 4, 1
     elif head_dim > 128:
         sizes = 64, 32, 8, 2
     elif arch == "hopper":
-        # Measured on an H200 at head_dim 128, 100 and 500 documents: a fifth faster than 128 rows
-        # of 8 warps, since two programs or more share a multiprocessor; a third block in shared
-        # memory costs a tenth. Odd groups would spill.
-        sizes = (128, 64, 8, 2) if is_odd else (64, 64, 4, 2)
-    elif is_odd:  # spills with 128 rows, if only where keys have a table of rows
+        # The fastest of eight on an H200, heads of 64 and of 128, 100 and 500 documents: three
+        # programs or more share a multiprocessor. 128 rows of 8 warps took a third longer at 128,
+        # half as long again at 64 (loadtests/results).
+        sizes = 64, 32, 4, 3
+    elif head_dim > 64 and group & (group - 1):
+        # Such a group spills with 128 rows, if only where keys have a table of rows.
         sizes = 64, 64, 8, 2
     else:
         # 128 rows halve the reads of K and V next to 64; 8 warps, since 4 spill. A third block

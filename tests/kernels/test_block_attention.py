@@ -240,5 +240,8 @@ def test_large_logits_do_not_overflow(implementation: Any, laid_out: LayOut) -> 
     q = torch.zeros_like(q)
     q[:, :, 0] = 100
     found = attend(implementation, [q, k, v], segments, 1.0)
-    # The largest visible key is the query's own, whose value comes out unchanged.
-    assert torch.equal(found.cpu(), v)
+    # The largest visible key is the query's own, whose value comes out unchanged; but torch's fused
+    # attention on CUDA, which training takes, multiplies by the reciprocal of a weights' sum.
+    is_training = implementation.backend.name == "torch" and implementation.device.type == "cuda"
+    eps = torch.finfo(v.dtype).eps if is_training else 0.0
+    torch.testing.assert_close(found.cpu(), v, rtol=eps, atol=0.0)
