@@ -44,13 +44,18 @@ def document_mass(lse_HrN: torch.Tensor, num_documents: int, rule: ScoreRule) ->
         to sum to 1 (a token's denominator is the same for all documents). Zero throughout where no
         document has a scored token.
     """
+    return log_document_mass(lse_HrN, num_documents, rule).exp()
+
+
+def log_document_mass(lse_HrN: torch.Tensor, num_documents: int, rule: ScoreRule) -> torch.Tensor:
+    """Compute the natural logarithm of what document_mass gives; -inf where that is 0."""
     if rule.reduce_tokens == "geometric_mean":
         lse_HrN = lse_HrN.mean(1, keepdim=True)
     documents_HrN = lse_HrN[..., :num_documents]
     is_over_all = rule.normalise_over == "all"
     context = lse_HrN[..., num_documents:] if is_over_all else documents_HrN
     total_Hr1 = context.logsumexp(-1, keepdim=True)
-    return (documents_HrN - total_Hr1.masked_fill(total_Hr1.isinf(), 0.0)).exp()
+    return documents_HrN - total_Hr1.masked_fill(total_Hr1.isinf(), 0.0)
 
 
 def document_scores(

@@ -123,7 +123,7 @@ def span_lse(
             k_MD = k_UKD[request.keys_M, kv].to(wide)
             logits.append(torch.matmul(q_hrD * scale, k_MD.T))
         logits_HrM = torch.cat(logits)[unsort].masked_fill(request.hidden_rM, -torch.inf)
-        results.append(_segment_lse(logits_HrM, request.owner_M, request.num_spans))
+        results.append(segment_lse(logits_HrM, request.owner_M, request.num_spans))
         done += request.num_signal
     return results
 
@@ -185,7 +185,12 @@ def check_span_lse(
         raise ValueError(f"dtypes differ: q {q.dtype}, k {k.dtype}")
 
 
-def _segment_lse(logits_HrM: torch.Tensor, owner_M: torch.Tensor, num_spans: int) -> torch.Tensor:
+def segment_lse(logits_HrM: torch.Tensor, owner_M: torch.Tensor, num_spans: int) -> torch.Tensor:
+    """Take the log of the sum of exp over what each owner in 0 .. num_spans - 1 has of M.
+
+    Returns:
+        [H, r, num_spans]; -inf for an owner that has nothing, or nothing above -inf.
+    """
     shape = (*logits_HrM.shape[:2], num_spans)
     owner_HrM = owner_M.expand_as(logits_HrM)
     peak_HrN = logits_HrM.new_full(shape, -torch.inf).scatter_reduce(
