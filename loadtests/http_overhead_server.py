@@ -41,6 +41,10 @@ class DoneScores:
         """Return raw scores, one row a request."""
         return self._rows
 
+    def part_shares(self) -> list[list[float]]:
+        """Return none, for none are asked for."""
+        return [[] for _ in self._rows]
+
 
 class Noop:
     """Ranks without reading the documents; everything around it is the real thing."""

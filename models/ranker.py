@@ -30,6 +30,7 @@ from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPasses, warm_up
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.prompt.document_finder import finder
+from blockrank_server.models.prompt.explanation import ExplainedScore, explanations
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
@@ -134,16 +135,17 @@ class Ranker:
         max_query_tokens: int | None = None,
         truncate: bool = True,
         cache_salt: str = "",
+        explain: bool = False,
     ) -> EncodedRequest:
         """Make token ids of one request, for score. Thread-safe.
 
         Args:
             query: not empty.
             documents: 1 to card.limits.max_documents; strings or {title, text}.
-            max_document_tokens: lowers the card's limit for this request.
-            max_query_tokens: lowers the card's limit for this request.
+            max_document_tokens, max_query_tokens: lower the card's limits for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
             cache_salt: documents are found again only with the salt they were kept with.
+            explain: asks for the shares of its documents' parts, too (PendingScores.part_shares).
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
@@ -159,6 +161,7 @@ class Ranker:
             max_query_tokens=max_query_tokens,
             truncate=truncate,
             find=find,
+            explain=explain,
         )
 
     def tokenize(self, text: str) -> list[Token]:
@@ -179,24 +182,9 @@ class Ranker:
         return self._engine.head_masses(batch)
 
     def start(
-        self,
-        batch: Sequence[EncodedRequest],
-        between_steps: Callable[[], None] | None = None,
+        self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
     ) -> PendingScores:
-        """Score in two steps: launch the forward pass here, wait for it in PendingScores.result.
-
-        On CUDA the device works meanwhile, and other batches can be started behind it. On the CPU
-        the work is done here.
-
-        Args:
-            batch: holds at least one request.
-            between_steps: called on this thread after every step, a few in each layer; may start
-                other batches, which do not wait for this one, or raise, which ends the pass there.
-
-        Raises:
-            DeviceLostError: the device failed, now or in a batch before.
-            DeviceMemoryError: neither the batch nor its halves fit the device.
-        """
+        """Launch the forward pass here, wait for it in PendingScores.result: see Engine.start."""
         return self._engine.start(batch, between_steps)
 
     def warm_up(self) -> TimedPasses:
@@ -239,6 +227,15 @@ class Ranker:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         return self.score([self.encode(query, documents, cache_salt=cache_salt)])[0]
+
+    def explain(
+        self, query: str, documents: Sequence[Document], *, cache_salt: str = ""
+    ) -> list[ExplainedScore]:
+        """Do as rank does, for up to 100 documents, and tell where in each its score comes from."""
+        request = self.encode(query, documents, cache_salt=cache_salt, explain=True)
+        pending = self.start([request])
+        [scores], [shares] = pending.result(), pending.part_shares()
+        return list(map(ExplainedScore, scores, explanations(request.parts, shares)))
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
         """Do as rank does, for many (query, documents) pairs in one forward pass.

@@ -1,11 +1,18 @@
 """Reads the attention of the card's layers and heads during a forward pass."""
 
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from typing import Self
 
+import numpy as np
 import torch
 
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.document_scores import ScoreRule, document_mass
+from blockrank_server.kernels.part_shares import part_shares
+from blockrank_server.kernels.span_lse import SpanLsePlanLike
+from blockrank_server.kernels.upload import upload
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.packing import PackedBatch
 
@@ -35,6 +42,7 @@ class AttentionReader:
         self._backend = backend
         self._plan = backend.plan_span_lse(batch.reads, device, batch.key_rows)
         self._num_documents = batch.num_documents
+        self._parts = _PlannedParts.of(batch, device, backend)
         self._group_size = num_heads // num_kv_heads
         self._all_heads = tuple(range(num_heads))
         self._heads = {
@@ -42,6 +50,7 @@ class AttentionReader:
             for point in card.read
         }
         self._lse: list[list[torch.Tensor]] = []  # of each layer read, one for each request
+        self._part_lse: list[list[torch.Tensor]] = []  # one for each of part_reads
 
     @property
     def signal_R(self) -> torch.Tensor:
@@ -59,6 +68,9 @@ class AttentionReader:
         if heads != self._all_heads:
             q_RHD = q_RHD.index_select(1, _on_device(heads, q_RHD.device))
         self._lse.append(self._backend.span_lse(q_RHD, k_TKD, kv_heads, self._plan, scale))
+        if (parts := self._parts) is not None:
+            q_RHD = q_RHD.index_select(0, parts.signal_rows)
+            self._part_lse.append(self._backend.span_lse(q_RHD, k_TKD, kv_heads, parts.plan, scale))
 
     def masses(self) -> list[list[torch.Tensor]]:
         """Return [heads, signal tokens, N] of each request and read layer, the lowest first.
@@ -74,6 +86,21 @@ class AttentionReader:
         """Reduce to [sum of N] fp32 scores; called after the last read layer."""
         return self._backend.document_scores(self._lse, self._num_documents, self._rule)
 
+    def joined_part_shares(self) -> torch.Tensor | None:
+        """Reduce to [sum of M] fp32: the share of each part in the score of its document.
+
+        Called after the last read layer, for the requests that ask, in order; None if none does.
+        """
+        if self._parts is None:
+            return None
+        shares = []
+        for i, (request, owner_M) in enumerate(self._parts.owners):
+            lse = [layer[request] for layer in self._lse]
+            part_lse = [layer[i] for layer in self._part_lse]
+            num = self._num_documents[request]
+            shares.append(part_shares(lse, part_lse, owner_M, num, self._rule))
+        return torch.cat(shares)
+
     def log_sum_exps(self) -> list[torch.Tensor]:
         """Return [N] fp32 for each request: the mean over heads and signal tokens.
 
@@ -88,6 +115,34 @@ class AttentionReader:
     def scores(self) -> list[torch.Tensor]:
         """Reduce to [N] fp32 scores for each request; called after the last read layer."""
         return list(torch.split(self.joined_scores(), list(self._num_documents)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _PlannedParts:
+    """Holds a batch's part_reads as they are computed.
+
+    Attributes:
+        signal_rows: int64, their signal tokens among those of the batch.
+        owners: of each, its request's place in the batch, and the document of each part.
+    """
+
+    plan: SpanLsePlanLike
+    signal_rows: torch.Tensor
+    owners: list[tuple[int, torch.Tensor]]
+
+    @classmethod
+    def of(cls, batch: PackedBatch, device: torch.device, backend: Backend) -> Self | None:
+        if not batch.part_reads:
+            return None
+        counts = [read.signal[1] - read.signal[0] for read in batch.reads]
+        first = list(accumulate(counts, initial=0))
+        asking = [each.request for each in batch.part_reads]
+        rows = np.concatenate([np.arange(first[i], first[i + 1]) for i in asking])
+        return cls(
+            backend.plan_span_lse([each.read for each in batch.part_reads], device, batch.key_rows),
+            upload(rows, device),
+            [(each.request, upload(each.owners, device)) for each in batch.part_reads],
+        )
 
 
 @lru_cache(maxsize=256)  # an index given as a list is copied every time, and waits for the device

@@ -177,7 +177,11 @@ class Engine:
             batch = self._pack(requests)
             with torch.inference_mode(), self._on_device():
                 reader = self.forward(batch, between_steps)
-                return LaunchedPass(reader.joined_scores(), batch.num_documents)
+                joined = reader.joined_scores()
+                if (shares := reader.joined_part_shares()) is not None:
+                    joined = torch.cat([joined, shares])
+                num_parts = [request.num_parts for request in requests]
+                return LaunchedPass(joined, batch.num_documents, num_parts)
         except torch.OutOfMemoryError:
             return None
         except torch.AcceleratorError as error:

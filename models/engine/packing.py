@@ -25,6 +25,7 @@ from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.kept import Kept, NewDocument
 from blockrank_server.models.engine.kept_tokens import kept_tokens
 from blockrank_server.models.engine.named_keys import NamedKeys, placer
+from blockrank_server.models.engine.part_reads import PartRead, part_reads
 from blockrank_server.models.prompt.request import EncodedRequest
 
 
@@ -43,6 +44,7 @@ class PackedBatch:
             their number. The rows of kept documents come after the T of the tokens.
         kept: what is seen of batches before, in the order of its rows.
         new: what may be kept for batches to come.
+        part_reads: those of the requests that ask for them.
     """
 
     token_ids: NDArray[np.int32]
@@ -53,6 +55,7 @@ class PackedBatch:
     key_rows: KeyRows | None = None
     kept: tuple[Kept, ...] = ()
     new: tuple[NewDocument, ...] = ()
+    part_reads: tuple[PartRead, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -81,6 +84,7 @@ def pack(requests: Sequence[EncodedRequest], card: Card) -> PackedBatch:
         key_rows=packer.named.key_rows(packer.num_tokens),
         kept=tuple(packer.named.kept),
         new=tuple(packer.new.values()),
+        part_reads=part_reads(requests, packer.reads, card.tail_stride),
     )
 
 

@@ -1,6 +1,7 @@
 """Scores on their way from the device."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -11,12 +12,16 @@ class LaunchedPass:
     """Holds one forward pass that has been launched, its scores on the way to the CPU.
 
     Args:
-        joined: fp32 scores, request after request, on the device; their last use there.
+        joined: fp32 scores, request after request, then the shares of parts; on the device, their
+            last use there.
         num_documents: one for each request.
+        num_parts: one for each request; 0 where none are asked for.
     """
 
-    def __init__(self, joined: torch.Tensor, num_documents: Sequence[int]) -> None:
-        self._lengths = tuple(num_documents)
+    def __init__(
+        self, joined: torch.Tensor, num_documents: Sequence[int], num_parts: Sequence[int]
+    ) -> None:
+        self._num_documents, self._num_parts = tuple(num_documents), tuple(num_parts)
         self._done: torch.cuda.Event | None = None
         if joined.device.type == "cuda":
             # A copy asked for later would wait for the batches started in between.
@@ -44,11 +49,11 @@ class LaunchedPass:
                 self._done.synchronize()
             except torch.AcceleratorError as error:
                 raise DeviceLostError(f"the device failed: {error}") from error
-        values, rows, start = self._joined.tolist(), [], 0
-        for length in self._lengths:
-            rows.append(values[start : start + length])
-            start += length
-        return rows
+        return _split(self._joined[: sum(self._num_documents)], self._num_documents)
+
+    def part_shares(self) -> list[list[float]]:
+        """Give a row a request, after rows."""
+        return _split(self._joined[sum(self._num_documents) :], self._num_parts)
 
 
 class PendingScores:
@@ -70,3 +75,13 @@ class PendingScores:
     def result(self) -> list[list[float]]:
         """Wait for the device, then give the raw score of every document, one row a request."""
         return [row for each in self._passes for row in each.rows()]
+
+    def part_shares(self) -> list[list[float]]:
+        """Give the share of every part in its document's score, one row a request; after result."""
+        return [row for each in self._passes for row in each.part_shares()]
+
+
+def _split(joined: torch.Tensor, lengths: Sequence[int]) -> list[list[float]]:
+    edges = list(accumulate(lengths, initial=0))
+    values = joined.tolist()
+    return [values[start:stop] for start, stop in pairwise(edges)]

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.prompt_template import Control, Piece
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.prompt.request import EncodedRequest
-from blockrank_server.models.prompt.template import fill, overlapping
+from blockrank_server.models.prompt.template import Filled, characters_in, fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 
 
@@ -47,6 +47,31 @@ class PerBlockEncoder:
         cut = {i for i, kept in enumerate(known) if kept is not None and kept.is_cut}
         truncated = tuple(sorted(cut.union(request.truncated_documents)))
         return replace(request, truncated_documents=truncated, lease=lease), num_tokens
+
+    def content_characters(
+        self, query: str, contents: Sequence[str], max_document_tokens: int
+    ) -> list[NDArray[np.int32]]:
+        """Say for which characters of its content each scored token of a document stands.
+
+        Returns:
+            For each document [n, 2], as characters_in has it.
+        """
+        del query  # no token of a document depends on it
+        heads = self._tokenizer.heads(contents, max_document_tokens)
+        columns: list[list[NDArray[np.int32]]] = []
+        for piece in self._card.prompt.document:
+            if isinstance(piece, Control):
+                columns.append([np.full((1, 2), -1, np.int32)] * len(heads))
+                continue
+            filled = self._filled(piece, heads)
+            encodings = self._tokenizer.encode_with_offsets([each.text for each in filled])
+            columns.append(
+                [
+                    characters_in(text, each.offsets, [s[1:] for s in spans if s[0] == "content"])
+                    for (text, spans), each in zip(filled, encodings, strict=True)
+                ]
+            )
+        return [np.concatenate(row)[:max_document_tokens] for row in zip(*columns, strict=True)]
 
     def _request(
         self, query: str, whole: Sequence[TokenIds], max_document_tokens: int
@@ -90,21 +115,24 @@ class PerBlockEncoder:
 
     def _documents(self, contents: Sequence[str], max_tokens: int) -> list[TokenIds]:
         heads = self._tokenizer.heads(contents, max_tokens)
-        first = self._card.prompt.first_number
         columns: list[list[TokenIds]] = []
         for piece in self._card.prompt.document:
             if isinstance(piece, Control):
                 control = np.array([self._tokenizer.control_id(piece.control)], np.int32)
                 columns.append([control] * len(heads))
                 continue
-            texts = [
-                fill(piece.text, {"content": head, "number": str(first + i)}).text
-                for i, head in enumerate(heads)
-            ]
+            texts = [each.text for each in self._filled(piece, heads)]
             columns.append(self._tokenizer.encode_many(texts))
         if len(columns) == 1:
             return columns[0]
         return [np.concatenate(row) for row in zip(*columns, strict=True)]
+
+    def _filled(self, piece: Text, contents: Sequence[str]) -> list[Filled]:
+        first = self._card.prompt.first_number
+        return [
+            fill(piece.text, {"content": content, "number": str(first + i)})
+            for i, content in enumerate(contents)
+        ]
 
     def _positions(
         self, num_prefix: int, lengths: NDArray[np.int32], num_tail: int

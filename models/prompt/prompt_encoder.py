@@ -4,7 +4,6 @@ What is cut is decided here, before any queue: a document or query over its limi
 the caller allows it; prefix and tail are never cut.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from blockrank_server.models.errors import (
     InputError,
     InputTooLongError,
 )
+from blockrank_server.models.prompt.document_parts import DocumentParts, check_explainable
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
@@ -26,6 +26,7 @@ from blockrank_server.models.prompt.request import (
     check_query,
     titles_and_texts,
 )
+from blockrank_server.models.prompt.template import fill_content
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.prompt.whole_text import WholeTextEncoder
 
@@ -66,6 +67,7 @@ class PromptEncoder:
         max_query_tokens: int | None = None,
         truncate: bool = True,
         find: Find | None = None,
+        explain: bool = False,
     ) -> EncodedRequest:
         """Make token ids, positions and spans of one request.
 
@@ -77,6 +79,8 @@ class PromptEncoder:
             truncate: allows cutting what is too long; otherwise it is an error.
             find: looks for documents whose keys and values are kept, which are not tokenised; must
                 find no cut ones where truncate is False.
+            explain: says of each token which part of its document it stands for, as
+                document_parts.py tells; known documents are tokenised, too.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
@@ -88,6 +92,8 @@ class PromptEncoder:
         )
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
+        if explain:
+            check_explainable(len(pairs))
         ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
         if num_query_tokens == 0:
             raise EmptyInputError(
@@ -107,7 +113,8 @@ class PromptEncoder:
                 limit=self.max_positions,
                 value=end,
             )
-        return replace(encoded, query_truncated=num_query_tokens > max_query)
+        encoded = replace(encoded, query_truncated=num_query_tokens > max_query)
+        return self._with_parts(encoded, kept, pairs, max_document) if explain else encoded
 
     def _encode(
         self,
@@ -117,14 +124,37 @@ class PromptEncoder:
         find: Find | None,
     ) -> tuple[EncodedRequest, list[int]]:
         if find is None:
-            contents = [self._content(*pair) for pair in pairs]
+            contents = [fill_content(self.card.prompt, *pair).text for pair in pairs]
             return self._encoder.encode(query, contents, max_document_tokens)
         # Documents that depend on nothing but their text are blocks.
         assert isinstance(self._encoder, PerBlockEncoder)
         lease = find(pairs, max_document_tokens)
         known = zip(pairs, lease.entries[1:], strict=True)
-        unknown = [self._content(*pair) for pair, kept in known if kept is None]
+        prompt = self.card.prompt
+        unknown = [fill_content(prompt, *pair).text for pair, kept in known if kept is None]
         return self._encoder.encode_unknown(query, unknown, lease, max_document_tokens)
+
+    def _with_parts(
+        self,
+        encoded: EncodedRequest,
+        query: str,
+        pairs: Sequence[tuple[str, str]],
+        max_document_tokens: int,
+    ) -> EncodedRequest:
+        """Find the parts of documents by tokenising them once more, with offsets.
+
+        Offsets are not kept with documents: they would take memory and disk for all of them, and
+        few answers are explained.
+        """
+        filled = [fill_content(self.card.prompt, *pair) for pair in pairs]
+        contents = [each.text for each in filled]
+        characters = self._encoder.content_characters(query, contents, max_document_tokens)
+        cut = set(encoded.truncated_documents)
+        parts = tuple(
+            DocumentParts.of(text, filled[i].spans, characters[i], is_cut=i in cut)
+            for i, (_, text) in enumerate(pairs)
+        )
+        return replace(encoded, parts=parts)
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone, as it would stand in a document."""
@@ -150,12 +180,6 @@ class PromptEncoder:
                 f"card {self.card.name}: the longest tail ends at position {end}, "
                 f"the checkpoint has {self.max_positions}"
             )
-
-    def _content(self, title: str, text: str) -> str:
-        prompt = self.card.prompt
-        template = prompt.content if title else prompt.content_without_title
-        values = {"title": title, "text": text}
-        return re.sub(r"\{(title|text)\}", lambda m: values[m[1]], template).strip()
 
 
 def _pieces(card: Card) -> list[Piece]:

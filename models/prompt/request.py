@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
+from blockrank_server.models.prompt.document_parts import DocumentParts
 from blockrank_server.models.prompt.tokenizer import TokenIds
 
 Document = str | Mapping[str, str]
@@ -29,6 +30,8 @@ class EncodedRequest:
         query_truncated: whether the query was cut.
         lease: holds the documents that were known when the request was read; None where none are
             kept.
+        parts: those of each document whose shares of its score are asked for; empty if they are
+            not.
     """
 
     token_ids: TokenIds
@@ -41,6 +44,7 @@ class EncodedRequest:
     truncated_documents: tuple[int, ...] = ()
     query_truncated: bool = False
     lease: Lease | None = None
+    parts: tuple[DocumentParts, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -66,6 +70,11 @@ class EncodedRequest:
     def num_documents(self) -> int:
         """Count the documents of the shortlist."""
         return len(self.scored_spans)
+
+    @property
+    def num_parts(self) -> int:
+        """Count the parts of all documents."""
+        return sum(len(each.spans) for each in self.parts)
 
 
 def check_query(query: str) -> None:

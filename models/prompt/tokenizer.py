@@ -77,6 +77,10 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoding]:
+        """Do as encode does, with many texts."""
+        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, with control tokens spelt out."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
@@ -103,7 +107,7 @@ class TextTokenizer:
         The count is exact for text that fits and a lower bound above the limit for text cut.
         """
         heads = self.heads(texts, max_tokens)
-        encodings = self._tokenizer.encode_batch(heads, add_special_tokens=False)
+        encodings = self.encode_with_offsets(heads)
         return [
             (
                 head

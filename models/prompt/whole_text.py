@@ -4,22 +4,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece
 from blockrank_server.models.prompt.request import EncodedRequest
-from blockrank_server.models.prompt.template import fill, overlapping
+from blockrank_server.models.prompt.template import characters_in, fill, overlapping
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
 
 @dataclass
 class _PromptState:
-    """Holds ids so far, the open run of text, and the character spans waiting for its tokens."""
+    """Holds ids so far, the open run of text, and the character spans waiting for its tokens.
+
+    Attributes:
+        offsets: of each id, in characters of all texts so far; those of a control token are empty.
+        closed: holds the runs of text before the open one.
+        contents: where each document's content starts and stops in all texts.
+    """
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
     waiting: list[tuple[str, int, int]] = field(default_factory=list)
     spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    offsets: list[tuple[int, int]] = field(default_factory=list)
+    closed: str = ""
+    contents: list[tuple[int, int]] = field(default_factory=list)
 
 
 class WholeTextEncoder:
@@ -33,18 +43,40 @@ class WholeTextEncoder:
         self, query: str, contents: Sequence[str], max_document_tokens: int
     ) -> tuple[EncodedRequest, list[int]]:
         """Encode a request; also count the tokens each document had, as TextTokenizer.cut does."""
-        template = self._card.prompt
         cut = self._tokenizer.cut(contents, max_document_tokens)
-        state = _PromptState()
+        state = self._state(query, [content for content, _ in cut])
+        num_tokens = [count for _, count in cut]
+        truncated = tuple(i for i, n in enumerate(num_tokens) if n > max_document_tokens)
+        return self._request(state, truncated), num_tokens
+
+    def content_characters(
+        self, query: str, contents: Sequence[str], max_document_tokens: int
+    ) -> list[NDArray[np.int32]]:
+        """Say for which characters of its content each scored token of a document stands.
+
+        Returns:
+            For each document [n, 2], as characters_in has it.
+        """
+        cut = self._tokenizer.cut(contents, max_document_tokens)
+        state = self._state(query, [content for content, _ in cut])
+        found = []
+        for (first, last), content in zip(self._scored(state), state.contents, strict=True):
+            offsets = np.array(state.offsets[first:last], np.int32).reshape(-1, 2)
+            start = int(min(offsets[:, 0].min(initial=content[0]), content[0]))
+            stop = int(max(offsets[:, 1].max(initial=content[1]), content[1]))
+            span = content[0] - start, content[1] - start
+            found.append(characters_in(state.closed[start:stop], offsets - start, [span]))
+        return found
+
+    def _state(self, query: str, contents: Sequence[str]) -> _PromptState:
+        template, state = self._card.prompt, _PromptState()
         self._add(state, template.prefix, {"query": query}, "prefix")
-        for i, (content, _) in enumerate(cut):
+        for i, content in enumerate(contents):
             values = {"content": content, "number": str(template.first_number + i)}
             self._add(state, template.document, values, "block")
         self._add(state, template.tail, {"query": query}, "tail")
         self._close(state)
-        num_tokens = [count for _, count in cut]
-        truncated = tuple(i for i, n in enumerate(num_tokens) if n > max_document_tokens)
-        return self._request(state, truncated), num_tokens
+        return state
 
     def _add(
         self, state: _PromptState, pieces: Sequence[Piece], values: dict[str, str], part: str
@@ -53,12 +85,16 @@ class WholeTextEncoder:
             if isinstance(piece, Control):
                 self._close(state)
                 state.ids.append(self._tokenizer.control_id(piece.control))
+                state.offsets.append((len(state.closed), len(state.closed)))
                 continue
             filled, start = fill(piece.text, values), len(state.text)
             for name, a, b in filled.spans:
                 # The space before a content belongs to its first token.
                 first = len(filled.text[:a].rstrip(" ")) if name == "content" else a
                 state.waiting.append((f"{part}.{name}", start + first, start + b))
+                if name == "content":
+                    before = len(state.closed) + start
+                    state.contents.append((before + a, before + b))
             state.waiting.append((part, start, start + len(filled.text)))
             state.text += filled.text
 
@@ -74,11 +110,18 @@ class WholeTextEncoder:
             high = int(np.searchsorted(starts, b, "left")) + 1
             first, last = overlapping(offsets[low:high], a, b)
             state.spans.setdefault(name, []).append((done + low + first, done + low + last))
+        before = len(state.closed)
         state.ids.extend(encoding.ids)
+        state.offsets.extend((before + a, before + b) for a, b in offsets)
+        state.closed += state.text
         state.text, state.waiting = "", []
 
+    def _scored(self, state: _PromptState) -> list[tuple[int, int]]:
+        """Return the tokens of each document that are scored."""
+        is_block = self._card.prompt.scored_tokens == "block"
+        return state.spans["block" if is_block else "block.content"]
+
     def _request(self, state: _PromptState, truncated: tuple[int, ...]) -> EncodedRequest:
-        name = "block" if self._card.prompt.scored_tokens == "block" else "block.content"
         blocks = np.array(state.spans["block"], np.int32).reshape(-1, 2)
         size, count = len(state.ids), self._card.signal.count
         return EncodedRequest(
@@ -87,7 +130,7 @@ class WholeTextEncoder:
             num_prefix_tokens=int(blocks[0, 0]),
             tail_start=int(blocks[-1, 1]),
             block_spans=blocks,
-            scored_spans=np.array(state.spans[name], np.int32).reshape(-1, 2),
+            scored_spans=np.array(self._scored(state), np.int32).reshape(-1, 2),
             signal_span=state.spans["tail.query"][-1] if count is None else (size - count, size),
             truncated_documents=truncated,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from blockrank_server.models.errors import EmptyInputError, InputError
+from blockrank_server.models.prompt.explanation import Explanation, explanations
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
 from blockrank_server.service.api.broken_text import Place, broken_warning
 from blockrank_server.service.dialects.base import Dialect
@@ -49,11 +50,19 @@ class PreparedRequest:
     kept: tuple[int, ...]
     encoded: EncodedRequest | None
 
-    def result(self, scores: Sequence[float], ranker: "Ranker", *, request_id: str) -> RerankResult:
+    def result(
+        self,
+        scores: Sequence[float],
+        ranker: "Ranker",
+        *,
+        request_id: str,
+        part_shares: Sequence[float] = (),
+    ) -> RerankResult:
         """Return the ranking of all documents.
 
         Args:
             scores: the raw scores of the documents kept.
+            part_shares: those of their parts, where they are to be explained.
             request_id: the id of the HTTP request, which some dialects send back.
         """
         request, encoded = self.request, self.encoded
@@ -69,7 +78,13 @@ class PreparedRequest:
             num_tokens=encoded.num_tokens if encoded else 0,
             cached=_cached(encoded),
             warnings=(*request.warnings, *self._cuts()),
+            explanations=self._explanations(part_shares),
         )
+
+    def _explanations(self, part_shares: Sequence[float]) -> dict[int, Explanation]:
+        if self.encoded is None or not self.encoded.parts:
+            return {}
+        return dict(zip(self.kept, explanations(self.encoded.parts, part_shares), strict=True))
 
     def _cuts(self) -> list[str]:
         """Tell each kind of cut in one sentence."""
@@ -163,6 +178,7 @@ def _encode(
         max_query_tokens=request.max_query_tokens,
         truncate=request.truncate,
         cache_salt=cache_salt,
+        explain=request.explain,
     )
 
 

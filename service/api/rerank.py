@@ -27,6 +27,7 @@ from blockrank_server.service.metrics import CachedShare, Metrics
 from blockrank_server.service.middleware.document_salt import document_salt
 from blockrank_server.service.middleware.request_record import RequestRecord
 from blockrank_server.service.scheduler.admission_queue import HopelessError
+from blockrank_server.service.scheduler.job import Scored
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
@@ -52,15 +53,17 @@ async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]])
     worker: ModelWorker = request.app.state.worker
     record: RequestRecord = request.state.record
     reading = _Reading(request, raw, dialects, worker.ranker)
-    scores = await _scores(worker, reading, record)
+    scored = await _scored(worker, reading, record)
     prepared, ranker = reading.prepared, reading.ranker
-    result = prepared.result(scores, ranker, request_id=record.request_id)
+    result = prepared.result(
+        scored.scores, ranker, request_id=record.request_id, part_shares=scored.part_shares
+    )
     content = orjson.dumps(prepared.dialect.render(result))
     headers = response_headers(result, record, ranker.info)
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> list[float]:
+async def _scored(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> Scored:
     try:
         scored = await worker.score(reading, deadline_s=record.deadline_s)
     except HopelessError as error:
@@ -71,7 +74,7 @@ async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecor
     except InferenceError as error:
         raise reading.prepared.dialect.inference_failed(str(error)) from error
     if not scored.scores:
-        return []
+        return scored
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()
     encoded = reading.prepared.encoded
@@ -85,7 +88,7 @@ async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecor
         infer_s=scored.infer_s,
         cached=record.cached,
     )
-    return scored.scores
+    return scored
 
 
 class _Reading:

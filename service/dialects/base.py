@@ -27,7 +27,7 @@ _SYNONYM = "Synonym of truncate."
 _ONLY_RIGHT = "left is ignored with a warning: only the end is ever cut."
 # Fields that other servers know and that would change an answer.
 _ELSEWHERE = (
-    *("rank_fields", "return_len", "max_chunks_per_doc", "rewrite_query", "explain"),
+    *("rank_fields", "return_len", "max_chunks_per_doc", "rewrite_query"),
     *("overrides", "parameters"),
 )
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
@@ -187,6 +187,8 @@ class Dialect(RequestBody):
         for field in _ELSEWHERE:
             if extra.get(field):
                 yield f"{field} is ignored: it has no effect here"
+        if extra.get("explain"):
+            yield "explain is ignored: an answer in this dialect has no room for it, cohere's has"
         for field in _RETURN_FIELDS:
             if extra.get(field) is None or bool(extra[field]) is self.always_returns:
                 continue

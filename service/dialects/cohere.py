@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, NotRequired
 
 from pydantic import ConfigDict, Field
@@ -10,7 +11,16 @@ from typing_extensions import TypedDict
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
-from blockrank_server.service.dialects.fields import Flag, Query, Score, Usage, json_score, usage
+from blockrank_server.service.dialects.explained import ExplainedDocument, explained
+from blockrank_server.service.dialects.fields import (
+    Explain,
+    Flag,
+    Query,
+    Score,
+    Usage,
+    json_score,
+    usage,
+)
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult, text_of
 
 
@@ -28,6 +38,7 @@ class CohereResult(TypedDict):
     index: int
     relevance_score: Score
     document: NotRequired[CohereDocument]
+    explanation: NotRequired[ExplainedDocument]
 
 
 class CohereVersion(TypedDict):
@@ -89,13 +100,15 @@ class Cohere(Dialect):
     )
     return_documents: Flag = False
     rank_fields: list[str] | None = Field(None, description="Fields of object documents to rank.")
+    explain: Explain = False
 
     def request(self) -> RerankRequest:
         documents = as_documents(self.documents, "documents", self.rank_fields or ())
         warnings = self.losses(documents) if self.return_documents else ()
-        return self.asking(
+        request = self.asking(
             self.query, documents, return_documents=self.return_documents, warnings=warnings
         )
+        return replace(request, explain=self.explain)
 
     def render(self, result: RerankResult) -> object:
         answer: CohereAnswer = {
@@ -110,7 +123,7 @@ class Cohere(Dialect):
         return answer
 
     def results(self, result: RerankResult) -> list[Any]:
-        """Return the results, each with its document if asked."""
+        """Return the results, each with its document and with what explains it, if asked."""
         found: list[dict[str, object]] = [
             {"index": ranked.index, "relevance_score": json_score(ranked)}
             for ranked in result.ranking
@@ -118,6 +131,9 @@ class Cohere(Dialect):
         if self.return_documents:
             for item, ranked in zip(found, result.ranking, strict=True):
                 item["document"] = self.document(ranked.index, result.text(ranked.index))
+        for item, ranked in zip(found, result.ranking, strict=True):
+            if (explanation := result.explanations.get(ranked.index)) is not None:
+                item["explanation"] = explained(explanation)
         return found
 
     def document(self, index: int, ranked: str) -> object:

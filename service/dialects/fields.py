@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from blockrank_server.models.prompt.document_parts import MAX_EXPLAINED_DOCUMENTS
 from blockrank_server.service.dialects.request import Ranked, RerankResult
 from blockrank_server.service.errors import InvalidFieldError
 
@@ -60,6 +61,13 @@ CacheSalt = Annotated[
 Count = Annotated[int, Field(ge=1)]
 Flag = Annotated[bool, BeforeValidator(_as_flag)]
 TopN = Annotated[int, Field(ge=0)]
+Explain = Annotated[
+    Flag,
+    Field(
+        description="Adds `explanation` to each result: the share that each sentence of the "
+        f"document has in its score. For up to {MAX_EXPLAINED_DOCUMENTS} documents."
+    ),
+]
 Query = Annotated[
     str,
     BeforeValidator(_query_text),

@@ -1,9 +1,10 @@
 """Holds one rerank request and its result, whichever dialect they travel in."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 
 _MAX_SCORE_CHARACTERS = 18
@@ -25,6 +26,7 @@ class RerankRequest:
         max_query_tokens: lowers the card's limit; None leaves it.
         model: the name the caller gave, if any.
         cache_salt: documents are found again only with the salt they were kept with.
+        explain: whether results tell where their scores come from.
         ignored_fields: fields of the body that have no meaning here.
         warnings: sentences on fields that have a meaning elsewhere and none here.
     """
@@ -39,6 +41,7 @@ class RerankRequest:
     max_query_tokens: int | None = None
     model: str | None = None
     cache_salt: str = field(default="", repr=False)
+    explain: bool = False
     ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -78,6 +81,7 @@ class RerankResult:
         num_tokens: tokens of the whole prompt.
         cached: what was known of the documents; None where none are kept.
         warnings: sentences on what was cut or ignored.
+        explanations: by index, where they are asked for; blank documents have none.
     """
 
     request: RerankRequest
@@ -87,6 +91,7 @@ class RerankResult:
     num_tokens: int = 0
     cached: Cached | None = None
     warnings: tuple[str, ...] = ()
+    explanations: Mapping[int, Explanation] = field(default_factory=dict)
 
     @property
     def num_documents(self) -> int:

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -94,9 +95,12 @@ class Completer:
         num_computed = num_computed_tokens(job.request for job in batch.jobs)
         self._duration_model.prove(num_computed, done_s - batch.started_s)
         self._observer.completed(report)
-        for job, row in zip(batch.jobs, rows, strict=True):
-            if len(row) == job.request.num_documents and all(map(math.isfinite, row)):
-                job.complete(Scored(row, batch.started_s - job.accepted_s, report.infer_s))
+        for job, (row, shares) in zip(batch.jobs, rows, strict=True):
+            sizes = len(row), len(shares)
+            expected = job.request.num_documents, job.request.num_parts
+            if sizes == expected and all(map(math.isfinite, chain(row, shares))):
+                queue_s = batch.started_s - job.accepted_s
+                job.complete(Scored(row, queue_s, report.infer_s, shares))
             else:
                 self._log.error("not one finite score a document", num_scores=len(row))
                 job.fail(_inference_error())

@@ -1,5 +1,6 @@
 """Describes one accepted request, what becomes of it, and the bucket of its length."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,11 +31,13 @@ class Scored:
         scores: raw scores in input order, one a document, all finite.
         queue_s: the time from acceptance to the start of the forward pass.
         infer_s: the time of the forward pass of the job's batch.
+        part_shares: that of each part of the documents, all finite; empty where none are asked for.
     """
 
     scores: list[float]
     queue_s: float
     infer_s: float
+    part_shares: Sequence[float] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -56,11 +56,7 @@ def fake_card(max_documents: int = 1000) -> Card:
             "signal": {"tokens": "query"},
             "normalise_over": "documents",
             "reduce_heads": "mean",
-            "limits": {
-                "max_documents": max_documents,
-                "max_document_tokens": 50,
-                "max_query_tokens": 20,
-            },
+            "limits": LIMITS | {"max_documents": max_documents},
             "reusable_documents": True,
         }
     )
@@ -103,6 +99,7 @@ class FakeRanker:
         max_query_tokens: int | None = None,
         truncate: bool = True,
         cache_salt: str = "",
+        explain: bool = False,
     ) -> EncodedRequest:
         limits = self.card.limits
         check_query(query)
@@ -133,9 +130,8 @@ class FakeRanker:
     ) -> "FakeScores":
         self.batches.append(len(batch))
         self.before_score(batch)
-        return FakeScores(
-            [[self.max_score * share for share in shares(request)] for request in batch]
-        )
+        rows = [[self.max_score * share for share in shares(request)] for request in batch]
+        return FakeScores(rows)
 
     def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
         return self.start(batch).result()
@@ -149,6 +145,9 @@ class FakeScores:
 
     def result(self) -> list[list[float]]:
         return self.rows
+
+    def part_shares(self) -> list[list[float]]:
+        return [[] for _ in self.rows]
 
 
 def encoded(
@@ -203,6 +202,7 @@ def wait_until_ready(client: TestClient) -> None:
         pass
 
 
+LIMITS = {"max_document_tokens": 50, "max_query_tokens": 20}
 MakeClient = Callable[..., AbstractContextManager[TestClient]]
 
 

@@ -39,6 +39,9 @@ class FakeScores:
             raise self.error
         return self.rows
 
+    def part_shares(self) -> list[list[float]]:
+        return [[] for _ in self.rows]
+
 
 class Model:
     """Scores a request by its name, and keeps the names of each batch."""
