@@ -45,7 +45,9 @@ def fill_content(prompt: PromptTemplate, title: str, text: str) -> Filled:
 
 
 def characters_in(
-    text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
+    text: str,
+    offsets: Sequence[tuple[int, int]] | NDArray[np.int32],
+    spans: Sequence[tuple[int, int]],
 ) -> NDArray[np.int32]:
     """Say for which characters of a value each token of a filled template stands.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
 
@@ -30,6 +31,12 @@ CARDS: dict[str, tuple[str, dict[str, Any]]] = {
     "stride": ("blockrank", {"tail_stride": 4}),
     "qrranker": ("qrranker", {}),
 }
+
+
+def assert_near(found: Explanation, expected: Explanation) -> None:
+    shares = [[s.share for s in each.sentences] for each in (found, expected)]
+    np.testing.assert_allclose(shares[0], shares[1], atol=1e-5)
+    assert found.frame == pytest.approx(expected.frame, abs=1e-5)
 
 
 @pytest.fixture(params=CARDS)
@@ -102,8 +109,7 @@ def test_known_documents_are_explained_as_new_ones(
         found = keeping.explain("river bank", DOCUMENTS)
         for (_, known), (_, new) in zip(found, expected, strict=True):
             assert [s[:2] for s in known.sentences] == [s[:2] for s in new.sentences]
-            shares = [[s.share for s in each.sentences] for each in (known, new)]
-            np.testing.assert_allclose(*shares, atol=1e-5)
+            assert_near(known, new)
             assert known.truncated_at == new.truncated_at
     assert [each.score for each in found] == keeping.rank("river bank", DOCUMENTS)
     assert keeping.document_cache_stats().hits == 2 * len(DOCUMENTS)
@@ -136,8 +142,7 @@ def test_the_triton_kernels_give_the_same_shares(
     for _ in range(2):
         found = keeping.explain("rain", DOCUMENTS[:3])
         for (_, triton), (_, torch) in zip(found, expected, strict=True):
-            shares = [[s.share for s in each.sentences] for each in (triton, torch)]
-            np.testing.assert_allclose(*shares, atol=1e-5)
+            assert_near(triton, torch)
     assert [each.score for each in found] == keeping.rank("rain", DOCUMENTS[:3])
 
 
