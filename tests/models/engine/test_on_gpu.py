@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,23 @@ def test_a_batch_is_started_without_waiting_for_the_device(
     pending = [ranker.start(batch), ranker.start(batch[:1])]
     torch.cuda.set_sync_debug_mode("default")
     assert pending[1].result()[0] == pytest.approx(pending[0].result()[0], abs=1e-5, rel=1e-3)
+
+
+def test_asking_where_scores_come_from_changes_none_and_waits_for_nothing(
+    open_on: Callable[..., Ranker], no_synchronisation: Callable[[], None]
+) -> None:
+    on_cpu, ranker = open_on(), open_on(device="cuda", dtype="float32")
+    ranker.warm_up()
+    batch = [ranker.encode(query, documents, explain=True) for query, documents in lists()]
+    expected = ranker.score([replace(request, parts=()) for request in batch])
+    no_synchronisation()
+    pending = ranker.start(batch)
+    torch.cuda.set_sync_debug_mode("default")
+    assert pending.result() == expected
+    reference = on_cpu.start(batch)
+    reference.result()
+    for found, shares in zip(pending.part_shares(), reference.part_shares(), strict=True):
+        np.testing.assert_allclose(found, shares, atol=1e-4)
 
 
 def test_a_pass_given_up_leaves_no_memory_and_no_scores_behind(
