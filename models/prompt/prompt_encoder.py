@@ -7,6 +7,7 @@ the caller allows it; prefix and tail are never cut.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.card import Card
@@ -149,6 +150,8 @@ class PromptEncoder:
         filled = [fill_content(self.card.prompt, *pair) for pair in pairs]
         contents = [each.text for each in filled]
         characters = self._encoder.content_characters(query, contents, max_document_tokens)
+        num_tokens = np.diff(encoded.scored_spans)[:, 0].tolist()
+        assert list(map(len, characters)) == num_tokens  # what was kept was tokenised alike
         cut = set(encoded.truncated_documents)
         parts = tuple(
             DocumentParts.of(text, filled[i].spans, characters[i], is_cut=i in cut)

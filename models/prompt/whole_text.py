@@ -18,7 +18,8 @@ class _PromptState:
     """Holds ids so far, the open run of text, and the character spans waiting for its tokens.
 
     Attributes:
-        offsets: of each id, in characters of all texts so far; those of a control token are empty.
+        runs: of each closed run and control token, where it starts in all texts, and its tokens'
+            offsets in itself.
         closed: holds the runs of text before the open one.
         contents: where each document's content starts and stops in all texts.
     """
@@ -27,7 +28,7 @@ class _PromptState:
     text: str = ""
     waiting: list[tuple[str, int, int]] = field(default_factory=list)
     spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    offsets: list[tuple[int, int]] = field(default_factory=list)
+    runs: list[tuple[int, list[tuple[int, int]]]] = field(default_factory=list)
     closed: str = ""
     contents: list[tuple[int, int]] = field(default_factory=list)
 
@@ -59,9 +60,10 @@ class WholeTextEncoder:
         """
         cut = self._tokenizer.cut(contents, max_document_tokens)
         state = self._state(query, [content for content, _ in cut])
+        whole = [(start + a, start + b) for start, run in state.runs for a, b in run]
         found = []
         for (first, last), content in zip(self._scored(state), state.contents, strict=True):
-            offsets = np.array(state.offsets[first:last], np.int32).reshape(-1, 2)
+            offsets = np.array(whole[first:last], np.int32).reshape(-1, 2)
             start = int(min(offsets[:, 0].min(initial=content[0]), content[0]))
             stop = int(max(offsets[:, 1].max(initial=content[1]), content[1]))
             span = content[0] - start, content[1] - start
@@ -85,7 +87,7 @@ class WholeTextEncoder:
             if isinstance(piece, Control):
                 self._close(state)
                 state.ids.append(self._tokenizer.control_id(piece.control))
-                state.offsets.append((len(state.closed), len(state.closed)))
+                state.runs.append((len(state.closed), [(0, 0)]))
                 continue
             filled, start = fill(piece.text, values), len(state.text)
             for name, a, b in filled.spans:
@@ -110,9 +112,8 @@ class WholeTextEncoder:
             high = int(np.searchsorted(starts, b, "left")) + 1
             first, last = overlapping(offsets[low:high], a, b)
             state.spans.setdefault(name, []).append((done + low + first, done + low + last))
-        before = len(state.closed)
         state.ids.extend(encoding.ids)
-        state.offsets.extend((before + a, before + b) for a, b in offsets)
+        state.runs.append((len(state.closed), offsets))
         state.closed += state.text
         state.text, state.waiting = "", []
 
