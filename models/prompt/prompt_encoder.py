@@ -97,10 +97,7 @@ class PromptEncoder:
             check_explainable(len(pairs))
         ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
         if num_query_tokens == 0:
-            raise EmptyInputError(
-                "query has no token: the checkpoint's vocabulary holds none of its characters",
-                field="query",
-            )
+            raise _no_token("query")
         if num_query_tokens > max_query and not truncate:
             raise _too_long("query", max_query, num_query_tokens)
         encoded, num_tokens = self._encode(kept, pairs, max_document, find)
@@ -195,6 +192,13 @@ def _lowered(limit: int, asked: int | None, field: str) -> int:
     if asked < 1:
         raise InputError(f"{field} is {asked}, at least 1 is needed", field=field, value=asked)
     return min(limit, asked)
+
+
+def _no_token(field: str) -> EmptyInputError:
+    return EmptyInputError(
+        f"{field} has no token: the checkpoint's vocabulary holds none of its characters",
+        field=field,
+    )
 
 
 def _too_long(field: str, limit: int, value: int) -> InputTooLongError:
