@@ -20,6 +20,7 @@ from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.document_cache.document_cache import CacheStats
+from blockrank_server.models.engine.document_memory import DOCUMENT_STORE_BYTES, DocumentBounds
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.load_engine import load_engine
 from blockrank_server.models.engine.memory import used_and_total_bytes
@@ -29,7 +30,7 @@ from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, warm_up
 from blockrank_server.models.files.paths import expand_user
-from blockrank_server.models.prompt.document_finder import finder
+from blockrank_server.models.known_documents import KnownDocuments
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
@@ -38,7 +39,8 @@ from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 class Ranker:
     """Ranks documents by a checkpoint. Ranker.open makes one.
 
-    encode may be called from any thread; everything else from one thread at a time.
+    encode and documents, what is kept of documents if any are, may be used from any thread;
+    everything else from one thread at a time.
     """
 
     def __init__(
@@ -49,11 +51,10 @@ class Ranker:
         info: RankerInfo,
         max_batch_tokens: int | None,
     ) -> None:
-        self._encoder = encoder
-        self._engine = engine
+        self._encoder, self._engine = encoder, engine
         self._max_batch_tokens = max_batch_tokens
-        self._cache = engine.document_cache
-        self._finder = finder(engine.document_cache, card, info.numbers())
+        memory = engine.document_memory
+        self.documents = None if memory is None else KnownDocuments(encoder, memory, info.numbers())
         self.card = card
         self.info = info
 
@@ -72,6 +73,8 @@ class Ranker:
         max_batch_tokens: int | None = None,
         quantization: str = "none",
         document_cache_bytes: int | Literal["auto"] = 0,
+        document_store: str | Path | None = None,
+        document_store_bytes: int = DOCUMENT_STORE_BYTES,
     ) -> Self:
         """Load a checkpoint.
 
@@ -89,6 +92,7 @@ class Ranker:
             document_cache_bytes: bounds the keys and values of documents that are kept for requests
                 to come, so that documents which come back are not computed again; 0 keeps none,
                 auto takes a quarter of what the process can still have once the weights are there.
+            document_store: keeps them in this folder, too, within document_store_bytes.
 
         Raises:
             CardError: the card is not valid, or does not fit the checkpoint.
@@ -108,7 +112,8 @@ class Ranker:
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
         plan = MemoryPlan.of(config, found.card, placement, document_cache_bytes, max_batch_tokens)
-        engine = load_engine(found, config, placement, plan.document_cache_bytes)
+        bounds = DocumentBounds(plan.document_cache_bytes, document_store, document_store_bytes)
+        engine = load_engine(found, config, placement, bounds)
         info = RankerInfo(
             name=found.card.name,
             revision=found.served_revision(),
@@ -149,8 +154,8 @@ class Ranker:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         find = None
-        if self._finder is not None:
-            find = partial(self._finder.find, salt=cache_salt, accepts_cut=truncate)
+        if self.documents is not None:
+            find = partial(self.documents.find, salt=cache_salt, accepts_cut=truncate)
         return self._encoder.encode(
             query,
             documents,
@@ -219,7 +224,7 @@ class Ranker:
 
     def document_cache_stats(self) -> CacheStats:
         """Say what the document cache has done and holds: nothing, where no documents are kept."""
-        return CacheStats() if self._cache is None else self._cache.stats()
+        return CacheStats() if self.documents is None else self.documents.stats()
 
     def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.

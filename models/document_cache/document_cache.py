@@ -67,6 +67,11 @@ class Lease:
     def num_known_documents(self) -> int:
         return sum(kept is not None for kept in self.entries[1:])
 
+    def hold(self, place: int, kept: Kept) -> None:
+        """Take over one pin of a document that was found elsewhere, until this object ends."""
+        self.entries[place] = kept
+        self.num_known_tokens += kept.num_tokens
+
     def renew(self) -> None:
         """Look again for what was not known."""
         self._cache.fill(self)
@@ -124,38 +129,75 @@ class DocumentCache:
         """Let go of what a lease held."""
         self._unpinned.append(entries)
 
-    def reserve(self, new: NewDocument) -> Kept | None:
-        """Take pages for a document that is about to be computed.
+    def count_known(self, digests: Iterable[bytes]) -> int:
+        """Count those that can be found, without counting them as asked for."""
+        with self._lock:
+            return sum(digest in self._lru for digest in digests)
 
-        Others on probation give way. None where too few of them are free of leases, or where the
-        document is known: then it is computed and not kept.
+    def popular(self) -> list[bytes]:
+        """Name those that were asked for more than once."""
+        with self._lock:
+            return self._lru.protected()
+
+    def reserve(self, new: NewDocument) -> Kept | None:
+        """Take pages for a document that is about to be computed, as place does.
+
+        Returns:
+            None where place takes none: then it is computed and not kept.
         """
-        needed = num_pages(len(new.tokens))
+        kept = Kept(new.digest, new.num_tokens, len(new.tokens), new.scored, new.is_cut)
+        return kept if self.place(kept) else None
+
+    def place(self, kept: Kept) -> bool:
+        """Take pages for a document whose keys and values are about to be written.
+
+        Others on probation give way.
+
+        Returns:
+            False where too few of them are free of leases, or where the document is known.
+        """
+        needed = num_pages(kept.num_rows)
         with self._lock:
             self._settle()
-            if new.digest in self._lru or not self._make_room(needed):
-                return None
+            if kept.digest in self._lru or not self._make_room(needed):
+                return False
             pages = [self._free.pop() for _ in range(min(needed, len(self._free)))]
             more = needed - len(pages)
             pages.extend(range(self._num_touched, self._num_touched + more))
             self._num_touched += more
-        return Kept(
-            digest=new.digest,
-            num_tokens=new.num_tokens,
-            num_rows=len(new.tokens),
-            scored=new.scored,
-            is_cut=new.is_cut,
-            pages=np.array(pages, np.int64),
-        )
+        kept.pages = np.array(pages, np.int64)
+        return True
 
-    def commit(self, written: Iterable[Kept]) -> None:
-        """Let documents be found whose pages are written."""
+    def commit(self, written: Iterable[Kept], *, num_pins: int = 0) -> list[Kept]:
+        """Let documents be found whose pages are written.
+
+        Args:
+            num_pins: how many leases each is held by from the start.
+
+        Returns:
+            Those that nobody else has committed meanwhile.
+        """
+        added = []
         with self._lock:
             for kept in written:
                 if kept.digest in self._lru:
                     self._free.extend(kept.pages.tolist())
                 else:
+                    kept.num_pins += num_pins
                     self._lru.add(kept)
+                    added.append(kept)
+        return added
+
+    def forget(self, digests: Iterable[bytes]) -> None:
+        """Let documents be found no more. The pages of those in use are freed when they are not."""
+        with self._lock:
+            self._settle()
+            for digest in digests:
+                if (kept := self._lru.pop(digest)) is None:
+                    continue
+                kept.is_forgotten = True
+                if not kept.num_pins:
+                    self._free.extend(kept.pages.tolist())
 
     def give_back(self, reserved: Iterable[Kept]) -> None:
         """Free the pages of documents that will not be written to their end."""
@@ -179,6 +221,8 @@ class DocumentCache:
         while self._unpinned:
             for kept in self._unpinned.popleft():
                 kept.num_pins -= 1
+                if kept.is_forgotten and not kept.num_pins:
+                    self._free.extend(kept.pages.tolist())
 
     def _make_room(self, needed: int) -> bool:
         """Evict until so many pages are free, or nothing if that cannot be; the lock is held."""
