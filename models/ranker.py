@@ -101,12 +101,9 @@ class Ranker:
         """
         started = time.perf_counter()
         placement = Placement.choose(device, dtype, quantization)
+        cache = expand_user(cache_dir) if cache_dir else None
         found = find_checkpoint(
-            str(path_or_name),
-            card=card,
-            revision=revision,
-            offline=offline,
-            cache_dir=expand_user(cache_dir) if cache_dir else None,
+            str(path_or_name), card=card, revision=revision, offline=offline, cache_dir=cache
         ).with_adapter(expand_user(adapter) if adapter else None)
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
