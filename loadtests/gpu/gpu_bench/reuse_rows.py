@@ -40,10 +40,8 @@ class ReuseBench:
     def make(cls, bench: EngineBench, backend: Backend) -> "ReuseBench":
         """Put a memory for documents beside the network of another bench."""
         network, card, device = bench.network, bench.model.reusable_card(), bench.device
-        num_bytes = _POOL_BYTES if device.type == "cuda" else _DRY_POOL_BYTES
-        memory = open_document_memory(
-            DocumentBounds(num_bytes), network.config, card, DTYPE, device
-        )
+        bounds = DocumentBounds(_POOL_BYTES if device.type == "cuda" else _DRY_POOL_BYTES)
+        memory = open_document_memory(bounds, network.config, card, DTYPE, device)
         return cls(bench, Engine(network, card, device, backend, memory), count())
 
     def row(self, num_documents: int, share: float, seconds: float) -> Row:
