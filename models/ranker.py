@@ -28,11 +28,11 @@ from blockrank_server.models.engine.memory_plan import MemoryPlan
 from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
-from blockrank_server.models.engine.warm_up import TimedPass, warm_up
+from blockrank_server.models.engine.warm_up import TimedPasses, warm_up
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.known_documents import KnownDocuments
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
-from blockrank_server.models.prompt.request import Document, EncodedRequest
+from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
 
@@ -150,6 +150,7 @@ class Ranker:
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
+        check_text(cache_salt, "cache_salt")
         find = None
         if self.documents is not None:
             find = partial(self.documents.find, salt=cache_salt, accepts_cut=truncate)
@@ -200,20 +201,25 @@ class Ranker:
         """
         return self._engine.start(batch, between_steps)
 
-    def warm_up(self) -> tuple[TimedPass, TimedPass]:
+    def warm_up(self) -> TimedPasses:
         """Score made-up requests, so that the first caller does not pay for first-time set-up.
 
         With the Triton kernels this compiles every variant the card can need, and runs a batch of
         the size the ranker was opened for.
 
         Returns:
-            A pass over few tokens and one over many, timed when all was set up.
+            Passes over few tokens, over many, and of known documents, where any are kept.
 
         Raises:
             DeviceMemoryError: that batch does not fit after all.
         """
         has_kernels = self.info.attention == "triton"
-        return warm_up(self.score, self._encoder, self._max_batch_tokens, has_kernels=has_kernels)
+        passes = warm_up(
+            self.score, self._encoder, self._max_batch_tokens, self._finder, has_kernels=has_kernels
+        )
+        if self._cache is not None:
+            self._cache.clear()
+        return passes
 
     def device_memory(self) -> tuple[int, int]:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
@@ -223,15 +229,18 @@ class Ranker:
         """Say what the document cache has done and holds: nothing, where no documents are kept."""
         return CacheStats() if self.documents is None else self.documents.stats()
 
-    def rank(self, query: str, documents: Sequence[Document]) -> list[float]:
+    def rank(
+        self, query: str, documents: Sequence[Document], *, cache_salt: str = ""
+    ) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
         Scores are relative to the list: they sum to 1 where the card normalises over documents.
+        A cache_salt does here what it does in encode.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
-        return self.rank_batch([(query, documents)])[0]
+        return self.score([self.encode(query, documents, cache_salt=cache_salt)])[0]
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
         """Do as rank does, for many (query, documents) pairs in one forward pass.

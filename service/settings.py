@@ -27,6 +27,7 @@ from blockrank_server.models.quantization.names import Quantization
 _PREFIX = "BLOCKRANK_"
 # An empty one is no way to say "none": it would open a server that was meant to be closed.
 _NEVER_EMPTY = ("api_keys", "api_keys_file")
+_NEED_KEYS = ("metrics_need_key", "max_concurrent_requests_per_key", "document_cache_salt")
 
 
 def _split(value: object) -> object:
@@ -84,12 +85,14 @@ class Settings(BaseSettings):
         "8.9), int8 or int4.",
     )
     cache_dir: Path | None = Field(
-        None,
-        description="Hub files and converted weights are kept in this folder instead of the "
-        "user's cache.",
+        None, description="Hub files and converted weights are kept here, not in the user's cache."
     )
     document_cache_bytes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         0, description="Documents stay computed in so many bytes; auto is a quarter of free memory."
+    )
+    document_cache_salt: Literal["none", "api_key"] = Field(
+        "none",
+        description="With api_key, documents that one API key asked about are new to all others.",
     )
     host: str = Field("127.0.0.1", description="The server listens on this address.")
     port: int = Field(
@@ -101,10 +104,7 @@ class Settings(BaseSettings):
         description="A forward pass takes at most this many tokens; a larger request runs alone.",
     )
     max_batch_ms: float = Field(
-        500,
-        gt=0,
-        description="A forward pass is predicted to take at most this long; a longer request runs "
-        "alone.",
+        500, gt=0, description="A batch takes at most about this long; a longer request runs alone."
     )
     max_queue_requests: int = Field(
         256, gt=0, description="At most this many requests wait; one more gets 429."
@@ -227,8 +227,8 @@ class Settings(BaseSettings):
             if name in found and not found[name].strip():
                 raise ValueError(f"{name} is empty; unset it to serve without keys")
         if self.api_keys is None and self.api_keys_file is None:
-            for name in ("metrics_need_key", "max_concurrent_requests_per_key"):
-                if getattr(self, name):
+            for name in _NEED_KEYS:
+                if getattr(self, name) not in (False, None, "none"):
                     raise ValueError(f"{name} needs api_keys or api_keys_file")
         return self
 

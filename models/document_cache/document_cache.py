@@ -205,6 +205,15 @@ class DocumentCache:
             for kept in reserved:
                 self._free.extend(kept.pages.tolist())
 
+    def clear(self) -> None:
+        """Forget every document, and what was counted; no lease or batch may hold any."""
+        with self._lock:
+            self._settle()
+            self._lru = SegmentedLru(self._max_pages)
+            self._num_touched = 0
+            self._free.clear()
+            self._hits = self._misses = self._evictions = 0
+
     def stats(self) -> CacheStats:
         with self._lock:
             return CacheStats(

@@ -103,7 +103,7 @@ class _Packer:
     segments: list[Segment] = field(default_factory=list)
     reads: list[SpanRead] = field(default_factory=list)
     num_tokens: int = 0
-    placed: dict[tuple[Span | None, bytes], Span] = field(default_factory=dict)
+    placed: dict[tuple[Span | None, bytes, bytes], Span] = field(default_factory=dict)
     tails: list[_Tail] = field(default_factory=list)
     named: NamedKeys = field(default_factory=NamedKeys)
     new: dict[bytes, NewDocument] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class _Packer:
     def _prefix(self, request: EncodedRequest, kept: Kept | None) -> Span:
         if kept is not None:
             return self.named.document(kept)[0]
-        span = self._place_once(request, (0, request.num_prefix_tokens), None)
+        span = self._place_once(request, 0, (0, request.num_prefix_tokens), None)
         self._note(request, 0, span, None, (0, 0))
         return span
 
@@ -159,7 +159,7 @@ class _Packer:
         """Place a document; return what a tail sees of it, and the scored part of that."""
         start, stop = map(int, request.block_spans[i])
         first, last = map(int, request.scored_spans[i])
-        document = self._place_once(request, (start, stop), prefix)
+        document = self._place_once(request, i + 1, (start, stop), prefix)
         shift = document[0] - start
         tokens, part = None, (first - start, last - start)
         if self.card.tail_stride == 1:
@@ -192,13 +192,21 @@ class _Packer:
         is_cut = index - 1 in request.truncated_documents
         self.new[digest] = NewDocument(digest, block[1] - block[0], tokens, scored, is_cut)
 
-    def _place_once(self, request: EncodedRequest, span: Span, prefix: Span | None) -> Span:
-        """Place a prefix (prefix = None) or a document, or find the equal one already there."""
+    def _place_once(
+        self, request: EncodedRequest, index: int, span: Span, prefix: Span | None
+    ) -> Span:
+        """Place block number index of a request, or find the equal one already there.
+
+        Args:
+            prefix: what a document sees of it; None places the prefix itself.
+        """
         full = () if prefix is None else (prefix,)
         is_causal = prefix is None or self.card.document_attention == "causal"
         if not self.card.reusable_documents:
             return self._place(request, span, full, is_causal=is_causal)
-        key = prefix, request.token_ids[span[0] : span[1]].tobytes()
+        # With their digests, which differ by salt: a pass that is shorter tells of equal documents.
+        digest = request.lease.digests[index] if request.lease else b""
+        key = prefix, digest, request.token_ids[span[0] : span[1]].tobytes()
         if key not in self.placed:
             self.placed[key] = self._place(request, span, full, is_causal=is_causal)
         return self.placed[key]

@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
+from blockrank_server.models.prompt.document_finder import DocumentFinder
+from blockrank_server.models.prompt.prompt_encoder import Find, PromptEncoder
 from blockrank_server.models.prompt.request import EncodedRequest
 
 # Twice the keys from which a tail's keys are split, four times those from which a span is.
 _LONG_TOKENS = 2048
 # Tokens of each of eight documents: enough for a CPU to show what a token costs.
 _MEDIUM_TOKENS = 64
+# Tokens of each of eight known documents: reading fewer would take no time beside the rest.
+_KNOWN_TOKENS = 256
 # {number} and the document's own have more digits as they grow.
 _DIGITS = 8
 _NUM_TIMED = 3
@@ -30,22 +33,35 @@ class TimedPass(NamedTuple):
     seconds: float
 
 
+class TimedKnownPass(NamedTuple):
+    """Says how long one forward pass took whose documents were known."""
+
+    num_computed_tokens: int
+    num_known_tokens: int
+    seconds: float
+
+
+TimedPasses = tuple[TimedPass, TimedPass, TimedKnownPass | None]
+
+
 def warm_up(
     score: Callable[[Sequence[EncodedRequest]], Any],
     encoder: PromptEncoder,
     num_tokens: int | None,
+    finder: DocumentFinder | None = None,
     *,
     has_kernels: bool,
-) -> tuple[TimedPass, TimedPass]:
-    """Score made-up requests until nothing is left to set up, then time two.
+) -> TimedPasses:
+    """Score made-up requests until nothing is left to set up, then time two or three.
 
     Args:
         score: returns when the scores of a batch are there.
         num_tokens: the documents' of a long request; only kernels need it.
+        finder: looks for documents that are kept, where any are.
         has_kernels: says that Triton compiles a kernel when it is first needed.
 
     Returns:
-        A pass over few tokens, and one over many.
+        A pass over few tokens, and one over many; and one of known documents, where any are kept.
     """
     short = encoder.encode("warm up", ["A short document.", "Another one, of a few more words."])
     large = _encode(encoder, min(_MEDIUM_TOKENS, encoder.card.limits.max_document_tokens), 8)
@@ -56,7 +72,8 @@ def warm_up(
         frame = short.num_tokens - (short.tail_start - short.num_prefix_tokens)
         for rung in ladder(frame, large.num_tokens):
             score([_encode_tokens(encoder, rung - frame)])
-    return _timed(score, short), _timed(score, large)
+    few, many = _timed(score, short), _timed(score, large)
+    return few, many, None if finder is None else _timed_known(score, encoder, finder.find)
 
 
 def ladder(least: int, most: int) -> list[int]:
@@ -76,6 +93,17 @@ def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedReq
         if total_s > _MAX_TIMED_S:
             break
     return TimedPass(request.num_tokens, fastest_s)
+
+
+def _timed_known(
+    score: Callable[[Sequence[EncodedRequest]], Any], encoder: PromptEncoder, find: Find
+) -> TimedKnownPass:
+    longest = min(_KNOWN_TOKENS, encoder.card.limits.max_document_tokens)
+    for _ in range(2):  # the second time it takes every path of known documents
+        score([_encode(encoder, longest, 8, find)])
+    known = _encode(encoder, longest, 8, find)
+    seconds = _timed(score, known).seconds
+    return TimedKnownPass(known.num_computed_tokens, known.num_known_tokens, seconds)
 
 
 def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedRequest:
@@ -104,8 +132,10 @@ def _encode_tokens(encoder: PromptEncoder, num_tokens: int) -> EncodedRequest:
     return _encode(encoder, min(longest, -(-num_tokens // num)), min(count, num))
 
 
-def _encode(encoder: PromptEncoder, longest: int, count: int) -> EncodedRequest:
+def _encode(
+    encoder: PromptEncoder, longest: int, count: int, find: Find | None = None
+) -> EncodedRequest:
     words = "word " * longest
     # All different: equal ones may be computed once.
     documents = [f"{i} {words}" for i in range(count)]
-    return encoder.encode("warm up", documents, max_document_tokens=longest)
+    return encoder.encode("warm up", documents, max_document_tokens=longest, find=find)

@@ -50,7 +50,12 @@ class EncodedRequest:
     @property
     def num_computed_tokens(self) -> int:
         """Count the tokens whose keys and values are not known."""
-        return self.num_tokens - (self.lease.num_known_tokens if self.lease else 0)
+        return self.num_tokens - self.num_known_tokens
+
+    @property
+    def num_known_tokens(self) -> int:
+        """Count the tokens whose keys and values are known."""
+        return self.lease.num_known_tokens if self.lease else 0
 
     @property
     def num_known_documents(self) -> int:
@@ -70,7 +75,7 @@ def check_query(query: str) -> None:
         EmptyInputError: it holds nothing but white space.
         InputError: it is not a string, or not Unicode text.
     """
-    _check_text(query, "query")
+    check_text(query, "query")
     if not query.strip():
         raise EmptyInputError("query is empty", field="query")
 
@@ -99,19 +104,24 @@ def titles_and_texts(documents: Sequence[Document], *, max_documents: int) -> li
 
 def _title_and_text(document: Document, field: str) -> tuple[str, str]:
     if isinstance(document, str):
-        _check_text(document, field)
+        check_text(document, field)
         return "", document
     if not isinstance(document, Mapping) or "text" not in document:
         raise InputError(f"{field} is neither a string nor has a text", field=field)
     if unknown := set(document) - {"title", "text", "doc_id"}:
         raise InputError(f"{field} has {len(unknown)} fields besides title and text", field=field)
     title, text = document.get("title") or "", document["text"]
-    _check_text(title, f"{field}.title")
-    _check_text(text, f"{field}.text")
+    check_text(title, f"{field}.title")
+    check_text(text, f"{field}.text")
     return title, text
 
 
-def _check_text(value: object, field: str) -> None:
+def check_text(value: object, field: str) -> None:
+    """Refuse what is not a string of Unicode text.
+
+    Raises:
+        InputError: it names the field.
+    """
     if not isinstance(value, str):
         raise InputError(f"{field} is {type(value).__name__}, not a string", field=field)
     try:

@@ -1,7 +1,7 @@
 """Turns a request body into token ids on a tokenising thread, and scores into a result."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from blockrank_server.service.errors import (
 if TYPE_CHECKING:
     from blockrank_server.models.ranker import Ranker
 
+_SALT = "cache_salt"
 _MAX_LISTED = 20  # documents in a warning
 _FIELD = re.compile(r"(\w+)(?:\[(\d+)\])?(.*)", re.DOTALL)
 
@@ -91,11 +92,13 @@ def prepare_request(
     *,
     broken: Sequence[Place] = (),
     strict_model: bool = False,
+    salt: Callable[[str], str] = str,
 ) -> PreparedRequest:
     """Parse and tokenise a body.
 
     Args:
         broken: where the body held text that is not Unicode.
+        salt: makes what salts the documents of the body's cache_salt.
 
     Raises:
         ServiceError: the body is refused, with a 4xx, in the words of its dialect.
@@ -114,7 +117,7 @@ def prepare_request(
             )
         kept = tuple(i for i, document in enumerate(request.documents) if not is_blank(document))
         check_query(request.query)
-        encoded = _encode(request, kept, ranker) if kept else None
+        encoded = _encode(request, kept, ranker, salt(request.cache_salt)) if kept else None
     except InputError as error:
         raise in_callers_words(error, spelling, kept) from error
     return PreparedRequest(parsed, request, spelling, kept, encoded)
@@ -143,18 +146,23 @@ def _on_body(
 ) -> Iterator[str]:
     """Write sentences on what the dialect does not see of a body."""
     if broken:
+        if any(place.field == _SALT for place in broken):  # U+FFFD would make many salts one
+            raise InvalidFieldError(f"{_SALT} holds text that is not Unicode", field=_SALT)
         known = {*dialect.query_fields, *dialect.documents_fields, *dialect.model_fields}
         yield broken_warning(broken, known)
     yield from ignored_spellings(body, spelling)
 
 
-def _encode(request: RerankRequest, kept: Sequence[int], ranker: "Ranker") -> EncodedRequest:
+def _encode(
+    request: RerankRequest, kept: Sequence[int], ranker: "Ranker", cache_salt: str
+) -> EncodedRequest:
     return ranker.encode(
         request.query,
         [request.documents[i] for i in kept],
         max_document_tokens=request.max_document_tokens,
         max_query_tokens=request.max_query_tokens,
         truncate=request.truncate,
+        cache_salt=cache_salt,
     )
 
 

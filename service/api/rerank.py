@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,6 +24,7 @@ from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError
 from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.middleware.document_salt import document_salt
 from blockrank_server.service.middleware.request_record import RequestRecord
 from blockrank_server.service.scheduler.admission_queue import HopelessError
 from blockrank_server.service.scheduler.model_worker import ModelWorker
@@ -111,7 +113,12 @@ class _Reading:
         dialect = dialect_of(fields, self._headers, self._dialects)
         self._record.dialect = dialect.name
         self.prepared = prepare_request(
-            dialect, fields, self.ranker, broken=body.broken, strict_model=self._is_strict
+            dialect,
+            fields,
+            self.ranker,
+            broken=body.broken,
+            strict_model=self._is_strict,
+            salt=partial(document_salt, self._record),
         )
         self._count()
         return self.prepared.encoded

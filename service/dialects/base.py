@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from blockrank_server.models.prompt.request import Document
-from blockrank_server.service.dialects.fields import Count, RequestBody, Side, TopN, Truncate
+from blockrank_server.service.dialects.fields import (
+    CacheSalt,
+    Count,
+    RequestBody,
+    Side,
+    TopN,
+    Truncate,
+)
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult
 from blockrank_server.service.errors import InferenceError, ServiceError
 
@@ -78,6 +85,7 @@ class Dialect(RequestBody):
     use_activation: bool | None = Field(None, description="false means raw_scores = true.")
     instruction: str | None = Field(None, description=_NO_PLACE)
     instruct: str | None = Field(None, description=_NO_PLACE)
+    cache_salt: CacheSalt | None = Field(None, repr=False)
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
@@ -134,6 +142,7 @@ class Dialect(RequestBody):
             max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
             max_query_tokens=self.max_tokens_per_query,
             model=self.model,
+            cache_salt=self.cache_salt or "",
             ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
             warnings=(
                 *(sentence for _, sentence in unused),

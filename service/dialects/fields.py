@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired, Self
 
 import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -13,12 +14,14 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from blockrank_server.service.dialects.request import Ranked, RerankResult
 from blockrank_server.service.errors import InvalidFieldError
 
 _MAX_FAULTS = 20
+_MAX_SALT_CHARACTERS = 256
 _TRUNCATE = {True: "END", False: "NONE", "TRUE": "END", "FALSE": "NONE"}
 
 
@@ -40,6 +43,20 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _check_salt(value: str) -> str:
+    if not 1 <= len(value) <= _MAX_SALT_CHARACTERS:
+        message = "holds {count} characters, 1 to {limit} are allowed"
+        context = {"count": len(value), "limit": _MAX_SALT_CHARACTERS}
+        raise PydanticCustomError("salt_length", message, context)
+    return value
+
+
+CacheSalt = Annotated[
+    str,
+    AfterValidator(_check_salt),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": _MAX_SALT_CHARACTERS}),
+    Field(description="Kept documents are found only by requests with the same salt."),
+]
 Count = Annotated[int, Field(ge=1)]
 Flag = Annotated[bool, BeforeValidator(_as_flag)]
 TopN = Annotated[int, Field(ge=0)]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blockrank_server.models.prompt.request import Document
 
@@ -24,6 +24,7 @@ class RerankRequest:
         max_document_tokens: lowers the card's limit; None leaves it.
         max_query_tokens: lowers the card's limit; None leaves it.
         model: the name the caller gave, if any.
+        cache_salt: documents are found again only with the salt they were kept with.
         ignored_fields: fields of the body that have no meaning here.
         warnings: sentences on fields that have a meaning elsewhere and none here.
     """
@@ -37,6 +38,7 @@ class RerankRequest:
     max_document_tokens: int | None = None
     max_query_tokens: int | None = None
     model: str | None = None
+    cache_salt: str = field(default="", repr=False)
     ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

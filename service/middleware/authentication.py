@@ -27,6 +27,7 @@ class Authentication:
     def __init__(self, app: ASGIApp, keys: ApiKeys, settings: Settings) -> None:
         self._app, self._keys = app, keys
         self._covers_metrics = settings.metrics_need_key
+        self._is_salting = settings.document_cache_salt == "api_key"
         self._limit = settings.max_concurrent_requests_per_key
         self._num_concurrent: Counter[bytes] = Counter()
 
@@ -69,6 +70,8 @@ class Authentication:
                 else "API key is missing: send Authorization: Bearer <key>"
             )
         record.key = key.name
+        if self._is_salting:
+            record.key_salt = key.digest.hex()
         if self._limit is not None and self._num_concurrent[key.digest] >= self._limit:
             raise KeyLimitError(
                 f"API key has {self._limit} concurrent requests, the limit "

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
@@ -18,6 +18,8 @@ class RequestRecord:
         dialect: the name of the body's dialect; None until the body is parsed.
         reason: ServiceError.reason, if it ended in an error.
         key: the name of the caller's API key, if it has one.
+        key_salt: what sets the documents of its API key apart from those of others, never logged;
+            empty where keys do not salt.
         num_documents: documents in the body, blank ones included.
         num_tokens: tokens of the whole prompt.
         tokenize_s: how long parsing and tokenising took.
@@ -36,6 +38,7 @@ class RequestRecord:
     dialect: str | None = None
     reason: str | None = None
     key: str | None = None
+    key_salt: str = field(default="", repr=False)
     num_documents: int = 0
     num_tokens: int = 0
     tokenize_s: float = 0.0

@@ -37,7 +37,7 @@ from blockrank_server.service.errors import (
 from blockrank_server.service.scheduler.admission_queue import AdmissionQueue
 from blockrank_server.service.scheduler.completion import Completer, Observer
 from blockrank_server.service.scheduler.duration_model import DurationModel
-from blockrank_server.service.scheduler.job import Drop, Job, Scored, cost_tokens
+from blockrank_server.service.scheduler.job import Drop, Job, Scored
 from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits, Pick
 from blockrank_server.service.scheduler.preemption import AbandonedError, Preemption
 from blockrank_server.service.scheduler.running_batch import RunningBatch, RunningBatches, Start
@@ -117,9 +117,10 @@ class Batcher:
             DrainingError, ModelUnavailableError: after close, after the death of a thread.
         """
         now_s = self._clock()
-        predicted_s = self._duration_model.predict_s(cost_tokens(request))
-        due_s = self._policy.due_s(now_s, deadline_s, predicted_s)
-        job = Job(request, now_s, deadline_s, due_s, future or Future())
+        model = self._duration_model
+        num_tokens = model.cost_tokens(request.num_computed_tokens, request.num_known_tokens)
+        due_s = self._policy.due_s(now_s, deadline_s, model.predict_s(num_tokens))
+        job = Job(request, num_tokens, now_s, deadline_s, due_s, future or Future())
         with self._changed:
             if self._is_dead:
                 raise ModelUnavailableError(_DEAD)

@@ -89,7 +89,7 @@ class Completer:
         done_s = self._clock()
         report = batch.report(done_s, self._done_s)
         self._done_s = done_s
-        self._duration_model.record(report.num_tokens, report.infer_s)
+        self._record(batch, report.infer_s)
         # Not infer_s, which is too short where the end of the batch before was seen late.
         num_computed = num_computed_tokens(job.request for job in batch.jobs)
         self._duration_model.prove(num_computed, done_s - batch.started_s)
@@ -125,11 +125,17 @@ class Completer:
         ran_s = max(0.0, now_s - batch.started_s - batch.preempted_s)
         self._observer.aborted(ran_s)
         if ran_s > self._duration_model.predict_s(batch.num_tokens):
-            self._duration_model.record(batch.num_tokens, ran_s)
+            self._record(batch, ran_s)
         for job in batch.jobs:
             job.fail(DeadlineError("The deadline has passed"))  # unless its caller has gone
             self._observer.dropped(job.why_abandoned(now_s))
         self._on_end(batch, ())
+
+    def _record(self, batch: RunningBatch, seconds: float) -> None:
+        # Batches since a job was accepted may have computed what it had not known then.
+        self._duration_model.record(
+            batch.num_computed_tokens, seconds, num_known=batch.num_known_tokens
+        )
 
     def _run(self) -> None:
         try:

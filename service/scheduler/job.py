@@ -9,9 +9,6 @@ from blockrank_server.models.prompt.request import EncodedRequest
 
 DOCUMENT_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
-# On a CPU, 100 documents whose keys and values are known take a fortieth of the time.
-_KNOWN_TOKENS_PER_COMPUTED = 40
-
 
 def document_bucket(num_documents: int) -> str:
     """Name the bucket of a shortlist's length: the edge at or above it, or "more"."""
@@ -40,17 +37,12 @@ class Scored:
     infer_s: float
 
 
-def cost_tokens(request: EncodedRequest) -> int:
-    """Count the tokens to be computed, and for those that are known what reading them costs."""
-    computed = request.num_computed_tokens
-    return computed + (request.num_tokens - computed) // _KNOWN_TOKENS_PER_COMPUTED
-
-
 @dataclass(slots=True, eq=False)
 class Job:
     """Describes one accepted request.
 
     Attributes:
+        num_tokens: what the request costs, in tokens to be computed (DurationModel.cost_tokens).
         accepted_s: when it was accepted, on the batcher's clock.
         deadline_s: after this moment of the same clock nobody waits for the answer.
         due_s: jobs run in this order; at or before the deadline.
@@ -60,6 +52,7 @@ class Job:
     """
 
     request: EncodedRequest
+    num_tokens: int
     accepted_s: float
     deadline_s: float
     due_s: float
@@ -67,14 +60,10 @@ class Job:
     is_claimed: bool = False
 
     @property
-    def num_tokens(self) -> int:
-        """Count what the request costs, in tokens."""
-        return cost_tokens(self.request)
-
-    @property
     def bucket(self) -> str:
-        """Return the bucket of the shortlist's length."""
-        return document_bucket(self.request.num_documents)
+        """Return the bucket of a shortlist that costs as much and of which nothing is known."""
+        request = self.request
+        return document_bucket(-(-request.num_documents * self.num_tokens // request.num_tokens))
 
     def is_abandoned(self, now_s: float) -> bool:
         """Say whether nobody waits: the caller has gone, or the deadline has passed."""

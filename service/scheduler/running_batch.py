@@ -34,6 +34,7 @@ class BatchReport(NamedTuple):
     """Reports one forward pass that gave scores.
 
     Attributes:
+        num_tokens: what its jobs cost, in tokens to be computed.
         infer_s: its duration, without that of the batches that preempted it.
         was_split: it took two passes, for want of memory.
         is_preempting: it ran between the steps of another.
@@ -68,8 +69,16 @@ class RunningBatch:
 
     @property
     def num_tokens(self) -> int:
-        """Count the tokens of its own jobs."""
+        """Count what its own jobs cost, in tokens."""
         return sum(job.num_tokens for job in self.jobs)
+
+    @property
+    def num_computed_tokens(self) -> int:
+        return sum(job.request.num_computed_tokens for job in self.jobs)
+
+    @property
+    def num_known_tokens(self) -> int:
+        return sum(job.request.num_known_tokens for job in self.jobs)
 
     def is_abandoned(self, now_s: float) -> bool:
         """Say whether nobody waits for any of its jobs, and its forward pass can still be ended."""

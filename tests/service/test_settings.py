@@ -100,7 +100,12 @@ def test_an_empty_key_does_not_open_the_server(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("metrics_need_key", True), ("max_concurrent_requests_per_key", 3)]
+    ("name", "value"),
+    [
+        ("metrics_need_key", True),
+        ("max_concurrent_requests_per_key", 3),
+        ("document_cache_salt", "api_key"),
+    ],
 )
 def test_what_needs_keys_is_refused_without(name: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=f"{name} needs api_keys or api_keys_file"):

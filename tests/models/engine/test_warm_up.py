@@ -84,7 +84,7 @@ def test_kernels_are_warmed_up_with_it_and_nothing_is_timed_cold(
         return score(batch)
 
     monkeypatch.setattr(ranker._engine, "score", counted)
-    few, many = ranker.warm_up()
+    few, many, _ = ranker.warm_up()
     runs = [(size, len([*same])) for size, same in groupby(scored)]
     assert [size for size, _ in runs] == [few.num_tokens, many.num_tokens]
     assert runs[0][1] > 1
@@ -93,7 +93,7 @@ def test_kernels_are_warmed_up_with_it_and_nothing_is_timed_cold(
     assert many.seconds > 0
     scored.clear()
     object.__setattr__(ranker.info, "attention", "triton")
-    few, many = ranker.warm_up()
+    few, many, _ = ranker.warm_up()
     sizes = [size for size, _ in groupby(scored)]
     between = sizes[2:-2]
     assert sizes[:2] == sizes[-2:] == [few.num_tokens, many.num_tokens]
@@ -135,6 +135,23 @@ def test_the_fastest_of_three_passes_counts_where_they_are_short(
         now_s += next(taken_s)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now_s)
-    few, many = warm_up(score, ranker._encoder, None, has_kernels=False)
+    few, many, known = warm_up(score, ranker._encoder, None, has_kernels=False)
     assert (few.seconds, many.seconds) == pytest.approx(expected_s)
     assert next(taken_s, None) is None
+    assert known is None
+
+
+def test_a_pass_of_known_documents_is_timed_where_any_are_kept_and_none_stays(
+    blockrank_card: dict[str, Any], query_free: dict[str, Any], open_tiny: Callable[..., Ranker]
+) -> None:
+    ranker = open_tiny("blockrank", blockrank_card | query_free, document_cache_bytes=10**8)
+    _, many, known = ranker.warm_up()
+    assert known is not None
+    assert known.num_known_tokens > many.num_tokens > known.num_computed_tokens > 0
+    assert known.seconds > 0
+    stats = ranker.document_cache_stats()
+    assert (stats.hits, stats.misses, stats.num_entries, stats.used_bytes) == (0, 0, 0, 0)
+    documents = ["river bank", "money"]
+    before = ranker.rank("city", documents)
+    assert ranker.rank("city", documents) == pytest.approx(before, abs=1e-6)
+    assert ranker.document_cache_stats().hits == 2

@@ -30,6 +30,7 @@ TYPED = {
     "port": "1",
     "api_keys_file": "keys",
     "cors_origins": "https://a.example,https://b.example",
+    "document_cache_salt": "api_key",
     "log_level": "debug",
 }
 
@@ -45,7 +46,8 @@ def typed(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"api_keys"}))
 def test_every_setting_is_a_flag_of_serve(name: str) -> None:
-    needed = typed("api_keys_file") if "key" in name and name != "api_keys_file" else []
+    needs_keys = name == "document_cache_salt" or ("key" in name and name != "api_keys_file")
+    needed = typed("api_keys_file") if needs_keys else []
     settings = read_settings(parse(["serve", *typed(name), *needed]))
     assert getattr(settings, name) != Settings.model_fields[name].default
     assert settings.model_fields_set == {name, *(["api_keys_file"] if needed else [])}

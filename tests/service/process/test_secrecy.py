@@ -32,6 +32,7 @@ BODIES: tuple[Any, ...] = (
         for field in ("model", "raw_scores", "max_tokens_per_doc", "truncate")
     ),
     {"query": MARK, "documents": [{"text": NESTED}]},
+    *(GOOD | {"cache_salt": salt} for salt in (MARK, MARK * 100, NESTED, [MARK])),
     {"query": MARK, "documents": [f"{MARK} " * 60], "truncate": False},
     {"query": MARK, "texts": [f"{MARK} " * 60], "truncate": False},
     *({MARK: MARK}, NESTED, [NESTED], MARK),
@@ -55,6 +56,7 @@ def server(start_server: "StartServer", tmp_path_factory: pytest.TempPathFactory
         BLOCKRANK_LOG_LEVEL="debug",
         BLOCKRANK_STRICT_MODEL="1",
         BLOCKRANK_CORS_ORIGINS="http://localhost",
+        BLOCKRANK_DOCUMENT_CACHE_SALT="api_key",
         BLOCKRANK_MAX_CONCURRENT_REQUESTS_PER_KEY="1",
     )
 
@@ -97,7 +99,7 @@ def test_no_text_of_a_caller_in_logs_and_errors(client: httpx.Client, server: "P
         shown = response.text + str(response.headers)
         assert MARK not in shown.lower(), (response.request.url, response.request.content)
         assert len(response.content) < 4000
-    good = GOOD | {"model": None, "return_documents": True, MARK: MARK}
+    good = GOOD | {"model": None, "return_documents": True, "cache_salt": MARK, MARK: MARK}
     response = client.post("/rerank", json=good, headers={"Authorization": KEY})
     assert response.status_code == 200
     assert response.text.count(MARK) == 3  # asked for

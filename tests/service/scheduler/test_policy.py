@@ -10,19 +10,20 @@ from blockrank_server.service.scheduler.policy import BatchingPolicy
 
 class Request:
     def __init__(self, num_tokens: int, num_documents: int = 1) -> None:
-        self.num_tokens = self.num_computed_tokens = num_tokens
+        self.num_tokens = num_tokens
         self.num_documents = num_documents
 
 
-def job(tokens: int, *, documents: int = 1, accepted_s: float = 0.0, due_s: float = 0.0) -> Job:
-    request = Request(tokens, documents)
-    return Job(request, accepted_s, 1e9, due_s, Future())  # type: ignore[arg-type]
-
-
-def test_known_tokens_count_for_what_reading_them_costs() -> None:
-    known = job(10_050)
-    known.request.num_computed_tokens = 50  # type: ignore[misc]
-    assert known.num_tokens == 50 + 250
+def job(
+    tokens: int,
+    *,
+    documents: int = 1,
+    accepted_s: float = 0.0,
+    due_s: float = 0.0,
+    known_tokens: int = 0,
+) -> Job:
+    request = Request(tokens + known_tokens, documents)
+    return Job(request, tokens, accepted_s, 1e9, due_s, Future())  # type: ignore[arg-type]
 
 
 def jobs(*tokens: int) -> list[Job]:
@@ -71,6 +72,13 @@ def test_the_job_due_first_chooses_the_bucket() -> None:
     long, short, late = job(3, documents=60, due_s=5), job(3, due_s=2), job(3, due_s=9)
     assert POLICY.pick([long, late, short], 0.0, room=ROOM, is_idle=True).jobs == [short, late]
     assert POLICY.pick([long, late], 0.0, room=ROOM, is_idle=True).jobs == [long]
+
+
+def test_lists_that_cost_little_share_a_batch_with_short_ones_and_not_with_long_ones() -> None:
+    short, long = job(3, documents=2, due_s=2), job(100, documents=60, due_s=3)
+    known = job(3, documents=60, due_s=1, known_tokens=97)
+    picked = POLICY.pick([short, long, known], 0.0, room=1000, is_idle=True).jobs
+    assert picked == [known, short]
 
 
 def test_short_jobs_are_due_before_long_ones_of_the_same_moment() -> None:

@@ -25,7 +25,8 @@ MakeJob = Callable[..., Job]
 @pytest.fixture
 def make_job(make_request: "MakeRequest") -> MakeJob:
     def make(num_tokens: int, *, num_documents: int = 1, due_s: float = 0.0) -> Job:
-        return Job(make_request(num_tokens, num_documents=num_documents), 0.0, 1e9, due_s)
+        request = make_request(num_tokens, num_documents=num_documents)
+        return Job(request, num_tokens, 0.0, 1e9, due_s)
 
     return make
 
