@@ -1,14 +1,20 @@
 """Fills and empties the document cache of a ranker, apart from ranking."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.document_cache.store_stats import StoreStats
 from blockrank_server.models.engine.document_memory import DocumentMemory
 from blockrank_server.models.prompt.document_finder import DocumentFinder
-from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
-from blockrank_server.models.prompt.request import Document, EncodedRequest, titles_and_texts
+from blockrank_server.models.prompt.prompt_encoder import Find, PromptEncoder
+from blockrank_server.models.prompt.request import (
+    Document,
+    EncodedRequest,
+    check_text,
+    titles_and_texts,
+)
 
 # Documents are computed by ranking them; what for is of no importance.
 _QUERY = "fill"
@@ -33,6 +39,19 @@ class KnownDocuments:
         self._finder = DocumentFinder(memory.cache, encoder.card, names, load)
         self.find = self._finder.find
 
+    @contextmanager
+    def rehearsing(self) -> Iterator[Find]:
+        """Give what finds only documents of the block, which are forgotten and never stored.
+
+        There may be no other requests meanwhile.
+        """
+        disk, self._memory.disk = self._memory.disk, None
+        try:
+            yield DocumentFinder(self._memory.cache, self._encoder.card, ["rehearsal"]).find
+        finally:
+            self._memory.disk = disk
+            self._memory.cache.clear()
+
     def encode(
         self,
         documents: Sequence[Document],
@@ -46,6 +65,7 @@ class KnownDocuments:
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
+        check_text(salt, "cache_salt")
         find = partial(self.find, salt=salt, accepts_cut=truncate)
         return self._encoder.encode(
             _QUERY,

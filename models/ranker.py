@@ -8,6 +8,7 @@ ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self
@@ -213,13 +214,10 @@ class Ranker:
         Raises:
             DeviceMemoryError: that batch does not fit after all.
         """
-        has_kernels = self.info.attention == "triton"
-        passes = warm_up(
-            self.score, self._encoder, self._max_batch_tokens, self._finder, has_kernels=has_kernels
-        )
-        if self._cache is not None:
-            self._cache.clear()
-        return passes
+        with nullcontext() if self.documents is None else self.documents.rehearsing() as find:
+            has_kernels = self.info.attention == "triton"
+            tokens = self._max_batch_tokens
+            return warm_up(self.score, self._encoder, tokens, find, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""

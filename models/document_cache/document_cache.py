@@ -18,8 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from blockrank_server.models.document_cache.free_pages import FreePages
 from blockrank_server.models.document_cache.kept import Kept, NewDocument, num_pages
 from blockrank_server.models.document_cache.segmented_lru import SegmentedLru
 
@@ -89,9 +88,7 @@ class DocumentCache:
         self._max_pages, self._page_bytes = max_pages, page_bytes
         self._lock = threading.Lock()
         self._lru = SegmentedLru(max_pages)
-        # The pages never taken yet are a number, not a list: they may be millions.
-        self._num_touched = 0
-        self._free: list[int] = []
+        self._free = FreePages(max_pages)
         # Filled without the lock: the garbage collector may end a lease at any moment, also on a
         # thread that holds it.
         self._unpinned: deque[list[Kept]] = deque()
@@ -161,11 +158,7 @@ class DocumentCache:
             self._settle()
             if kept.digest in self._lru or not self._make_room(needed):
                 return False
-            pages = [self._free.pop() for _ in range(min(needed, len(self._free)))]
-            more = needed - len(pages)
-            pages.extend(range(self._num_touched, self._num_touched + more))
-            self._num_touched += more
-        kept.pages = np.array(pages, np.int64)
+            kept.pages = self._free.take(needed)
         return True
 
     def commit(self, written: Iterable[Kept], *, num_pins: int = 0) -> list[Kept]:
@@ -181,7 +174,7 @@ class DocumentCache:
         with self._lock:
             for kept in written:
                 if kept.digest in self._lru:
-                    self._free.extend(kept.pages.tolist())
+                    self._free.give_back(kept.pages)
                 else:
                     kept.num_pins += num_pins
                     self._lru.add(kept)
@@ -197,21 +190,20 @@ class DocumentCache:
                     continue
                 kept.is_forgotten = True
                 if not kept.num_pins:
-                    self._free.extend(kept.pages.tolist())
+                    self._free.give_back(kept.pages)
 
     def give_back(self, reserved: Iterable[Kept]) -> None:
         """Free the pages of documents that will not be written to their end."""
         with self._lock:
             for kept in reserved:
-                self._free.extend(kept.pages.tolist())
+                self._free.give_back(kept.pages)
 
     def clear(self) -> None:
         """Forget every document, and what was counted; no lease or batch may hold any."""
         with self._lock:
             self._settle()
             self._lru = SegmentedLru(self._max_pages)
-            self._num_touched = 0
-            self._free.clear()
+            self._free = FreePages(self._max_pages)
             self._hits = self._misses = self._evictions = 0
 
     def stats(self) -> CacheStats:
@@ -221,7 +213,7 @@ class DocumentCache:
                 misses=self._misses,
                 evictions=self._evictions,
                 num_entries=len(self._lru),
-                used_bytes=(self._num_touched - len(self._free)) * self._page_bytes,
+                used_bytes=self._free.num_used * self._page_bytes,
                 max_bytes=self._max_pages * self._page_bytes,
             )
 
@@ -231,11 +223,11 @@ class DocumentCache:
             for kept in self._unpinned.popleft():
                 kept.num_pins -= 1
                 if kept.is_forgotten and not kept.num_pins:
-                    self._free.extend(kept.pages.tolist())
+                    self._free.give_back(kept.pages)
 
     def _make_room(self, needed: int) -> bool:
         """Evict until so many pages are free, or nothing if that cannot be; the lock is held."""
-        missing = needed - self._num_free
+        missing = needed - len(self._free)
         if missing <= 0:
             return True
         victims = []
@@ -248,10 +240,6 @@ class DocumentCache:
             return False
         for kept in victims:
             self._lru.remove(kept)
-            self._free.extend(kept.pages.tolist())
+            self._free.give_back(kept.pages)
         self._evictions += len(victims)
         return True
-
-    @property
-    def _num_free(self) -> int:
-        return self._max_pages - self._num_touched + len(self._free)

@@ -171,6 +171,17 @@ def test_forgotten_documents_are_nowhere(keeping: Open, plain: Open, texts: Any)
     assert keeping().encode("rain", pool).num_known_documents == 3
 
 
+def test_what_is_made_up_for_the_warm_up_is_not_kept(keeping: Open, folder: Path) -> None:
+    ranker = keeping()
+    ranker.warm_up()
+    known(ranker).flush()
+    assert files(folder) == []
+    assert known(ranker).stats().num_entries == 0
+    ranker.rank("river", ["money"])
+    known(ranker).flush()
+    assert len(files(folder)) == 2
+
+
 def test_a_store_needs_a_memory_in_front_of_it(keeping: Open) -> None:
     with pytest.raises(CheckpointError, match=r"document_store is .*document_cache_bytes is 0"):
         keeping(0)

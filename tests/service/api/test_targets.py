@@ -21,7 +21,7 @@ BODIES = {
     for route in ROUTES
     for path in (route.path, *route.aliases)
 } | {"/tokenize": {"inputs": "a"}}
-POSTS = list(BODIES)
+POSTS = [*BODIES, "/documents"]
 GETS = [
     *("/", "/health", "/health/live", "/livez", "/ping", "/health/ready", "/readyz"),
     *("/v1/health/live", "/v1/health/ready", "/.well-known/live", "/.well-known/ready"),
@@ -91,6 +91,7 @@ def test_options_lists_the_methods(client: TestClient) -> None:
     expected |= dict.fromkeys(GETS, "GET, HEAD, OPTIONS")
     expected["/"] = "GET, HEAD, POST, OPTIONS"
     expected["/static-offline-docs/favicon.png"] = "GET, HEAD, OPTIONS"
+    expected["/documents"] = "POST, DELETE, OPTIONS"
     expected["/sglang/v1/rerank"] = "POST, PUT, OPTIONS"
     for path, methods in expected.items():
         answer = client.options(f"{path}/")
@@ -101,7 +102,7 @@ def test_options_lists_the_methods(client: TestClient) -> None:
 def test_options_of_the_whole_server(client: TestClient) -> None:
     answer = ask(client, "OPTIONS", "*")
     assert (answer.status_code, answer.content) == (204, b"")
-    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, OPTIONS"
+    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
 
 def assert_error(response: Any, status: int) -> str:
