@@ -39,6 +39,12 @@ class KnownDocuments:
         self._finder = DocumentFinder(memory.cache, encoder.card, names, load)
         self.find = self._finder.find
 
+    @property
+    def max_together(self) -> int:
+        """Count the documents that can be computed at once, and all of them be stored."""
+        # Those that wait to be written may take half of the memory, and the prefix is one more.
+        return max(1, min(self._encoder.card.limits.max_documents, self._memory.max_documents // 4))
+
     @contextmanager
     def rehearsing(self) -> Iterator[Find]:
         """Give what finds only documents of the block, which are forgotten and never stored.
@@ -87,12 +93,28 @@ class KnownDocuments:
         Raises:
             InputError: or a subclass, as of encode.
         """
-        cache, disk = self._memory.cache, self._memory.disk
-        digests = self._digests(documents, max_document_tokens, salt)
+        cache, digests = self._memory.cache, self._digests(documents, max_document_tokens, salt)
+        are_stored = self.are_stored(documents, max_document_tokens=max_document_tokens, salt=salt)
         return [
-            bool(cache.count_known([each])) or (disk is not None and disk.has(each))
-            for each in digests
+            is_stored or bool(cache.count_known([digest]))
+            for digest, is_stored in zip(digests, are_stored, strict=True)
         ]
+
+    def are_stored(
+        self,
+        documents: Sequence[Document],
+        *,
+        max_document_tokens: int | None = None,
+        salt: str = "",
+    ) -> list[bool]:
+        """Say of each document whether it is on disk, without reading it.
+
+        Raises:
+            InputError: or a subclass, as of encode.
+        """
+        disk = self._memory.disk
+        digests = self._digests(documents, max_document_tokens, salt)
+        return [disk is not None and disk.has(digest) for digest in digests]
 
     def count_in_memory(self, request: EncodedRequest) -> int:
         """Count the documents of a request that are known in memory now."""

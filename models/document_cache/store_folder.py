@@ -52,7 +52,7 @@ def check_owner(folder: Path) -> None:
         return
     if others := [name for name in os.listdir(folder) if not name.startswith(_HARMLESS)]:
         raise CheckpointError(
-            f"document_store is {folder}, which holds {len(others)} other things and no file "
+            f"document_store is {folder}, which holds other things ({len(others)}) and no file "
             f"{_MARKER}: name an empty folder, or one that this program has made"
         )
 

@@ -45,12 +45,19 @@ class DocumentMemory:
         cache: knows which are kept.
         disk: keeps them on disk, too, where there is a store.
         names: tell the model apart from others that keep documents in the same store.
+        max_documents: counts the longest documents that the memory holds.
     """
 
     def __init__(
-        self, cache: DocumentCache, pool: PagePool, disk: DiskTier | None, names: Sequence[str]
+        self,
+        cache: DocumentCache,
+        pool: PagePool,
+        disk: DiskTier | None,
+        names: Sequence[str],
+        max_documents: int,
     ) -> None:
         self.cache, self.disk, self.names = cache, disk, names
+        self.max_documents = max_documents
         self._pool = pool
 
     def rows(self, batch: PackedBatch) -> AbstractContextManager[BatchRows | None]:
@@ -109,7 +116,7 @@ def open_document_memory(
         folder = expand_user(bounds.store)
         store = DocumentStore.open(folder, bounds.store_bytes, pool.row_format, lengths)
         disk = DiskTier(store, cache, pool, max_pages)
-    return DocumentMemory(cache, pool, disk, names)
+    return DocumentMemory(cache, pool, disk, names, max_pages // num_pages(longest))
 
 
 def _max_rows(card: Card) -> int:

@@ -1,6 +1,5 @@
 """POST and DELETE /documents, on a tiny model that keeps documents in memory and on disk."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,41 +8,23 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 
 if TYPE_CHECKING:
     from tests.service.conftest import MakeClient
 
 KEYS: dict[str, Any] = {"api_keys": SecretStr("first,second")}
-PROMPT = {
-    "tokenise": "blocks",
-    "prefix": [{"control": "<s>"}, {"text": "Documents:"}],
-    "document": [{"text": "\n{content}"}],
-    "tail": [{"text": "\nQuery: {query}"}, {"control": "[/INST]"}],
-}
-LIMITS = {"max_documents": 8, "max_document_tokens": 16, "max_query_tokens": 16}
 TEXTS = ["a river", {"title": "money", "text": "the bank"}, "a stone " * 20]
 
 
 @pytest.fixture
-def open_keeping(tmp_path: Path, fixtures: Path) -> Callable[[], Ranker]:
+def open_keeping(tmp_path: Path, fixtures: Path, keeping_card: Path) -> Callable[[], Ranker]:
     """Open a ranker on the same folder as before."""
 
     def open_() -> Ranker:
-        built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
-        fields = json.loads(built_in.read_text()) | {
-            "read": [{"layer": 2, "heads": "all"}],
-            "prompt": PROMPT,
-            "limits": LIMITS,
-            "signal": {"tokens": "last", "count": 2},
-            "reusable_documents": True,
-        }
-        card = tmp_path / "card.json"
-        card.write_text(json.dumps(fields))
         return Ranker.open(
             fixtures / "blockrank",
-            card=card,
+            card=keeping_card,
             device="cpu",
             document_cache_bytes=2_000_000,
             document_store=tmp_path / "store",
