@@ -8,13 +8,14 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
 
 if TYPE_CHECKING:
     from tests.service.conftest import MakeClient
 
 KEYS: dict[str, Any] = {"api_keys": SecretStr("first,second")}
-TEXTS = ["a river", {"title": "money", "text": "the bank"}, "a stone " * 20]
+TEXTS: list[Document] = ["a river", {"title": "money", "text": "the bank"}, "a stone " * 20]
 
 
 @pytest.fixture

@@ -34,9 +34,9 @@ def precompute(
     """Run the command; return its exit code and what it printed."""
 
     def run(*arguments: str | Path, **flags: str | Path) -> tuple[int, str, str]:
-        flags = {"model": fixtures / "blockrank", "card": keeping_card, "device": "cpu"} | flags
-        flags = {"document-store": store} | flags
-        given = [str(each) for name, value in flags.items() for each in (f"--{name}", value)]
+        usual: dict[str, str | Path] = {"model": fixtures / "blockrank", "card": keeping_card}
+        usual |= {"device": "cpu", "document-store": store}
+        given = [str(x) for name, value in (usual | flags).items() for x in (f"--{name}", value)]
         code = main(["precompute", *map(str, arguments), *given])
         return code, *capfd.readouterr()
 
