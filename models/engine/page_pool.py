@@ -74,6 +74,11 @@ class PagePool:
         return np.concatenate([np.empty(0, np.int64), *parts])
 
     @property
+    def is_in_place(self) -> bool:
+        """Say whether the processor reads and writes the rows where they are."""
+        return self.device.type == "cpu"
+
+    @property
     def row_format(self) -> RowFormat:
         """Describe what one token takes."""
         _, num_kv, dim = self._rows_UKD.shape
@@ -89,7 +94,7 @@ class PagePool:
     def read(self, kept: Kept) -> list[memoryview]:
         """View the rows of a document page by page; a copy of them, where they are on a device."""
         pages = kept.pages
-        if self.device.type == "cpu":
+        if self.is_in_place:
             return _buffers(self._pages(), pages, kept)
         copied = self._pages()[torch.from_numpy(pages).to(self.device)].cpu()
         return _buffers(copied, np.arange(len(pages)), kept)
@@ -97,7 +102,7 @@ class PagePool:
     @contextmanager
     def write(self, kept: Kept) -> Iterator[list[memoryview]]:
         """Let the block fill the rows of a document, as read views them."""
-        if self.device.type == "cpu":
+        if self.is_in_place:
             yield self.read(kept)
             return
         pages_PUKD, num_pages = self._pages(), len(kept.pages)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from blockrank_server.models.engine.page_pool import PagePool
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.known_documents import KnownDocuments
 from blockrank_server.models.ranker import Ranker
@@ -128,6 +129,28 @@ def test_requests_that_miss_the_same_document_read_it_once(
     assert [request.num_known_documents for request in requests] == [6, 6]
     assert num_read == 7
     assert known(again).stats().num_entries == 7
+
+
+def test_rows_of_a_device_are_copied_through_the_host(
+    keeping: Open, texts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here from host memory to host memory; test_disk_tier_on_gpu.py has a device."""
+    pool = texts(1).pool[:9]
+    in_place = keeping()
+    expected = in_place.rank("river", pool)
+    known(in_place).flush()
+    monkeypatch.setattr(PagePool, "is_in_place", property(lambda _: False))
+    copying = keeping()
+    request = copying.encode("river", pool)
+    assert request.num_known_documents == 9
+    assert_equal(copying.score([request])[0], expected)
+    copying.rank("river", [f"new {text}" for text in pool])
+    known(copying).flush()
+    monkeypatch.undo()
+    again = keeping()
+    found = again.encode("river", [f"new {text}" for text in pool])
+    assert found.num_known_documents == 9
+    assert_equal(again.score([found])[0], in_place.rank("river", [f"new {text}" for text in pool]))
 
 
 def test_a_document_cut_before_is_not_read_where_nothing_may_be_cut(keeping: Open) -> None:
