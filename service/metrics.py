@@ -1,9 +1,11 @@
 """Defines every Prometheus series of the service, all of them there from the start.
 
 Label `documents` is the bucket of a shortlist's length: the edge at or above it, or "more".
+Label `cached` tells which of its documents were known, where any are kept.
 """
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -26,6 +28,20 @@ KNOWN_IGNORED = (
 FILL_OUTCOMES = ("known", "computed", "truncated", "blank", "forgotten")
 
 
+class CachedShare(StrEnum):
+    """Names how many documents of a request were known, as label `cached`."""
+
+    NONE = "none"
+    SOME = "some"
+    ALL = "all"
+
+    @classmethod
+    def of(cls, num_known: int, num_documents: int) -> "CachedShare":
+        if not num_known:
+            return cls.NONE
+        return cls.ALL if num_known == num_documents else cls.SOME
+
+
 def _statuses() -> Iterable[int]:
     return sorted({200, CLIENT_GONE, *(kind.status for kind in all_errors())})
 
@@ -37,24 +53,32 @@ class Metrics:
         registry: nothing else may register there.
         dialects: names of the dialects, the values of label `dialect`.
         batch_budget: tokens of a full batch.
+        keeps_documents: whether documents are kept; else nothing is ever known of a request.
 
     Attributes:
         scheduler: series of the model, its batches and its queue.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, dialects: Iterable[str], batch_budget: int
+        self,
+        registry: CollectorRegistry,
+        dialects: Iterable[str],
+        batch_budget: int,
+        *,
+        keeps_documents: bool = False,
     ) -> None:
         series = MetricFactory(registry)
         self.registry = registry
         self.scheduler = SchedulerMetrics(series, batch_budget)
         self._requests = series.counter("requests", "Rerank requests.", "dialect", "status")
         self._rejected = series.counter("rejected", "Requests answered by an error.", "reason")
-        self._duration = series.seconds("request", "From first byte to a 200's last.", "documents")
+        self._duration = series.seconds(
+            "request", "From first byte to a 200's last.", "documents", "cached"
+        )
         self._tokenize = series.seconds("tokenize", "Parse and tokenise.", "documents")
         self._queue = series.seconds("queue", "From accepted to batched.", "documents")
         self._infer = series.seconds("inference", "Forward pass of its batch.", "documents")
-        self._documents = series.counter("documents", "Documents scored.", "documents")
+        self._documents = series.counter("documents", "Documents scored.", "documents", "cached")
         self._tokens = series.counter("tokens", "Tokens of the requests scored.", "documents")
         self._lengths = series.histogram(
             "documents_per_request", "Documents of one request.", DOCUMENT_EDGES
@@ -64,17 +88,19 @@ class Metrics:
             "filled_documents", "Documents of POST and DELETE /documents.", "outcome"
         )
         self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
-        self._create_series(dialects)
+        self._create_series(dialects, CachedShare if keeps_documents else (CachedShare.NONE,))
         ProcessCollector(registry=registry)
 
-    def _create_series(self, dialects: Iterable[str]) -> None:
+    def _create_series(self, dialects: Iterable[str], shares: Iterable[CachedShare]) -> None:
         for dialect in (*dialects, NO_DIALECT):
             for status in _statuses():
                 self._requests.labels(dialect, status)
         for bucket in BUCKETS:
-            for stage in (self._duration, self._tokenize, self._queue, self._infer):
+            for stage in (self._tokenize, self._queue, self._infer):
                 stage.labels(bucket)
-            self._documents.labels(bucket)
+            for share in shares:
+                self._duration.labels(bucket, share)
+                self._documents.labels(bucket, share)
             self._tokens.labels(bucket)
         for error in all_errors():
             self._rejected.labels(error.reason)
@@ -90,13 +116,19 @@ class Metrics:
         self._tokenize.labels(document_bucket(num_documents)).observe(tokenize_s)
 
     def scored(
-        self, *, num_documents: int, num_tokens: int, queue_s: float, infer_s: float
+        self,
+        *,
+        num_documents: int,
+        num_tokens: int,
+        queue_s: float,
+        infer_s: float,
+        cached: CachedShare,
     ) -> None:
         """Count a request that has its scores."""
         bucket = document_bucket(num_documents)
         self._queue.labels(bucket).observe(queue_s)
         self._infer.labels(bucket).observe(infer_s)
-        self._documents.labels(bucket).inc(num_documents)
+        self._documents.labels(bucket, cached).inc(num_documents)
         self._tokens.labels(bucket).inc(num_tokens)
 
     def rejected(self, reason: str) -> None:
@@ -113,9 +145,15 @@ class Metrics:
             self._ignored.labels(name if name in KNOWN_IGNORED else "other").inc()
 
     def finished(
-        self, *, dialect: str | None, status: int, duration_s: float, num_documents: int
+        self,
+        *,
+        dialect: str | None,
+        status: int,
+        duration_s: float,
+        num_documents: int,
+        cached: CachedShare = CachedShare.NONE,
     ) -> None:
         """Count a rerank request that was answered, or whose client has gone."""
         self._requests.labels(dialect or NO_DIALECT, status).inc()
         if status == 200:
-            self._duration.labels(document_bucket(num_documents)).observe(duration_s)
+            self._duration.labels(document_bucket(num_documents), cached).observe(duration_s)

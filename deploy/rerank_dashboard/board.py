@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from blockrank_server.service.metrics import BUCKETS
-from rerank_dashboard import batching, device, errors, latency, objectives, traffic
+from rerank_dashboard import batching, device, errors, latency, objectives, reuse, traffic
 from rerank_dashboard.panels import DATASOURCE
 
 TITLE = "blockrank-server"
@@ -44,7 +44,7 @@ def _board() -> build.Dashboard:
         .with_variable(_documents())
     )
     number = 0
-    for module in (objectives, traffic, latency, batching, errors, device):
+    for module in (objectives, traffic, latency, reuse, batching, errors, device):
         row = module.row()
         board.with_row(build.Row(row.title).id(number := number + 1))
         for panel in row.panels:

@@ -12,7 +12,7 @@ from rerank_dashboard.panels import (
     cells,
     lines,
 )
-from rerank_dashboard.queries import of_bucket, per_second, quantile_by_bucket
+from rerank_dashboard.queries import of_bucket, per_second, quantile_by
 
 
 class _Stage(NamedTuple):
@@ -64,7 +64,7 @@ def _quantile(stage: _Stage, q: float, name: str) -> Panel:
     return lines(
         PanelText(f"{stage.title}, {name}", means, stage.do),
         SECONDS,
-        Query(quantile_by_bucket(q, stage.histogram), "{{documents}}"),
+        Query(quantile_by("documents", q, stage.histogram), "{{documents}}"),
         colors=BY_BUCKET,
         is_log=True,
     )

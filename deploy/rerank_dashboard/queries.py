@@ -58,7 +58,7 @@ def whole_quantile(q: float, histogram: str) -> str:
     return f"ceil({quantile(q, histogram)})"
 
 
-def quantile_by_bucket(q: float, histogram: str) -> str:
-    """Return a quantile for each bucket of documents."""
+def quantile_by(label: str, q: float, histogram: str) -> str:
+    """Return a quantile for each value of a label, over the buckets of documents chosen."""
     series = of_bucket(f"{histogram}_bucket")
-    return f"histogram_quantile({q}, {per_second(series, 'documents, le')}) {_KNOWN}"
+    return f"histogram_quantile({q}, {per_second(series, f'{label}, le')}) {_KNOWN}"

@@ -34,7 +34,10 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     """
     tracer = _tracer(settings)
     metrics = Metrics(
-        CollectorRegistry(), (dialect.name for dialect in DIALECTS), settings.max_batch_tokens
+        CollectorRegistry(),
+        (dialect.name for dialect in DIALECTS),
+        settings.max_batch_tokens,
+        keeps_documents=settings.document_cache_bytes != 0,
     )
     worker = ModelWorker(settings, open_ranker, metrics.scheduler)
 

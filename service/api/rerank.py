@@ -23,7 +23,7 @@ from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError
-from blockrank_server.service.metrics import Metrics
+from blockrank_server.service.metrics import CachedShare, Metrics
 from blockrank_server.service.middleware.document_salt import document_salt
 from blockrank_server.service.middleware.request_record import RequestRecord
 from blockrank_server.service.scheduler.admission_queue import HopelessError
@@ -74,11 +74,16 @@ async def _scores(worker: ModelWorker, reading: "_Reading", record: RequestRecor
         return []
     record.queue_s, record.infer_s = scored.queue_s, scored.infer_s
     record.scored_s = time.perf_counter()
+    encoded = reading.prepared.encoded
+    assert encoded is not None
+    # Batches since it was read may have made more of them known.
+    record.cached = CachedShare.of(encoded.num_known_documents, encoded.num_documents)
     reading.metrics.scored(
         num_documents=len(scored.scores),
         num_tokens=record.num_tokens,
         queue_s=scored.queue_s,
         infer_s=scored.infer_s,
+        cached=record.cached,
     )
     return scored.scores
 

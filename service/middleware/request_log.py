@@ -80,6 +80,7 @@ class RequestLog:
             status=status,
             duration_s=duration_s,
             num_documents=record.num_documents,
+            cached=record.cached,
         )
         if record.reason is not None:
             self._metrics.rejected(record.reason)

@@ -4,6 +4,8 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from blockrank_server.service.metrics import CachedShare
+
 REQUEST_ID_HEADER = "X-Request-ID"
 
 
@@ -22,6 +24,7 @@ class RequestRecord:
             empty where keys do not salt.
         num_documents: documents in the body, blank ones included.
         num_tokens: tokens of the whole prompt.
+        cached: which of its documents were known.
         tokenize_s: how long parsing and tokenising took.
         queue_s: how long it waited to be batched.
         infer_s: how long its batch's forward pass took.
@@ -41,6 +44,7 @@ class RequestRecord:
     key_salt: str = field(default="", repr=False)
     num_documents: int = 0
     num_tokens: int = 0
+    cached: CachedShare = CachedShare.NONE
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0

@@ -102,11 +102,11 @@ class DurationModel:
         num_computed += self._added
         ratio = self._better_ratio(num_computed, num_known, seconds, _RATIO_RATE)
         if predicted_s := self.predict_marginal_s(num_computed + seen.known_ratio * num_known):
-            seconds = min(max(0.0, seconds), _MAX_RATIO * predicted_s)
+            seconds = min(seconds, _MAX_RATIO * predicted_s)
         self._seen = _Seen(
             _KEPT * seen.num_computed + num_computed,
             _KEPT * seen.num_known + num_known,
-            _KEPT * seen.seconds + seconds,
+            _KEPT * seen.seconds + max(0.0, seconds),
             ratio,
         )
 

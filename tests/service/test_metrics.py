@@ -89,10 +89,10 @@ def test_an_answered_request_is_counted(client: TestClient) -> None:
         return found[name, frozenset(labels.items())]
 
     assert of("rerank_requests_total", dialect="tei", status="200") == 1
-    assert of("rerank_request_duration_seconds_count", documents="5") == 1
+    assert of("rerank_request_duration_seconds_count", documents="5", cached="none") == 1
     for stage in ("queue", "tokenize", "inference"):
         assert of(f"rerank_{stage}_duration_seconds_count", documents="5") == 1
-    assert of("rerank_documents_total", documents="5") == 3
+    assert of("rerank_documents_total", documents="5", cached="none") == 3
     assert of("rerank_tokens_total", documents="5") == 54
     assert of("rerank_batch_duration_seconds_count") == 1
     assert of("rerank_model_busy_seconds_total") == of("rerank_batch_duration_seconds_sum")
@@ -111,7 +111,8 @@ def test_a_refused_request_is_counted_with_its_reason(client: TestClient) -> Non
     assert value(client, "rerank_requests_total", dialect="none", status="400") == 1
     assert value(client, "rerank_requests_total", dialect="tei", status="422") == 1
     assert value(client, "rerank_rejected_total", reason="invalid") == 2
-    assert value(client, "rerank_request_duration_seconds_count", documents="1") == 0
+    labels = {"documents": "1", "cached": "none"}
+    assert value(client, "rerank_request_duration_seconds_count", **labels) == 0
 
 
 def test_the_queue_is_seen_while_it_stands(

@@ -20,6 +20,7 @@ FAKE_SERVER = Path(__file__).with_name("fake_server.py")
 SETTINGS = {
     "BLOCKRANK_PORT": "0",
     "BLOCKRANK_MAX_QUEUE_REQUESTS": "3",
+    "BLOCKRANK_DOCUMENT_CACHE_BYTES": "1000000",
     "BLOCKRANK_MAX_BODY_BYTES": "1000000",
     "BLOCKRANK_STRICT_MODEL": "true",
 }

@@ -42,7 +42,7 @@ def keeping(fake_ranker: "type[FakeRanker]") -> "FakeRanker":
 
 @pytest.fixture
 def client(keeping: "FakeRanker", make_client: "MakeClient") -> Any:
-    with make_client(keeping) as client:
+    with make_client(keeping, document_cache_bytes=1000) as client:
         client.post("/rerank", json=BODY | {"documents": ["a", "b c"]})
         yield client
 
@@ -88,6 +88,33 @@ def test_metrics_and_info_tell_what_is_held(client: TestClient) -> None:
         "used_bytes": 30,
         "max_bytes": 1000,
     }
+
+
+def test_latency_is_told_apart_by_what_was_known(client: TestClient) -> None:
+    for documents in (["a", "e"], ["a", "e"], ["b c", " ", "a"], ["a"]):
+        client.post("/rerank", json=BODY | {"documents": documents})
+    text = client.get("/metrics").text
+    for bucket, cached, num_requests, num_documents in (
+        (2, "none", 1, 2),  # the client's own
+        (2, "some", 1, 2),
+        (2, "all", 1, 4),  # the blank one is no document of the model's
+        (5, "all", 1, 0),
+        (1, "all", 1, 1),
+        (1, "none", 0, 0),
+        (1, "some", 0, 0),
+    ):
+        labels = f'{{cached="{cached}",documents="{bucket}"}}'
+        assert f"\nrerank_request_duration_seconds_count{labels} {num_requests}.0\n" in text
+        assert f"\nrerank_documents_total{labels} {num_documents}.0\n" in text
+
+
+def test_what_cannot_be_known_makes_no_series(make_client: "MakeClient") -> None:
+    with make_client() as client:
+        client.post("/rerank", json=BODY)
+        text = client.get("/metrics").text
+    assert 'cached="none"' in text
+    assert 'cached="some"' not in text
+    assert 'cached="all"' not in text
 
 
 def test_nothing_is_said_where_nothing_is_kept(make_client: "MakeClient") -> None:
