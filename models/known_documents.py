@@ -51,6 +51,7 @@ class KnownDocuments:
 
         There may be no other requests meanwhile.
         """
+        self.flush()  # what waits for the disk is forgotten, too
         disk, self._memory.disk = self._memory.disk, None
         try:
             yield DocumentFinder(self._memory.cache, self._encoder.card, ["rehearsal"]).find

@@ -71,7 +71,7 @@ class StoredFile:
     def __init__(self, path: Path, digest: bytes, rows: RowFormat) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
-            self._head = os.pread(self._descriptor, _HEADER.size, 0)
+            self._head = os.read(self._descriptor, _HEADER.size)
             self._size = os.fstat(self._descriptor).st_size
             self.kept, self._checksum = _parse(self._head, digest, rows)
             if self._size != rows.file_bytes(self.kept.num_rows):
@@ -92,19 +92,17 @@ class StoredFile:
         os.close(self._descriptor)
 
     def read(self, buffers: Sequence[memoryview]) -> None:
-        """Fill these buffers, which hold the document's rows together, and check them.
+        """Fill these buffers, which hold the document's rows together, and check them; once.
 
         Raises:
             OSError: the file cannot be read.
             BrokenFileError: its content is not what was written.
         """
-        offset = _HEADER.size
         for first in range(0, len(buffers), _MAX_BUFFERS):
             group = list(buffers[first : first + _MAX_BUFFERS])
             while group:
-                if not (num_read := os.preadv(self._descriptor, group, offset)):
+                if not (num_read := os.readv(self._descriptor, group)):
                     raise BrokenFileError
-                offset += num_read
                 group = _rest(group, num_read)
         if _checksum(self.kept.digest, self._head, buffers) != self._checksum:
             raise BrokenFileError

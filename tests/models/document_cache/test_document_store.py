@@ -111,9 +111,9 @@ def test_a_disk_that_fills_up_leaves_nothing(
 def test_writes_that_take_a_few_bytes_each_go_on(
     store: DocumentStore, files: "Files", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writev, preadv = os.writev, os.preadv
+    writev, readv = os.writev, os.readv
     monkeypatch.setattr(os, "writev", lambda d, parts: writev(d, [b"".join(parts)[:11]]))
-    monkeypatch.setattr(os, "preadv", lambda d, parts, at: preadv(d, [parts[0][:13]], at))
+    monkeypatch.setattr(os, "readv", lambda d, parts: readv(d, [parts[0][:13]]))
     files.write(store, 1)
     assert files.read(store, 1) == files.content(1)
 
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_read_is_counted(
         patched.setattr(os, "open", refuse)
         assert files.read(store, 1) is None
     with monkeypatch.context() as patched:
-        patched.setattr(os, "preadv", refuse)
+        patched.setattr(os, "readv", refuse)
         assert files.read(store, 1) is None
     assert files.failures(store) == {"read": 2}
     assert files.read(store, 1) == files.content(1)

@@ -106,15 +106,15 @@ def test_requests_that_miss_the_same_document_read_it_once(
     first, pool = keeping(), texts(1).pool[:6]
     first.rank("river", pool)
     known(first).flush()
-    again, preadv = keeping(), os.preadv
+    again, readv = keeping(), os.readv
     num_read, both = 0, threading.Barrier(2)
 
-    def read(descriptor: int, buffers: Any, offset: int) -> int:
+    def read(descriptor: int, buffers: Any) -> int:
         nonlocal num_read
         num_read += 1
-        return preadv(descriptor, buffers, offset)
+        return readv(descriptor, buffers)
 
-    monkeypatch.setattr(os, "preadv", read)
+    monkeypatch.setattr(os, "readv", read)
     requests = []
 
     def encode() -> None:
