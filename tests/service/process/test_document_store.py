@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import torch
 
 from blockrank_server.models.ranker import Ranker
 
@@ -52,9 +53,13 @@ def start(
 
 
 @pytest.fixture
-def right(fixtures: Path, keeping_card: Path) -> Callable[[list[str]], list[float]]:
+def right(fixtures: Path, keeping_card: Path) -> Iterator[Callable[[list[str]], list[float]]]:
     ranker = Ranker.open(fixtures / "blockrank", card=keeping_card, device="cpu")
-    return lambda asked: ranker.rank(QUERY, asked)
+    # Threads that wait for each other on a busy machine's cores make this model 100 times slower.
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield lambda asked: ranker.rank(QUERY, asked)
+    torch.set_num_threads(num_threads)
 
 
 def lists(seed: int, number: int) -> list[list[str]]:
@@ -104,7 +109,7 @@ def test_killed_servers_leave_nothing_wrong(
     for seed in range(3):
         server = start()
         with ready(server) as client, ThreadPoolExecutor(4) as threads:
-            asked = lists(seed, 400)
+            asked = lists(seed, 150)
             answers = threads.map(lambda each, client=client: scores(client, each), asked)
             for number, (each, found) in enumerate(zip(asked, answers, strict=True)):
                 if found is not None:
@@ -127,14 +132,14 @@ def test_killed_servers_leave_nothing_wrong(
 def test_two_servers_share_a_folder(
     start: "Callable[[], Process]", right: Callable[[list[str]], list[float]]
 ) -> None:
-    asked = lists(5, 60)
+    asked = lists(5, 30)
     expected = [pytest.approx(right(each), abs=1e-5) for each in asked]
     first, second = start(), start()
     with ready(first) as one, ready(second) as other, ThreadPoolExecutor(2) as threads:
         for client in (one, other):
             found = list(threads.map(lambda each, client=client: scores(client, each), asked))
             assert found == expected
-        assert metric(other, "rerank_document_store_hits_total") > 50
+        assert metric(other, "rerank_document_store_hits_total") > 20
         for server in (first, second):
             server.process.send_signal(signal.SIGTERM)
     assert [server.end() for server in (first, second)] == [(0, ""), (0, "")]
