@@ -83,9 +83,7 @@ class PromptEncoder:
         """
         limits = self.card.limits
         max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
-        max_document = _lowered(
-            limits.max_document_tokens, max_document_tokens, "max_document_tokens"
-        )
+        max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
@@ -108,6 +106,17 @@ class PromptEncoder:
                 value=end,
             )
         return replace(encoded, query_truncated=num_query_tokens > max_query)
+
+    def document_limit(self, asked: int | None) -> int:
+        """Return the tokens at which documents are cut.
+
+        Args:
+            asked: lowers the card's limit.
+
+        Raises:
+            InputError: it is below 1.
+        """
+        return _lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
 
     def _encode(
         self,

@@ -91,6 +91,8 @@ class FakeRanker:
         self.is_warm = True
         return (10, 0.0), (100, 0.0)
 
+    documents = None
+
     def document_cache_stats(self) -> CacheStats:
         return CacheStats()
 
