@@ -54,6 +54,9 @@ class RequestLimits(BaseModel, extra="forbid", frozen=True):
     max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
     max_document_tokens: int = Field(gt=0, description="Tokens of one document with its frame.")
     max_query_tokens: int = Field(gt=0, description="Tokens of the query alone.")
+    max_summary_tokens: int = Field(
+        default=1024, gt=0, description="Tokens of the summary alone, where the prompt takes one."
+    )
 
 
 class Weights(BaseModel, extra="forbid", frozen=True):
@@ -121,6 +124,9 @@ class Card(BaseModel, extra="forbid", frozen=True):
         return {
             "prompt.document needs {content}": not prompt.uses("document", "content"),
             "prompt.tail needs {query}": not prompt.uses("tail", "query"),
+            "{summary} stands in prompt.prefix alone": (
+                prompt.uses("document", "summary") or prompt.uses("tail", "summary")
+            ),
             "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
                 prompt.tokenise == "whole"
                 and (
@@ -148,9 +154,14 @@ class Card(BaseModel, extra="forbid", frozen=True):
                 point.heads != "all" and len(set(point.heads)) != len(point.heads)
                 for point in self.read
             ),
-            "reusable_documents needs mask block, shared positions, no {query} in the prefix and "
-            "no {number} in documents": self.reusable_documents
-            and (not shared or prompt.uses("prefix", "query") or prompt.uses("document", "number")),
+            "reusable_documents needs mask block, shared positions, neither {query} nor {summary} "
+            "in the prefix and no {number} in documents": self.reusable_documents
+            and (
+                not shared
+                or prompt.uses("prefix", "query")
+                or prompt.takes_summary
+                or prompt.uses("document", "number")
+            ),
         }
 
     @property

@@ -12,7 +12,7 @@ class Control(BaseModel, extra="forbid", frozen=True):
 
 
 class Text(BaseModel, extra="forbid", frozen=True):
-    """Text, tokenised with control tokens off. {query}, {content} and {number} are filled in."""
+    """Text, tokenised with control tokens off, with {query}, {content} and the like filled in."""
 
     text: str = Field(min_length=1, description="Literal text with placeholders.")
 
@@ -27,7 +27,10 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
         description="blocks: every piece of every block is tokenised alone. whole: pieces between "
         "two control tokens are joined first, so a token may span a block's border."
     )
-    prefix: tuple[Piece, ...] = Field(description="Before the documents. May hold {query}.")
+    prefix: tuple[Piece, ...] = Field(
+        description="Before the documents. May hold {query}; and {summary}, in pieces of text that "
+        "are left out of a request without one."
+    )
     document: tuple[Piece, ...] = Field(
         min_length=1, description="Each document. Holds {content}; may hold {number}."
     )
@@ -46,6 +49,17 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
         """Tell whether a part of the prompt holds the placeholder, given without braces."""
         return count_placeholder(getattr(self, part), placeholder) > 0
+
+    @property
+    def takes_summary(self) -> bool:
+        """Tell whether the prompt has a place for a request's summary."""
+        return self.uses("prefix", "summary")
+
+    def prefix_for(self, summary: str | None) -> tuple[Piece, ...]:
+        """Return the prefix; of a request without a summary, without the pieces that hold it."""
+        if summary is not None:
+            return self.prefix
+        return tuple(piece for piece in self.prefix if not count_placeholder((piece,), "summary"))
 
 
 def count_placeholder(pieces: tuple[Piece, ...], placeholder: str) -> int:
