@@ -149,7 +149,7 @@ class Ranker:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         check_text(cache_salt, "cache_salt")
-        find = self._finder and partial(self._finder.find, salt=cache_salt, accepts_cut=truncate)
+        find = None if self._finder is None else self._finder.find
         return self._encoder.encode(
             query,
             documents,
@@ -157,7 +157,7 @@ class Ranker:
             max_query_tokens=max_query_tokens,
             truncate=truncate,
             summary=summary,
-            find=find,
+            find=find and partial(find, salt=cache_salt, accepts_cut=truncate),
         )
 
     def tokenize(self, text: str) -> list[Token]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from blockrank_server.models.checkpoint.prompt_template import PromptTemplate, count_placeholder
+from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.files.stand_in import stand_in
@@ -121,21 +121,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
         prompt, block = self.prompt, self.mask == "block"
         layers = [point.layer for point in self.read]
         shared = self.positions.documents == "shared"
-        return {
-            "prompt.document needs {content}": not prompt.uses("document", "content"),
-            "prompt.tail needs {query}": not prompt.uses("tail", "query"),
-            "{summary} stands in prompt.prefix alone": (
-                prompt.uses("document", "summary") or prompt.uses("tail", "summary")
-            ),
-            "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
-                prompt.tokenise == "whole"
-                and (
-                    len(prompt.document) != 1 or count_placeholder(prompt.document, "content") != 1
-                )
-            ),
-            "prompt.scored_tokens content needs prompt.tokenise whole": (
-                prompt.scored_tokens == "content" and prompt.tokenise != "whole"
-            ),
+        return prompt.contradictions() | {
             "mask block needs prompt.tokenise blocks": block and prompt.tokenise != "blocks",
             "shared positions need mask block": shared and not block,
             "document_attention full needs mask block": (

@@ -61,6 +61,23 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
             return self.prefix
         return tuple(piece for piece in self.prefix if not count_placeholder((piece,), "summary"))
 
+    def contradictions(self) -> dict[str, bool]:
+        """Map each sentence on parts that do not go together to whether it applies."""
+        return {
+            "prompt.document needs {content}": not self.uses("document", "content"),
+            "prompt.tail needs {query}": not self.uses("tail", "query"),
+            "{summary} stands in prompt.prefix alone": (
+                self.uses("document", "summary") or self.uses("tail", "summary")
+            ),
+            "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
+                self.tokenise == "whole"
+                and (len(self.document) != 1 or count_placeholder(self.document, "content") != 1)
+            ),
+            "prompt.scored_tokens content needs prompt.tokenise whole": (
+                self.scored_tokens == "content" and self.tokenise != "whole"
+            ),
+        }
+
 
 def count_placeholder(pieces: tuple[Piece, ...], placeholder: str) -> int:
     """Count a placeholder, given without braces, in the text of pieces."""

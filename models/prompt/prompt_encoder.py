@@ -11,11 +11,7 @@ from dataclasses import replace
 from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.prompt_template import (
-    Control,
-    Piece,
-    count_placeholder,
-)
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece, count_placeholder
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import (
     CardError,
@@ -103,11 +99,17 @@ class PromptEncoder:
             )
         if num_query_tokens > max_query and not truncate:
             raise _too_long("query", max_query, num_query_tokens)
-        kept_summary, is_summary_cut = self._summary(summary, truncate=truncate)
+        kept_summary, is_cut = self._summary(summary, truncate=truncate)
         encoded, num_tokens = self._encode(kept, pairs, max_document, kept_summary, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
             raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
+        self._check_positions(encoded)
+        return replace(
+            encoded, query_truncated=num_query_tokens > max_query, summary_truncated=is_cut
+        )
+
+    def _check_positions(self, encoded: EncodedRequest) -> None:
         if (end := int(encoded.position_ids.max()) + 1) > self.max_positions:
             raise InputTooLongError(
                 f"documents and query need {end} positions, the limit is {self.max_positions}",
@@ -115,11 +117,6 @@ class PromptEncoder:
                 limit=self.max_positions,
                 value=end,
             )
-        return replace(
-            encoded,
-            query_truncated=num_query_tokens > max_query,
-            summary_truncated=is_summary_cut,
-        )
 
     def _summary(self, summary: str, *, truncate: bool) -> tuple[str | None, bool]:
         """Return what is kept of a summary, None if there is none, and whether it was cut."""

@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from blockrank_server.models.checkpoint.weights import INDEX_FILE, SINGLE_FILE
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
 
 Tensors = dict[str, torch.Tensor]
 OpenPublished = Callable[[], Ranker]
-QUERY, DOCUMENTS = "who won?", ["It was a draw.", {"title": "Cup", "text": "Ann won the cup."}]
+QUERY = "who won?"
+DOCUMENTS: list[Document] = ["It was a draw.", {"title": "Cup", "text": "Ann won the cup."}]
 
 
 def test_golden_scores_come_out_of_the_published_form(
@@ -92,8 +94,9 @@ def decoder_config(family: str, published: Path, **changes: Any) -> PretrainedCo
     return AutoConfig.for_model(family, **(fields | changes))
 
 
+@pytest.mark.parametrize("summary", ["", "Ann plays. Who won?"], ids=["plain", "summary"])
 def test_a_downloaded_folder_opens_by_the_name_of_the_built_in_card(
-    published: Path, publish: Callable[..., None]
+    summary: str, published: Path, publish: Callable[..., None]
 ) -> None:
     config = decoder_config(
         "qwen3", published, num_hidden_layers=25, num_attention_heads=32, num_key_value_heads=8
@@ -108,7 +111,7 @@ def test_a_downloaded_folder_opens_by_the_name_of_the_built_in_card(
 
     ranker = Ranker.open(folder, card="MindscapeRAG/QRRanker", device="cpu", dtype="float32")
 
-    encoded = ranker.encode(QUERY, DOCUMENTS)
+    encoded = ranker.encode(QUERY, DOCUMENTS, summary=summary)
     with torch.no_grad():
         seen = model(
             torch.tensor(encoded.token_ids)[None].long(), output_attentions=True

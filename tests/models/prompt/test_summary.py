@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from blockrank_server.models.errors import CardError, InputError, InputTooLongError
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
 
-QUERY, DOCUMENTS = "who won?", ["It was a draw.", {"title": "Cup", "text": "Ann won the cup."}]
+QUERY = "who won?"
+DOCUMENTS: list[Document] = ["It was a draw.", {"title": "Cup", "text": "Ann won the cup."}]
 INTRODUCTION = "Here are some session summaries that may help answer the query:\n\n"
 PLACE = {"text": "\nAbout: {summary}"}
 LIMITS = {"max_documents": 9, "max_document_tokens": 64, "max_query_tokens": 16}
@@ -40,6 +42,10 @@ def test_it_stands_before_the_chunks(qrranker: Ranker) -> None:
     before, after = text_of(qrranker).split("Here are", 1)
     expected = f"{before}{INTRODUCTION}Ann {{query}} plays.\n\nHere are{after}"
     assert text_of(qrranker, summary="Ann {query} plays.") == expected
+    start, *ids = qrranker.encode(QUERY, DOCUMENTS, summary="Ann {query} plays.").token_ids
+    tokens = qrranker.tokenize(expected.removeprefix("<|im_start|>"))  # as one string
+    assert ids == [token.id for token in tokens]
+    assert start == qrranker.encode(QUERY, DOCUMENTS).token_ids[0]
 
 
 def test_the_same_tokens_are_scored_further_on(qrranker: Ranker) -> None:
