@@ -56,8 +56,7 @@ class Ranker:
         self._max_batch_tokens = max_batch_tokens
         memory = engine.document_memory
         self.documents = None if memory is None else KnownDocuments(encoder, memory, info.numbers())
-        self.card = card
-        self.info = info
+        self.card, self.info = card, info
 
     @classmethod
     def open(  # noqa: PLR0913 - one name for each thing an operator can set
@@ -136,6 +135,7 @@ class Ranker:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        summary: str = "",
         cache_salt: str = "",
     ) -> EncodedRequest:
         """Make token ids of one request, for score. Thread-safe.
@@ -146,22 +146,22 @@ class Ranker:
             max_document_tokens: lowers the card's limit for this request.
             max_query_tokens: lowers the card's limit for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
+            summary: of what the documents come from, where the card has a place for it; else empty.
             cache_salt: documents are found again only with the salt they were kept with.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         check_text(cache_salt, "cache_salt")
-        find = None
-        if self.documents is not None:
-            find = partial(self.documents.find, salt=cache_salt, accepts_cut=truncate)
+        find = None if self.documents is None else self.documents.find
         return self._encoder.encode(
             query,
             documents,
             max_document_tokens=max_document_tokens,
             max_query_tokens=max_query_tokens,
             truncate=truncate,
-            find=find,
+            summary=summary,
+            find=find and partial(find, salt=cache_salt, accepts_cut=truncate),
         )
 
     def tokenize(self, text: str) -> list[Token]:
@@ -215,8 +215,7 @@ class Ranker:
             DeviceMemoryError: that batch does not fit after all.
         """
         with nullcontext() if self.documents is None else self.documents.rehearsing() as find:
-            has_kernels = self.info.attention == "triton"
-            tokens = self._max_batch_tokens
+            tokens, has_kernels = self._max_batch_tokens, self.info.attention == "triton"
             return warm_up(self.score, self._encoder, tokens, find, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
@@ -228,17 +227,18 @@ class Ranker:
         return CacheStats() if self.documents is None else self.documents.stats()
 
     def rank(
-        self, query: str, documents: Sequence[Document], *, cache_salt: str = ""
+        self, query: str, documents: Sequence[Document], *, summary: str = "", cache_salt: str = ""
     ) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
         Scores are relative to the list: they sum to 1 where the card normalises over documents.
-        A cache_salt does here what it does in encode.
+        Summary and cache_salt do here what they do in encode.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
-        return self.score([self.encode(query, documents, cache_salt=cache_salt)])[0]
+        encoded = self.encode(query, documents, summary=summary, cache_salt=cache_salt)
+        return self.score([encoded])[0]
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
         """Do as rank does, for many (query, documents) pairs in one forward pass.

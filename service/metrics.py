@@ -21,7 +21,7 @@ CLIENT_GONE = 499
 # Fields other servers know and this one does not; any other name is counted as "other".
 KNOWN_IGNORED = (
     *("priority", "user", "request_id", "max_chunks_per_doc", "instruction", "instruct"),
-    *("explain", "return_len", "backend", "overrides", "rewrite_query"),
+    *("explain", "return_len", "backend", "overrides", "rewrite_query", "summary"),
     *("mm_processor_kwargs", "top_n", "top_k", "truncation_direction", "truncation_side"),
 )
 # What becomes of documents without a query: `known` or `computed`, and maybe `truncated`.

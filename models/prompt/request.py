@@ -27,6 +27,7 @@ class EncodedRequest:
         signal_span: first signal token, and the one after the last.
         truncated_documents: input indices of the documents that were cut.
         query_truncated: whether the query was cut.
+        summary_truncated: whether the summary was cut.
         lease: holds the documents that were known when the request was read; None where none are
             kept.
     """
@@ -40,6 +41,7 @@ class EncodedRequest:
     signal_span: tuple[int, int]
     truncated_documents: tuple[int, ...] = ()
     query_truncated: bool = False
+    summary_truncated: bool = False
     lease: Lease | None = None
 
     @property

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-_PLACEHOLDER = re.compile(r"\{(query|content|number)\}")
+_PLACEHOLDER = re.compile(r"\{(query|summary|content|number)\}")
 
 
 class Filled(NamedTuple):

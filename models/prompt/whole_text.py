@@ -30,13 +30,18 @@ class WholeTextEncoder:
         self._tokenizer = tokenizer
 
     def encode(
-        self, query: str, contents: Sequence[str], max_document_tokens: int
+        self,
+        query: str,
+        contents: Sequence[str],
+        max_document_tokens: int,
+        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
         """Encode a request; also count the tokens each document had, as TextTokenizer.cut does."""
         template = self._card.prompt
         cut = self._tokenizer.cut(contents, max_document_tokens)
         state = _PromptState()
-        self._add(state, template.prefix, {"query": query}, "prefix")
+        before = {"query": query} if summary is None else {"query": query, "summary": summary}
+        self._add(state, template.prefix_for(summary), before, "prefix")
         for i, (content, _) in enumerate(cut):
             values = {"content": content, "number": str(template.first_number + i)}
             self._add(state, template.document, values, "block")

@@ -104,6 +104,7 @@ class FakeRanker:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        summary: str = "",
         cache_salt: str = "",
     ) -> EncodedRequest:
         limits = self.card.limits
