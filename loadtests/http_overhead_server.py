@@ -64,6 +64,8 @@ class Noop:
         """Return the bytes used and the bytes in all."""
         return 0, 1
 
+    documents = None
+
     def document_cache_stats(self) -> CacheStats:
         """Keep nothing."""
         return CacheStats()

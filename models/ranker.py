@@ -8,6 +8,7 @@ ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self
@@ -20,6 +21,7 @@ from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.document_cache.document_cache import CacheStats
+from blockrank_server.models.engine.document_memory import DOCUMENT_STORE_BYTES, DocumentBounds
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.load_engine import load_engine
 from blockrank_server.models.engine.memory import used_and_total_bytes
@@ -29,7 +31,7 @@ from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPasses, warm_up
 from blockrank_server.models.files.paths import expand_user
-from blockrank_server.models.prompt.document_finder import finder
+from blockrank_server.models.known_documents import KnownDocuments
 from blockrank_server.models.prompt.explanation import ExplainedScore, explanations
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
@@ -39,7 +41,8 @@ from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 class Ranker:
     """Ranks documents by a checkpoint. Ranker.open makes one.
 
-    encode may be called from any thread; everything else from one thread at a time.
+    encode and documents, what is kept of documents if any are, may be used from any thread;
+    everything else from one thread at a time.
     """
 
     def __init__(
@@ -50,13 +53,11 @@ class Ranker:
         info: RankerInfo,
         max_batch_tokens: int | None,
     ) -> None:
-        self._encoder = encoder
-        self._engine = engine
+        self._encoder, self._engine = encoder, engine
         self._max_batch_tokens = max_batch_tokens
-        self._cache = engine.document_cache
-        self._finder = finder(engine.document_cache, card, info.numbers())
-        self.card = card
-        self.info = info
+        memory = engine.document_memory
+        self.documents = None if memory is None else KnownDocuments(encoder, memory, info.numbers())
+        self.card, self.info = card, info
 
     @classmethod
     def open(  # noqa: PLR0913 - one name for each thing an operator can set
@@ -73,6 +74,8 @@ class Ranker:
         max_batch_tokens: int | None = None,
         quantization: str = "none",
         document_cache_bytes: int | Literal["auto"] = 0,
+        document_store: str | Path | None = None,
+        document_store_bytes: int = DOCUMENT_STORE_BYTES,
     ) -> Self:
         """Load a checkpoint.
 
@@ -90,6 +93,7 @@ class Ranker:
             document_cache_bytes: bounds the keys and values of documents that are kept for requests
                 to come, so that documents which come back are not computed again; 0 keeps none,
                 auto takes a quarter of what the process can still have once the weights are there.
+            document_store: keeps them in this folder, too, within document_store_bytes.
 
         Raises:
             CardError: the card is not valid, or does not fit the checkpoint.
@@ -98,18 +102,16 @@ class Ranker:
         """
         started = time.perf_counter()
         placement = Placement.choose(device, dtype, quantization)
+        cache = expand_user(cache_dir) if cache_dir else None
         found = find_checkpoint(
-            str(path_or_name),
-            card=card,
-            revision=revision,
-            offline=offline,
-            cache_dir=expand_user(cache_dir) if cache_dir else None,
+            str(path_or_name), card=card, revision=revision, offline=offline, cache_dir=cache
         ).with_adapter(expand_user(adapter) if adapter else None)
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
         plan = MemoryPlan.of(config, found.card, placement, document_cache_bytes, max_batch_tokens)
-        engine = load_engine(found, config, placement, plan.document_cache_bytes)
+        bounds = DocumentBounds(plan.document_cache_bytes, document_store, document_store_bytes)
+        engine = load_engine(found, config, placement, bounds)
         info = RankerInfo(
             name=found.card.name,
             revision=found.served_revision(),
@@ -134,6 +136,7 @@ class Ranker:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        summary: str = "",
         cache_salt: str = "",
         explain: bool = False,
     ) -> EncodedRequest:
@@ -144,6 +147,7 @@ class Ranker:
             documents: 1 to card.limits.max_documents; strings or {title, text}.
             max_document_tokens, max_query_tokens: lower the card's limits for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
+            summary: of what the documents come from, where the card has a place for it; else empty.
             cache_salt: documents are found again only with the salt they were kept with.
             explain: asks for the shares of its documents' parts, too (PendingScores.part_shares).
 
@@ -151,16 +155,15 @@ class Ranker:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         check_text(cache_salt, "cache_salt")
-        find = None
-        if self._finder is not None:
-            find = partial(self._finder.find, salt=cache_salt, accepts_cut=truncate)
+        find = None if self.documents is None else self.documents.find
         return self._encoder.encode(
             query,
             documents,
             max_document_tokens=max_document_tokens,
             max_query_tokens=max_query_tokens,
             truncate=truncate,
-            find=find,
+            summary=summary,
+            find=find and partial(find, salt=cache_salt, accepts_cut=truncate),
             explain=explain,
         )
 
@@ -199,13 +202,9 @@ class Ranker:
         Raises:
             DeviceMemoryError: that batch does not fit after all.
         """
-        has_kernels = self.info.attention == "triton"
-        passes = warm_up(
-            self.score, self._encoder, self._max_batch_tokens, self._finder, has_kernels=has_kernels
-        )
-        if self._cache is not None:
-            self._cache.clear()
-        return passes
+        with nullcontext() if self.documents is None else self.documents.rehearsing() as find:
+            tokens, has_kernels = self._max_batch_tokens, self.info.attention == "triton"
+            return warm_up(self.score, self._encoder, tokens, find, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
@@ -213,26 +212,29 @@ class Ranker:
 
     def document_cache_stats(self) -> CacheStats:
         """Say what the document cache has done and holds: nothing, where no documents are kept."""
-        return CacheStats() if self._cache is None else self._cache.stats()
+        return CacheStats() if self.documents is None else self.documents.stats()
 
     def rank(
-        self, query: str, documents: Sequence[Document], *, cache_salt: str = ""
+        self, query: str, documents: Sequence[Document], *, summary: str = "", cache_salt: str = ""
     ) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
         Scores are relative to the list: they sum to 1 where the card normalises over documents.
-        A cache_salt does here what it does in encode.
+        Summary and cache_salt do here what they do in encode.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
-        return self.score([self.encode(query, documents, cache_salt=cache_salt)])[0]
+        encoded = self.encode(query, documents, summary=summary, cache_salt=cache_salt)
+        return self.score([encoded])[0]
 
     def explain(
-        self, query: str, documents: Sequence[Document], *, cache_salt: str = ""
+        self, query: str, documents: Sequence[Document], *, summary: str = "", cache_salt: str = ""
     ) -> list[ExplainedScore]:
         """Do as rank does, for up to 100 documents, and tell where in each its score comes from."""
-        request = self.encode(query, documents, cache_salt=cache_salt, explain=True)
+        request = self.encode(
+            query, documents, summary=summary, cache_salt=cache_salt, explain=True
+        )
         pending = self.start([request])
         [scores], [shares] = pending.result(), pending.part_shares()
         return list(map(ExplainedScore, scores, explanations(request.parts, shares)))

@@ -21,9 +21,11 @@ CLIENT_GONE = 499
 # Fields other servers know and this one does not; any other name is counted as "other".
 KNOWN_IGNORED = (
     *("priority", "user", "request_id", "max_chunks_per_doc", "instruction", "instruct"),
-    *("explain", "return_len", "backend", "overrides", "rewrite_query"),
+    *("explain", "return_len", "backend", "overrides", "rewrite_query", "summary"),
     *("mm_processor_kwargs", "top_n", "top_k", "truncation_direction", "truncation_side"),
 )
+# What becomes of documents without a query: `known` or `computed`, and maybe `truncated`.
+FILL_OUTCOMES = ("known", "computed", "truncated", "blank", "forgotten")
 
 
 class CachedShare(StrEnum):
@@ -82,6 +84,9 @@ class Metrics:
             "documents_per_request", "Documents of one request.", DOCUMENT_EDGES
         )
         self._truncated = series.counter("truncated_documents", "Documents that were cut.")
+        self._filled = series.counter(
+            "filled_documents", "Documents of POST and DELETE /documents.", "outcome"
+        )
         self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
         self._create_series(dialects, CachedShare if keeps_documents else (CachedShare.NONE,))
         ProcessCollector(registry=registry)
@@ -99,6 +104,8 @@ class Metrics:
             self._tokens.labels(bucket)
         for error in all_errors():
             self._rejected.labels(error.reason)
+        for outcome in FILL_OUTCOMES:
+            self._filled.labels(outcome)
         for name in (*KNOWN_IGNORED, "other"):
             self._ignored.labels(name)
 
@@ -127,6 +134,10 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """Count an error by ServiceError.reason."""
         self._rejected.labels(reason).inc()
+
+    def filled(self, outcome: str, number: int) -> None:
+        """Count documents by one of FILL_OUTCOMES."""
+        self._filled.labels(outcome).inc(number)
 
     def ignored(self, fields: Iterable[str]) -> None:
         """Count fields that were ignored."""

@@ -38,6 +38,8 @@ def open_ranker(settings: Settings) -> "Ranker":
         max_batch_tokens=settings.max_batch_tokens,
         quantization=settings.quantization,
         document_cache_bytes=settings.document_cache_bytes,
+        document_store=settings.document_store,
+        document_store_bytes=settings.document_store_bytes,
     )
 
 

@@ -71,13 +71,10 @@ class Settings(BaseSettings):
         False, description="Nothing is fetched: the hub's cache must hold what is needed."
     )
     device: Annotated[str, AfterValidator(check_device_name)] = Field(
-        "auto",
-        description="The model runs on cpu, cuda or cuda:N; auto takes CUDA if there is a device.",
+        "auto", description="The model runs on cpu, cuda or cuda:N; auto takes CUDA if it is there."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto",
-        description="Weights and activations have this type; auto takes bfloat16 on CUDA and "
-        "float32 on the CPU.",
+        "auto", description="Weights have this type; auto: bfloat16 on CUDA, float32 on the CPU."
     )
     quantization: Quantization = Field(
         "none",
@@ -90,18 +87,21 @@ class Settings(BaseSettings):
     document_cache_bytes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         0, description="Documents stay computed in so many bytes; auto is a quarter of free memory."
     )
+    document_store: Path | None = Field(
+        None, description="Documents stay computed on disk, too: in this folder, over restarts."
+    )
+    document_store_bytes: int = Field(
+        10_000_000_000, gt=0, description="document_store has so many bytes; the oldest give way."
+    )
     document_cache_salt: Literal["none", "api_key"] = Field(
-        "none",
-        description="With api_key, documents that one API key asked about are new to all others.",
+        "none", description="With api_key, documents of one API key are new to all others."
     )
     host: str = Field("127.0.0.1", description="The server listens on this address.")
     port: int = Field(
         8000, ge=0, le=65_535, description="The server listens on this port; 0 picks a free one."
     )
     max_batch_tokens: int = Field(
-        16_384,
-        gt=0,
-        description="A forward pass takes at most this many tokens; a larger request runs alone.",
+        16_384, gt=0, description="A batch has at most so many tokens; a larger request runs alone."
     )
     max_batch_ms: float = Field(
         500, gt=0, description="A batch takes at most about this long; a longer request runs alone."
@@ -188,9 +188,7 @@ class Settings(BaseSettings):
         "info", description="The least severe level that is logged; probes are logged at debug."
     )
     tracing: bool = Field(
-        False,
-        description="OpenTelemetry traces are exported, as the OTEL_* variables say. This needs "
-        "the extra tracing.",
+        False, description="Traces are exported, as OTEL_* say; this needs the extra tracing."
     )
     strict_model: bool = Field(
         False, description="A request that names another model than the one served gets 404."

@@ -1,6 +1,7 @@
 """What any test may use; and, before anything imports Triton, its interpreter without a GPU."""
 
 import gzip
+import json
 import os
 import shutil
 from pathlib import Path
@@ -22,3 +23,29 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
         packed.unlink()
     return folder
+
+
+@pytest.fixture
+def keeping_card(tmp_path: Path) -> Path:
+    """A card of the tiny checkpoint "blockrank" whose documents can be kept."""
+    fields = {
+        "card_version": 1,
+        "name": "keeping",
+        "mask": "block",
+        "prompt": {
+            "tokenise": "blocks",
+            "prefix": [{"control": "<s>"}, {"text": "Documents:"}],
+            "document": [{"text": "\n{content}"}],
+            "tail": [{"text": "\nQuery: {query}"}, {"control": "[/INST]"}],
+        },
+        "positions": {"documents": "shared", "tail_offset": 1000},
+        "read": [{"layer": 2, "heads": "all"}],
+        "signal": {"tokens": "last", "count": 2},
+        "normalise_over": "documents",
+        "reduce_heads": "mean",
+        "limits": {"max_documents": 8, "max_document_tokens": 16, "max_query_tokens": 16},
+        "reusable_documents": True,
+    }
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(fields))
+    return path

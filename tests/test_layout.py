@@ -28,6 +28,7 @@ FLOORS = {
     "models": (
         {"training", "evaluation"},
         {"ranker"},
+        {"known_documents"},
         {"engine"},
         {"prompt", "data"},
         {"checkpoint", "quantization", "document_cache"},

@@ -34,7 +34,8 @@ _LAYERS = ("service", "models", "kernels")
 _PYTEST = ("-m", "pytest", "-v", "--tb=short", "-Wdefault", "-pno:cacheprovider")
 # Whatever runs on a device: marked so, or for the Triton kernels wherever they run.
 _TESTS = (
-    *("tests/kernels", "tests/models/engine/test_on_gpu.py", "-kcuda or triton or gpu or scores"),
+    *("tests/kernels", "tests/models/engine/test_on_gpu.py"),
+    *("tests/models/engine/test_disk_tier_on_gpu.py", "-kcuda or triton or gpu or scores"),
     *("--ignore=tests/kernels/test_launch_config.py", "--ignore=tests/kernels/test_backend.py"),
 )
 _DRY_TESTS = ("tests/kernels/test_segments.py",)

@@ -19,7 +19,7 @@ from blockrank_server.models.files.stand_in import stand_in_at
 ADAPTER_FILE = "adapter_model.safetensors"
 """The file of the tensors in an adapter's folder."""
 
-_NAME = re.compile(r"base_model\.model\.(model\..+)\.lora_([AB])\.weight")
+_NAME = re.compile(r"base_model\.model\.(?:model\.)?(layers\..+)\.lora_([AB])\.weight")
 
 
 class _LoraConfig(BaseModel):
@@ -72,7 +72,7 @@ class Adapter:
         """Refuse an adapter of another network, before weights are loaded.
 
         Args:
-            shapes: those of the network's tensors, by their names in the checkpoint.
+            shapes: those of the network's tensors, by their names without the decoder's prefix.
 
         Raises:
             CheckpointError: a pair fits no weight of the network.
@@ -85,7 +85,11 @@ class Adapter:
                 )
 
     def merged(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """Add the scaled B A to a weight, in fp32; a weight without one is returned as it is."""
+        """Add the scaled B A to a weight, in fp32; a weight without one is returned as it is.
+
+        Args:
+            name: that of the weight, without the decoder's prefix.
+        """
         if name not in self._pairs:
             return weight
         a, b = self._pairs[name]
@@ -114,5 +118,8 @@ def _pairs(path: Path) -> Mapping[str, dict[str, torch.Tensor]]:
     for name, tensor in tensors.items():
         if (match := _NAME.fullmatch(name)) is None:
             raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
-        pairs.setdefault(match[1], {})[match[2]] = tensor
+        pair = pairs.setdefault(match[1], {})
+        if match[2] in pair:
+            raise CheckpointError(f"{path} holds lora_{match[2]} of {match[1]} twice")
+        pair[match[2]] = tensor
     return pairs

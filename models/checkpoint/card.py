@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from blockrank_server.models.checkpoint.prompt_template import PromptTemplate, count_placeholder
+from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.files.stand_in import stand_in
@@ -54,6 +54,9 @@ class RequestLimits(BaseModel, extra="forbid", frozen=True):
     max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
     max_document_tokens: int = Field(gt=0, description="Tokens of one document with its frame.")
     max_query_tokens: int = Field(gt=0, description="Tokens of the query alone.")
+    max_summary_tokens: int = Field(
+        default=1024, gt=0, description="Tokens of the summary alone, where the prompt takes one."
+    )
 
 
 class Weights(BaseModel, extra="forbid", frozen=True):
@@ -118,18 +121,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
         prompt, block = self.prompt, self.mask == "block"
         layers = [point.layer for point in self.read]
         shared = self.positions.documents == "shared"
-        return {
-            "prompt.document needs {content}": not prompt.uses("document", "content"),
-            "prompt.tail needs {query}": not prompt.uses("tail", "query"),
-            "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
-                prompt.tokenise == "whole"
-                and (
-                    len(prompt.document) != 1 or count_placeholder(prompt.document, "content") != 1
-                )
-            ),
-            "prompt.scored_tokens content needs prompt.tokenise whole": (
-                prompt.scored_tokens == "content" and prompt.tokenise != "whole"
-            ),
+        return prompt.contradictions() | {
             "mask block needs prompt.tokenise blocks": block and prompt.tokenise != "blocks",
             "shared positions need mask block": shared and not block,
             "document_attention full needs mask block": (
@@ -148,9 +140,14 @@ class Card(BaseModel, extra="forbid", frozen=True):
                 point.heads != "all" and len(set(point.heads)) != len(point.heads)
                 for point in self.read
             ),
-            "reusable_documents needs mask block, shared positions, no {query} in the prefix and "
-            "no {number} in documents": self.reusable_documents
-            and (not shared or prompt.uses("prefix", "query") or prompt.uses("document", "number")),
+            "reusable_documents needs mask block, shared positions, neither {query} nor {summary} "
+            "in the prefix and no {number} in documents": self.reusable_documents
+            and (
+                not shared
+                or prompt.uses("prefix", "query")
+                or prompt.takes_summary
+                or prompt.uses("document", "number")
+            ),
         }
 
     @property

@@ -15,6 +15,8 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 def load_model_config(folder: Path) -> PretrainedConfig:
     """Read the config of a checkpoint in a folder.
 
+    It may name the kinds of more layers than there are, as a decoder cut after some layers does.
+
     Raises:
         CheckpointError: missing, broken, or of an unsupported family.
     """
@@ -31,7 +33,11 @@ def load_model_config(folder: Path) -> PretrainedConfig:
         raise CheckpointError(
             f"{path}: model_type {family!r} is not supported, only {', '.join(FAMILIES)}"
         )
+    fields.pop("auto_map", None)  # names code in the folder, which is never imported
     try:
+        kinds, num_layers = fields.get("layer_types"), fields.get("num_hidden_layers")
+        if kinds and num_layers:
+            fields["layer_types"] = kinds[:num_layers]
         return CONFIG_MAPPING[family].from_dict(fields)
     except Exception as error:  # transformers validates with errors of several kinds
         raise CheckpointError(f"{path} is not a valid {family} config: {error}") from error

@@ -12,7 +12,7 @@ class Control(BaseModel, extra="forbid", frozen=True):
 
 
 class Text(BaseModel, extra="forbid", frozen=True):
-    """Text, tokenised with control tokens off. {query}, {content} and {number} are filled in."""
+    """Text, tokenised with control tokens off, with {query}, {content} and the like filled in."""
 
     text: str = Field(min_length=1, description="Literal text with placeholders.")
 
@@ -27,7 +27,10 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
         description="blocks: every piece of every block is tokenised alone. whole: pieces between "
         "two control tokens are joined first, so a token may span a block's border."
     )
-    prefix: tuple[Piece, ...] = Field(description="Before the documents. May hold {query}.")
+    prefix: tuple[Piece, ...] = Field(
+        description="Before the documents. May hold {query}; and {summary}, in pieces of text that "
+        "are left out of a request without one."
+    )
     document: tuple[Piece, ...] = Field(
         min_length=1, description="Each document. Holds {content}; may hold {number}."
     )
@@ -46,6 +49,34 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     def uses(self, part: Literal["prefix", "document", "tail"], placeholder: str) -> bool:
         """Tell whether a part of the prompt holds the placeholder, given without braces."""
         return count_placeholder(getattr(self, part), placeholder) > 0
+
+    @property
+    def takes_summary(self) -> bool:
+        """Tell whether the prompt has a place for a request's summary."""
+        return self.uses("prefix", "summary")
+
+    def prefix_for(self, summary: str | None) -> tuple[Piece, ...]:
+        """Return the prefix; of a request without a summary, without the pieces that hold it."""
+        if summary is not None:
+            return self.prefix
+        return tuple(piece for piece in self.prefix if not count_placeholder((piece,), "summary"))
+
+    def contradictions(self) -> dict[str, bool]:
+        """Map each sentence on parts that do not go together to whether it applies."""
+        return {
+            "prompt.document needs {content}": not self.uses("document", "content"),
+            "prompt.tail needs {query}": not self.uses("tail", "query"),
+            "{summary} stands in prompt.prefix alone": (
+                self.uses("document", "summary") or self.uses("tail", "summary")
+            ),
+            "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
+                self.tokenise == "whole"
+                and (len(self.document) != 1 or count_placeholder(self.document, "content") != 1)
+            ),
+            "prompt.scored_tokens content needs prompt.tokenise whole": (
+                self.scored_tokens == "content" and self.tokenise != "whole"
+            ),
+        }
 
 
 def count_placeholder(pieces: tuple[Piece, ...], placeholder: str) -> int:

@@ -14,18 +14,25 @@ from blockrank_server.models.files.stand_in import stand_in_at
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
-_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
+# AutoModelForCausalLM saves a decoder's tensors with it in front of their names, AutoModel without.
+DECODER = "model."
+_LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 # What a decoder has and a score does not need.
-_NEVER_NEEDED = ("model.norm.", "lm_head.")
+_NEVER_NEEDED = ("norm.", "lm_head.")
 _LAST_LAYER_NEEDS = ("input_layernorm.", "self_attn.q_", "self_attn.k_")
 
 
 def is_needed(name: str, last_layer: int) -> bool:
-    """Tell whether the tensor of this name takes part in scores read up to last_layer (0-based)."""
-    if match := _LAYER.fullmatch(name):
+    """Tell whether the tensor of this name takes part in scores read up to last_layer (0-based).
+
+    Args:
+        name: in either spelling, with the decoder's prefix or without.
+    """
+    bare = name.removeprefix(DECODER)
+    if match := _LAYER.fullmatch(bare):
         layer, part = int(match[1]), match[2]
         return layer < last_layer or (layer == last_layer and part.startswith(_LAST_LAYER_NEEDS))
-    return not name.startswith(_NEVER_NEEDED)
+    return not bare.startswith(_NEVER_NEEDED)
 
 
 def tensor_files(folder: Path) -> dict[str, str]:
@@ -54,12 +61,15 @@ def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Te
         last_layer: 0-based; nothing above this layer is read.
 
     Raises:
-        CheckpointError: no such file, or a broken one.
+        CheckpointError: no such file, a broken one, or one that lacks what the index says it holds.
     """
     for path, names in _files(folder, last_layer).items():
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
-                for name in names if names is not None else file.keys():
+                held = file.keys()
+                if lost := sorted(set(names or ()).difference(held)):
+                    raise CheckpointError(f"{path} lacks {lost[0]!r}, which {INDEX_FILE} names")
+                for name in held if names is None else names:
                     if is_needed(name, last_layer):
                         yield path, name, file.get_tensor(name)
         except (SafetensorError, OSError) as error:

@@ -18,8 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from blockrank_server.models.document_cache.free_pages import FreePages
 from blockrank_server.models.document_cache.kept import Kept, NewDocument, num_pages
 from blockrank_server.models.document_cache.segmented_lru import SegmentedLru
 
@@ -67,6 +66,11 @@ class Lease:
     def num_known_documents(self) -> int:
         return sum(kept is not None for kept in self.entries[1:])
 
+    def hold(self, place: int, kept: Kept) -> None:
+        """Take over one pin of a document that was found elsewhere, until this object ends."""
+        self.entries[place] = kept
+        self.num_known_tokens += kept.num_tokens
+
     def renew(self) -> None:
         """Look again for what was not known."""
         self._cache.fill(self)
@@ -84,9 +88,7 @@ class DocumentCache:
         self._max_pages, self._page_bytes = max_pages, page_bytes
         self._lock = threading.Lock()
         self._lru = SegmentedLru(max_pages)
-        # The pages never taken yet are a number, not a list: they may be millions.
-        self._num_touched = 0
-        self._free: list[int] = []
+        self._free = FreePages(max_pages)
         # Filled without the lock: the garbage collector may end a lease at any moment, also on a
         # thread that holds it.
         self._unpinned: deque[list[Kept]] = deque()
@@ -124,52 +126,84 @@ class DocumentCache:
         """Let go of what a lease held."""
         self._unpinned.append(entries)
 
-    def reserve(self, new: NewDocument) -> Kept | None:
-        """Take pages for a document that is about to be computed.
+    def count_known(self, digests: Iterable[bytes]) -> int:
+        """Count those that can be found, without counting them as asked for."""
+        with self._lock:
+            return sum(digest in self._lru for digest in digests)
 
-        Others on probation give way. None where too few of them are free of leases, or where the
-        document is known: then it is computed and not kept.
+    def popular(self) -> list[bytes]:
+        """Name those that were asked for more than once."""
+        with self._lock:
+            return self._lru.protected()
+
+    def reserve(self, new: NewDocument) -> Kept | None:
+        """Take pages for a document that is about to be computed, as place does.
+
+        Returns:
+            None where place takes none: then it is computed and not kept.
         """
-        needed = num_pages(len(new.tokens))
+        kept = Kept(new.digest, new.num_tokens, len(new.tokens), new.scored, new.is_cut)
+        return kept if self.place(kept) else None
+
+    def place(self, kept: Kept) -> bool:
+        """Take pages for a document whose keys and values are about to be written.
+
+        Others on probation give way.
+
+        Returns:
+            False where too few of them are free of leases, or where the document is known.
+        """
+        needed = num_pages(kept.num_rows)
         with self._lock:
             self._settle()
-            if new.digest in self._lru or not self._make_room(needed):
-                return None
-            pages = [self._free.pop() for _ in range(min(needed, len(self._free)))]
-            more = needed - len(pages)
-            pages.extend(range(self._num_touched, self._num_touched + more))
-            self._num_touched += more
-        return Kept(
-            digest=new.digest,
-            num_tokens=new.num_tokens,
-            num_rows=len(new.tokens),
-            scored=new.scored,
-            is_cut=new.is_cut,
-            pages=np.array(pages, np.int64),
-        )
+            if kept.digest in self._lru or not self._make_room(needed):
+                return False
+            kept.pages = self._free.take(needed)
+        return True
 
-    def commit(self, written: Iterable[Kept]) -> None:
-        """Let documents be found whose pages are written."""
+    def commit(self, written: Iterable[Kept], *, num_pins: int = 0) -> list[Kept]:
+        """Let documents be found whose pages are written.
+
+        Args:
+            num_pins: how many leases each is held by from the start.
+
+        Returns:
+            Those that nobody else has committed meanwhile.
+        """
+        added = []
         with self._lock:
             for kept in written:
                 if kept.digest in self._lru:
-                    self._free.extend(kept.pages.tolist())
+                    self._free.give_back(kept.pages)
                 else:
+                    kept.num_pins += num_pins
                     self._lru.add(kept)
+                    added.append(kept)
+        return added
+
+    def forget(self, digests: Iterable[bytes]) -> None:
+        """Let documents be found no more. The pages of those in use are freed when they are not."""
+        with self._lock:
+            self._settle()
+            for digest in digests:
+                if (kept := self._lru.pop(digest)) is None:
+                    continue
+                kept.is_forgotten = True
+                if not kept.num_pins:
+                    self._free.give_back(kept.pages)
 
     def give_back(self, reserved: Iterable[Kept]) -> None:
         """Free the pages of documents that will not be written to their end."""
         with self._lock:
             for kept in reserved:
-                self._free.extend(kept.pages.tolist())
+                self._free.give_back(kept.pages)
 
     def clear(self) -> None:
         """Forget every document, and what was counted; no lease or batch may hold any."""
         with self._lock:
             self._settle()
             self._lru = SegmentedLru(self._max_pages)
-            self._num_touched = 0
-            self._free.clear()
+            self._free = FreePages(self._max_pages)
             self._hits = self._misses = self._evictions = 0
 
     def stats(self) -> CacheStats:
@@ -179,7 +213,7 @@ class DocumentCache:
                 misses=self._misses,
                 evictions=self._evictions,
                 num_entries=len(self._lru),
-                used_bytes=(self._num_touched - len(self._free)) * self._page_bytes,
+                used_bytes=self._free.num_used * self._page_bytes,
                 max_bytes=self._max_pages * self._page_bytes,
             )
 
@@ -188,10 +222,12 @@ class DocumentCache:
         while self._unpinned:
             for kept in self._unpinned.popleft():
                 kept.num_pins -= 1
+                if kept.is_forgotten and not kept.num_pins:
+                    self._free.give_back(kept.pages)
 
     def _make_room(self, needed: int) -> bool:
         """Evict until so many pages are free, or nothing if that cannot be; the lock is held."""
-        missing = needed - self._num_free
+        missing = needed - len(self._free)
         if missing <= 0:
             return True
         victims = []
@@ -204,10 +240,6 @@ class DocumentCache:
             return False
         for kept in victims:
             self._lru.remove(kept)
-            self._free.extend(kept.pages.tolist())
+            self._free.give_back(kept.pages)
         self._evictions += len(victims)
         return True
-
-    @property
-    def _num_free(self) -> int:
-        return self._max_pages - self._num_touched + len(self._free)

@@ -1,6 +1,6 @@
 """Describes a document whose keys and values are kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 Span = tuple[int, int]
 PAGE_ROWS = 16
 """Rows of one page: a document of 177 tokens wastes a twentieth of its pages."""
+
+
+def _no_pages() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +26,7 @@ class Kept:
         is_cut: whether its end was cut off.
         pages: hold PAGE_ROWS rows each, the last one maybe fewer.
         num_pins: how many leases hold it; while there are any, its pages are not given away.
+        is_forgotten: whether it may not be found any more, and nothing of it may be written.
     """
 
     digest: bytes
@@ -29,8 +34,9 @@ class Kept:
     num_rows: int
     scored: Span
     is_cut: bool
-    pages: NDArray[np.int64]
+    pages: NDArray[np.int64] = field(default_factory=_no_pages)
     num_pins: int = 0
+    is_forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

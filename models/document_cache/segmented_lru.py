@@ -66,3 +66,13 @@ class SegmentedLru:
     def remove(self, kept: Kept) -> None:
         """Take out a document on probation."""
         del self._probation[kept.digest]
+
+    def pop(self, digest: bytes) -> Kept | None:
+        """Take out a document of either segment, if it is there."""
+        if (kept := self._protected.pop(digest, None)) is not None:
+            self._num_protected -= len(kept.pages)
+            return kept
+        return self._probation.pop(digest, None)
+
+    def protected(self) -> list[bytes]:
+        return list(self._protected)

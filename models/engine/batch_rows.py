@@ -4,7 +4,7 @@ Axes: T = tokens of the batch, P = rows of kept documents that it sees, K = key/
 D = head_dim, U = rows of the pool.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -83,8 +83,17 @@ class BatchRows:
 
 
 @contextmanager
-def batch_rows(batch: PackedBatch, cache: DocumentCache, pool: PagePool) -> Iterator[BatchRows]:
-    """Give the rows of a batch; what it computed can be found once the block ends well."""
+def batch_rows(
+    batch: PackedBatch,
+    cache: DocumentCache,
+    pool: PagePool,
+    keep: Callable[[Sequence[Kept]], None] | None = None,
+) -> Iterator[BatchRows]:
+    """Give the rows of a batch; what it computed can be found once the block ends well.
+
+    Args:
+        keep: takes what can be found from then on, each document with one pin.
+    """
     reserved: list[Kept] = []
     tokens = [np.empty(0, np.int64)]
     try:
@@ -97,4 +106,6 @@ def batch_rows(batch: PackedBatch, cache: DocumentCache, pool: PagePool) -> Iter
     except BaseException:
         cache.give_back(reserved)
         raise
-    cache.commit(reserved)
+    added = cache.commit(reserved, num_pins=int(keep is not None))
+    if keep is not None and added:
+        keep(added)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.document_memory import DocumentMemory
@@ -50,9 +49,9 @@ class Engine:
         self._memory = memory
 
     @property
-    def document_cache(self) -> DocumentCache | None:
-        """Return what knows the documents that are kept, if any are."""
-        return None if self._memory is None else self._memory.cache
+    def document_memory(self) -> DocumentMemory | None:
+        """Return what keeps documents, if any are kept."""
+        return self._memory
 
     @property
     def num_layers(self) -> int:

@@ -5,7 +5,8 @@ from transformers import PretrainedConfig
 from blockrank_server.models.checkpoint.adapter import Adapter
 from blockrank_server.models.checkpoint.card import check_heads
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
-from blockrank_server.models.engine.document_memory import open_document_memory
+from blockrank_server.models.checkpoint.content_digest import content_digest
+from blockrank_server.models.engine.document_memory import DocumentBounds, open_document_memory
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.placement import Placement
@@ -15,7 +16,7 @@ def load_engine(
     found: Checkpoint,
     config: PretrainedConfig,
     placement: Placement,
-    document_cache_bytes: int,
+    bounds: DocumentBounds,
 ) -> Engine:
     """Take the memory for documents, and load the network.
 
@@ -25,8 +26,10 @@ def load_engine(
     """
     check_heads(found.card, config.num_attention_heads)
     last = found.card.last_layer
+    # Others may have kept what a store holds: there a name must tell the files of models apart.
+    names = [content_digest(found)] if bounds.store is not None else []
     memory = open_document_memory(
-        document_cache_bytes, config, found.card, placement.dtype, placement.device
+        bounds, config, found.card, placement.dtype, placement.device, names
     )
     network = load_network(
         found.folder,

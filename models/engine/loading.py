@@ -6,6 +6,7 @@ quantized when the last of them is there.
 """
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -14,14 +15,12 @@ from transformers import PretrainedConfig
 
 from blockrank_server.kernels.glue import Glue
 from blockrank_server.models.checkpoint.adapter import Adapter
-from blockrank_server.models.checkpoint.weights import tensors
+from blockrank_server.models.checkpoint.weights import DECODER, tensors
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.network import Network, Place
 from blockrank_server.models.engine.quantize import linear_names, quantize_linear
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
-
-_PREFIX = "model."
 
 
 def load_network(
@@ -38,7 +37,8 @@ def load_network(
     """Make the network with its weights, ready to score.
 
     Args:
-        folder: holds model.safetensors, or shards and their index.
+        folder: holds model.safetensors, or shards and their index. Tensors are named as a causal
+            language model saves them (model.layers.0...) or as AutoModel does (layers.0...).
         config: must be that of the checkpoint.
         last_layer: 0-based, the last read layer.
         device: gets the weights.
@@ -54,30 +54,58 @@ def load_network(
     """
     with torch.device("meta"):
         network = FusedNetwork(config, last_layer, glue) if glue else Network(config, last_layer)
-    places = {_PREFIX + name: place for name, place in network.places().items()}
+    places = network.places()
     if adapter is not None:
         adapter.check({name: place.shape for name, place in places.items()})
     to_quantize = {f"{name}.weight" for name in linear_names(network, quantization)}
-    missing = set(places)
+    spelled: dict[str, str] = {}
     parts_left = Counter(place.parameter for place in places.values())
     for path, name, tensor in tensors(folder, last_layer):
-        if name not in places:
-            raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
-        place = places[name]
-        if tensor.shape != place.shape:
-            raise CheckpointError(
-                f"{path}: {name} is {list(tensor.shape)}, the config says {list(place.shape)}"
-            )
-        whole = tensor if adapter is None else adapter.merged(name, tensor)
+        bare = name.removeprefix(DECODER)
+        _check_tensor(path, name, tensor, places.get(bare), spelled.get(bare))
+        spelled[bare] = name
+        place = places[bare]
+        whole = tensor if adapter is None else adapter.merged(bare, tensor)
         _place(network, place, whole, device, dtype)
-        parts_left[place.parameter] -= name in missing
-        missing.discard(name)
+        parts_left[place.parameter] -= 1
         if place.parameter in to_quantize and not parts_left[place.parameter]:
             quantize_linear(network, place.parameter.removesuffix(".weight"), quantization)
-    if missing:
-        raise CheckpointError(f"{folder} lacks {len(missing)} tensors, among them {min(missing)!r}")
+    _check_none_missing(folder, places, spelled, last_layer)
     network.restore_rotary(device)
     return network.requires_grad_(False).eval()
+
+
+def _check_tensor(
+    path: Path, name: str, tensor: torch.Tensor, place: Place | None, before: str | None
+) -> None:
+    if place is None:
+        raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
+    if before is not None:
+        raise CheckpointError(f"{path} holds {name!r}, which was read as {before!r} already")
+    if tensor.shape != place.shape:
+        raise CheckpointError(
+            f"{path}: {name} is {list(tensor.shape)}, the config says {list(place.shape)}"
+        )
+
+
+def _check_none_missing(
+    folder: Path, places: Collection[str], spelled: Mapping[str, str], last_layer: int
+) -> None:
+    """Refuse a folder that lacks tensors, and name the lowest layer's first as it spells them."""
+    missing = sorted((name for name in places if name not in spelled), key=_by_layer)
+    if missing:
+        is_bare = any(bare == name for bare, name in spelled.items())
+        first = missing[0] if is_bare else DECODER + missing[0]
+        raise CheckpointError(
+            f"{folder} lacks {len(missing)} of the {len(places)} tensors that layers 0 to "
+            f"{last_layer} need; the first is {first!r}"
+        )
+
+
+def _by_layer(name: str) -> tuple[int, str]:
+    """Sort the embedding before layer 2, and that before layer 10."""
+    layer = name.removeprefix("layers.").partition(".")[0]
+    return (int(layer) if layer.isdecimal() else -1, name)
 
 
 def _place(

@@ -10,7 +10,8 @@ from that layer's first row.
             R rows
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from transformers import PretrainedConfig
 
 from blockrank_server.models.checkpoint.model_config import head_shape
 from blockrank_server.models.document_cache.kept import PAGE_ROWS, Kept
+from blockrank_server.models.document_cache.stored_file import RowFormat
 
 
 class PagePool:
@@ -71,6 +73,47 @@ class PagePool:
         ]
         return np.concatenate([np.empty(0, np.int64), *parts])
 
+    @property
+    def is_in_place(self) -> bool:
+        """Say whether the processor reads and writes the rows where they are."""
+        return self.device.type == "cpu"
+
+    @property
+    def row_format(self) -> RowFormat:
+        """Describe what one token takes."""
+        _, num_kv, dim = self._rows_UKD.shape
+        dtype = self._rows_UKD.dtype
+        return RowFormat(
+            dtype=str(dtype).removeprefix("torch."),
+            num_parts=self._stride // PAGE_ROWS,
+            num_kv_heads=num_kv,
+            head_dim=dim,
+            part_bytes=num_kv * dim * dtype.itemsize,
+        )
+
+    def read(self, kept: Kept) -> list[memoryview]:
+        """View the rows of a document page by page; a copy of them, where they are on a device."""
+        pages = kept.pages
+        if self.is_in_place:
+            return _buffers(self._pages(), pages, kept)
+        copied = self._pages()[torch.from_numpy(pages).to(self.device)].cpu()
+        return _buffers(copied, np.arange(len(pages)), kept)
+
+    @contextmanager
+    def write(self, kept: Kept) -> Iterator[list[memoryview]]:
+        """Let the block fill the rows of a document, as read views them."""
+        if self.is_in_place:
+            yield self.read(kept)
+            return
+        pages_PUKD, num_pages = self._pages(), len(kept.pages)
+        filled = torch.zeros(num_pages, *pages_PUKD.shape[1:], dtype=pages_PUKD.dtype)
+        yield _buffers(filled, np.arange(num_pages), kept)
+        # Behind what runs, on the one stream of all batches; so before those that will read it.
+        pages_PUKD[torch.from_numpy(kept.pages).to(self.device)] = filled.to(self.device)
+
+    def _pages(self) -> torch.Tensor:
+        return self._rows_UKD.view(-1, self._stride, *self._rows_UKD.shape[1:])
+
 
 def page_bytes(config: PretrainedConfig, last_layer: int, dtype: torch.dtype) -> int:
     """Count the bytes of one page."""
@@ -80,3 +123,16 @@ def page_bytes(config: PretrainedConfig, last_layer: int, dtype: torch.dtype) ->
 
 def _num_parts(last_layer: int) -> int:
     return 2 * last_layer + 1
+
+
+def _buffers(pages_PUKD: torch.Tensor, pages: NDArray[np.int64], kept: Kept) -> list[memoryview]:
+    """View whole pages, and of a document's last one the rows of each part that are used."""
+    if not len(pages):
+        return []
+    raw = pages_PUKD.view(torch.uint8).flatten(2).numpy()
+    *whole, last = pages.tolist()
+    num_used = kept.num_rows - PAGE_ROWS * len(whole)
+    parts = raw[last].reshape(-1, PAGE_ROWS, raw.shape[2])
+    views = [raw[page] for page in whole]
+    views += [raw[last]] if num_used == PAGE_ROWS else [part[:num_used] for part in parts]
+    return [memoryview(view).cast("B") for view in views]

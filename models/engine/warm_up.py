@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from blockrank_server.models.prompt.document_finder import DocumentFinder
 from blockrank_server.models.prompt.prompt_encoder import Find, PromptEncoder
 from blockrank_server.models.prompt.request import EncodedRequest
 
@@ -48,7 +47,7 @@ def warm_up(
     score: Callable[[Sequence[EncodedRequest]], Any],
     encoder: PromptEncoder,
     num_tokens: int | None,
-    finder: DocumentFinder | None = None,
+    find: Find | None = None,
     *,
     has_kernels: bool,
 ) -> TimedPasses:
@@ -57,7 +56,7 @@ def warm_up(
     Args:
         score: returns when the scores of a batch are there.
         num_tokens: the documents' of a long request; only kernels need it.
-        finder: looks for documents that are kept, where any are.
+        find: looks for documents that are kept, where any are.
         has_kernels: says that Triton compiles a kernel when it is first needed.
 
     Returns:
@@ -73,7 +72,7 @@ def warm_up(
         for rung in ladder(frame, large.num_tokens):
             score([_encode_tokens(encoder, rung - frame)])
     few, many = _timed(score, short), _timed(score, large)
-    return few, many, None if finder is None else _timed_known(score, encoder, finder.find)
+    return few, many, None if find is None else _timed_known(score, encoder, find)
 
 
 def ladder(least: int, most: int) -> list[int]:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
+from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.checkpoint.weights import check_tensor_files
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.network import ATTENTION, Attention, check_config
@@ -80,15 +81,17 @@ def load_whole_decoder(found: Checkpoint, device: torch.device, dtype: torch.dty
         CheckpointError: files or tensors are missing; only what scores need is fetched from a hub.
     """
     weights = found.card.weights
-    source, file = found.folder, None
+    source, file, config = found.folder, None, None
     if weights is None:
         check_tensor_files(source)
+        config = load_model_config(source)
     else:
         path = weights_file(weights)
         source, file = path.parent, path.name
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source,
+            config=config,
             gguf_file=file,
             dtype=dtype,
             attn_implementation=ATTENTION,

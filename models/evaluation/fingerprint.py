@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
+from blockrank_server.models.checkpoint.content_digest import digest_files
 from blockrank_server.models.engine.placement import Placement
 
 
@@ -26,13 +27,7 @@ def fingerprint(found: Checkpoint, placement: Placement) -> dict[str, str]:
 
 
 def _files(folder: Path) -> str:
-    """Digest a folder's weights by content: a training run may write the same size again."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return digest_files(folder.glob("*.safetensors"))[:16]
 
 
 def _digest(content: bytes) -> str:

@@ -4,11 +4,14 @@ A digest covers all that keys and values depend on: the checkpoint as it runs, t
 at which documents are cut, title and text. So a known document is not even tokenised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.document_cache import DocumentCache, Lease
+
+# (what is not all held yet, whether it may hold documents whose end was cut off)
+Load = Callable[[Lease, bool], None]
 
 _FORMAT = "1"  # another number where what is kept of a document changes
 
@@ -18,10 +21,17 @@ class DocumentFinder:
 
     Args:
         runs_as: revision of the checkpoint, dtype, and whatever else sets numbers apart.
+        load: puts into the cache, and into a lease, what is kept elsewhere.
     """
 
-    def __init__(self, cache: DocumentCache, card: Card, runs_as: Sequence[str]) -> None:
-        self._cache = cache
+    def __init__(
+        self,
+        cache: DocumentCache,
+        card: Card,
+        runs_as: Sequence[str],
+        load: Load | None = None,
+    ) -> None:
+        self._cache, self._load = cache, load
         # More than documents depend on, but a changed card is a rare event.
         fields = card.model_dump_json(exclude={"name", "description", "source"})
         self._base = blake2b(digest_size=32)
@@ -45,22 +55,25 @@ class DocumentFinder:
             salt: finds only what was asked for with the same salt.
             accepts_cut: also finds documents whose end was cut off.
         """
+        digests = [self._prefix, *self.digests(documents, max_document_tokens, salt)]
+        lease = self._cache.find(digests, accepts_cut=accepts_cut)
+        if self._load is not None and None in lease.entries:
+            self._load(lease, accepts_cut)
+        return lease
+
+    def digests(
+        self, documents: Sequence[tuple[str, str]], max_document_tokens: int, salt: str = ""
+    ) -> list[bytes]:
+        """Name documents, as find does."""
         base = self._base.copy()
         base.update(_framed(str(max_document_tokens)) + _framed(salt))
-        digests = [self._prefix]
+        digests = []
         for title, text in documents:
             name = base.copy()
             name.update(_framed(title))
             name.update(text.encode())
             digests.append(name.digest())
-        return self._cache.find(digests, accepts_cut=accepts_cut)
-
-
-def finder(
-    cache: DocumentCache | None, card: Card, runs_as: Sequence[str]
-) -> DocumentFinder | None:
-    """Make the finder of a cache; None where no documents are kept."""
-    return None if cache is None else DocumentFinder(cache, card, runs_as)
+        return digests
 
 
 def _framed(part: str) -> bytes:

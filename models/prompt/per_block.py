@@ -1,6 +1,6 @@
 """Encodes prompts whose blocks are tokenised alone: prefix, each document, tail."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,11 +22,15 @@ class PerBlockEncoder:
         self._tokenizer = tokenizer
 
     def encode(
-        self, query: str, contents: Sequence[str], max_document_tokens: int
+        self,
+        query: str,
+        contents: Sequence[str],
+        max_document_tokens: int,
+        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
         """Encode a request; also count the tokens each document's block had before it was cut."""
         documents = self._documents(contents, max_document_tokens)
-        return self._request(query, documents, max_document_tokens)
+        return self._request(query, documents, max_document_tokens, summary)
 
     def encode_unknown(
         self, query: str, contents: Sequence[str], lease: Lease, max_document_tokens: int
@@ -49,14 +53,18 @@ class PerBlockEncoder:
         return replace(request, truncated_documents=truncated, lease=lease), num_tokens
 
     def content_characters(
-        self, query: str, contents: Sequence[str], max_document_tokens: int
+        self,
+        query: str,
+        contents: Sequence[str],
+        max_document_tokens: int,
+        summary: str | None = None,
     ) -> list[NDArray[np.int32]]:
         """Say for which characters of its content each scored token of a document stands.
 
         Returns:
             For each document [n, 2], as characters_in has it.
         """
-        del query  # no token of a document depends on it
+        del query, summary  # no token of a document depends on them
         heads = self._tokenizer.heads(contents, max_document_tokens)
         columns: list[list[NDArray[np.int32]]] = []
         for piece in self._card.prompt.document:
@@ -74,10 +82,15 @@ class PerBlockEncoder:
         return [np.concatenate(row)[:max_document_tokens] for row in zip(*columns, strict=True)]
 
     def _request(
-        self, query: str, whole: Sequence[TokenIds], max_document_tokens: int
+        self,
+        query: str,
+        whole: Sequence[TokenIds],
+        max_document_tokens: int,
+        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
-        prefix, _ = self._block(self._card.prompt.prefix, query)
-        tail, query_span = self._block(self._card.prompt.tail, query)
+        values = {"query": query} if summary is None else {"query": query, "summary": summary}
+        prefix, _ = self._block(self._card.prompt.prefix_for(summary), values)
+        tail, query_span = self._block(self._card.prompt.tail, values)
         documents = [ids[:max_document_tokens] for ids in whole]
         lengths = np.array([len(ids) for ids in documents], np.int32)
         stops = len(prefix) + lengths.cumsum(dtype=np.int32)
@@ -97,7 +110,9 @@ class PerBlockEncoder:
         )
         return request, [len(ids) for ids in whole]
 
-    def _block(self, pieces: Iterable[Piece], query: str) -> tuple[TokenIds, tuple[int, int]]:
+    def _block(
+        self, pieces: Iterable[Piece], values: Mapping[str, str]
+    ) -> tuple[TokenIds, tuple[int, int]]:
         """Tokenise prefix or tail; also find the tokens of the last {query} in it."""
         ids: list[int] = []
         query_span = (0, 0)
@@ -105,9 +120,11 @@ class PerBlockEncoder:
             if isinstance(piece, Control):
                 ids.append(self._tokenizer.control_id(piece.control))
                 continue
-            filled = fill(piece.text, {"query": query})
+            filled = fill(piece.text, values)
             encoding = self._tokenizer.encode(filled.text)
-            for _, start, stop in filled.spans:
+            for name, start, stop in filled.spans:
+                if name != "query":
+                    continue
                 first, last = overlapping(encoding.offsets, start, stop)
                 query_span = (len(ids) + first, len(ids) + last)
             ids.extend(encoding.ids)

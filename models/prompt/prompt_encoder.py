@@ -1,17 +1,16 @@
 """Turns a request's text into token ids, by the card's templates: the first step of a request.
 
-What is cut is decided here, before any queue: a document or query over its limit loses its end, if
-the caller allows it; prefix and tail are never cut.
+What is cut is decided here, before any queue: a document, query or summary over its limit loses its
+end, if the caller allows it; prefix and tail are never cut.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
+from blockrank_server.models.checkpoint.prompt_template import Control, Piece, count_placeholder
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import (
     CardError,
@@ -19,13 +18,15 @@ from blockrank_server.models.errors import (
     InputError,
     InputTooLongError,
 )
-from blockrank_server.models.prompt.document_parts import DocumentParts, check_explainable
+from blockrank_server.models.prompt.document_parts import check_explainable
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
     EncodedRequest,
     check_query,
+    check_text,
     titles_and_texts,
+    with_parts,
 )
 from blockrank_server.models.prompt.template import fill_content
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
@@ -67,6 +68,7 @@ class PromptEncoder:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        summary: str = "",
         find: Find | None = None,
         explain: bool = False,
     ) -> EncodedRequest:
@@ -78,6 +80,7 @@ class PromptEncoder:
             max_document_tokens: lowers the card's limit for this request.
             max_query_tokens: lowers the card's limit for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
+            summary: of what the documents come from, for a card with a place for it; blank is none.
             find: looks for documents whose keys and values are kept, which are not tokenised; must
                 find no cut ones where truncate is False.
             explain: says of each token which part of its document it stands for, as
@@ -88,9 +91,7 @@ class PromptEncoder:
         """
         limits = self.card.limits
         max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
-        max_document = _lowered(
-            limits.max_document_tokens, max_document_tokens, "max_document_tokens"
-        )
+        max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         if explain:
@@ -100,10 +101,23 @@ class PromptEncoder:
             raise _no_token("query")
         if num_query_tokens > max_query and not truncate:
             raise _too_long("query", max_query, num_query_tokens)
-        encoded, num_tokens = self._encode(kept, pairs, max_document, find)
+        kept_summary, is_cut = self._summary(summary, truncate=truncate)
+        encoded, num_tokens = self._encode(kept, pairs, max_document, kept_summary, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
             raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
+        self._check_positions(encoded)
+        encoded = replace(
+            encoded, query_truncated=num_query_tokens > max_query, summary_truncated=is_cut
+        )
+        if not explain:
+            return encoded
+        contents = [fill_content(self.card.prompt, *pair) for pair in pairs]
+        texts = [each.text for each in contents]
+        characters = self._encoder.content_characters(kept, texts, max_document, kept_summary)
+        return with_parts(encoded, pairs, contents, characters)
+
+    def _check_positions(self, encoded: EncodedRequest) -> None:
         if (end := int(encoded.position_ids.max()) + 1) > self.max_positions:
             raise InputTooLongError(
                 f"documents and query need {end} positions, the limit is {self.max_positions}",
@@ -111,64 +125,71 @@ class PromptEncoder:
                 limit=self.max_positions,
                 value=end,
             )
-        encoded = replace(encoded, query_truncated=num_query_tokens > max_query)
-        return self._with_parts(encoded, kept, pairs, max_document) if explain else encoded
+
+    def _summary(self, summary: str, *, truncate: bool) -> tuple[str | None, bool]:
+        """Return what is kept of a summary, None if there is none, and whether it was cut."""
+        check_text(summary, "summary")
+        if not summary.strip():
+            return None, False
+        if not self.card.prompt.takes_summary:
+            raise InputError(f"the prompt of {self.card.name} has no summary", field="summary")
+        limit = self.card.limits.max_summary_tokens
+        ((kept, num_tokens),) = self._tokenizer.cut([summary], limit)
+        if num_tokens > limit and not truncate:
+            raise _too_long("summary", limit, num_tokens)
+        return kept, num_tokens > limit
+
+    def document_limit(self, asked: int | None) -> int:
+        """Return the tokens at which documents are cut.
+
+        Args:
+            asked: lowers the card's limit.
+
+        Raises:
+            InputError: it is below 1.
+        """
+        return _lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
 
     def _encode(
         self,
         query: str,
         pairs: Sequence[tuple[str, str]],
         max_document_tokens: int,
+        summary: str | None,
         find: Find | None,
     ) -> tuple[EncodedRequest, list[int]]:
         if find is None:
             contents = [fill_content(self.card.prompt, *pair).text for pair in pairs]
-            return self._encoder.encode(query, contents, max_document_tokens)
+            return self._encoder.encode(query, contents, max_document_tokens, summary)
         # Documents that depend on nothing but their text are blocks.
         assert isinstance(self._encoder, PerBlockEncoder)
         lease = find(pairs, max_document_tokens)
         known = zip(pairs, lease.entries[1:], strict=True)
-        prompt = self.card.prompt
-        unknown = [fill_content(prompt, *pair).text for pair, kept in known if kept is None]
+        unknown = [
+            fill_content(self.card.prompt, *pair).text for pair, kept in known if kept is None
+        ]
         return self._encoder.encode_unknown(query, unknown, lease, max_document_tokens)
-
-    def _with_parts(
-        self,
-        encoded: EncodedRequest,
-        query: str,
-        pairs: Sequence[tuple[str, str]],
-        max_document_tokens: int,
-    ) -> EncodedRequest:
-        """Find the parts of documents by tokenising them once more, with offsets.
-
-        Offsets are not kept with documents: they would take memory and disk for all of them, and
-        few answers are explained.
-        """
-        filled = [fill_content(self.card.prompt, *pair) for pair in pairs]
-        contents = [each.text for each in filled]
-        characters = self._encoder.content_characters(query, contents, max_document_tokens)
-        num_tokens = np.diff(encoded.scored_spans)[:, 0].tolist()
-        assert list(map(len, characters)) == num_tokens  # what was kept was tokenised alike
-        cut = set(encoded.truncated_documents)
-        parts = tuple(
-            DocumentParts.of(text, filled[i].spans, characters[i], is_cut=i in cut)
-            for i, (_, text) in enumerate(pairs)
-        )
-        return replace(encoded, parts=parts)
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone, as it would stand in a document."""
         return self._tokenizer.encode(text)
 
     def _check_limits(self) -> None:
-        """Refuse a card whose positions leave no room for the longest query and document."""
+        """Refuse a card whose positions leave no room for the longest query and document.
+
+        The longest summary counts, too.
+        """
         offset = self.card.positions.tail_offset
         if offset is None:
             return
         limits = self.card.limits
-        frame, _ = self._encoder.encode("", [""], limits.max_document_tokens)
-        times = sum(p.text.count("{query}") for p in self.card.prompt.prefix if isinstance(p, Text))
-        before = frame.num_prefix_tokens + times * limits.max_query_tokens
+        frame, _ = self._encoder.encode("", [""], limits.max_document_tokens, summary="")
+        prefix = self.card.prompt.prefix
+        before = (
+            frame.num_prefix_tokens
+            + count_placeholder(prefix, "query") * limits.max_query_tokens
+            + count_placeholder(prefix, "summary") * limits.max_summary_tokens
+        )
         if before + limits.max_document_tokens > offset:
             raise CardError(
                 f"card {self.card.name}: positions.tail_offset is {offset}, prefix and longest "

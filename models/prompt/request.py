@@ -1,7 +1,7 @@
 """Defines what a caller gives and what the engine takes: text, and token ids made of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
 from blockrank_server.models.prompt.document_parts import DocumentParts
+from blockrank_server.models.prompt.template import Filled
 from blockrank_server.models.prompt.tokenizer import TokenIds
 
 Document = str | Mapping[str, str]
@@ -28,6 +29,7 @@ class EncodedRequest:
         signal_span: first signal token, and the one after the last.
         truncated_documents: input indices of the documents that were cut.
         query_truncated: whether the query was cut.
+        summary_truncated: whether the summary was cut.
         lease: holds the documents that were known when the request was read; None where none are
             kept.
         parts: those of each document whose shares of its score are asked for; empty if they are
@@ -43,6 +45,7 @@ class EncodedRequest:
     signal_span: tuple[int, int]
     truncated_documents: tuple[int, ...] = ()
     query_truncated: bool = False
+    summary_truncated: bool = False
     lease: Lease | None = None
     parts: tuple[DocumentParts, ...] = ()
 
@@ -75,6 +78,31 @@ class EncodedRequest:
     def num_parts(self) -> int:
         """Count the parts of all documents."""
         return sum(len(each.spans) for each in self.parts)
+
+
+def with_parts(
+    encoded: EncodedRequest,
+    documents: Sequence[tuple[str, str]],
+    contents: Sequence[Filled],
+    characters: Sequence[NDArray[np.int32]],
+) -> EncodedRequest:
+    """Add the parts of the documents.
+
+    Args:
+        documents: pairs of title and text.
+        contents: what was made of them, not cut.
+        characters: of each document, what its scored tokens stand for, as DocumentParts.of has it.
+            It comes of tokenising once more: offsets that were kept with documents would take
+            memory and disk for all of them, and few answers are explained.
+    """
+    num_tokens = np.diff(encoded.scored_spans)[:, 0].tolist()
+    assert list(map(len, characters)) == num_tokens  # what was kept was tokenised alike
+    cut = set(encoded.truncated_documents)
+    parts = tuple(
+        DocumentParts.of(text, contents[i].spans, characters[i], is_cut=i in cut)
+        for i, (_, text) in enumerate(documents)
+    )
+    return replace(encoded, parts=parts)
 
 
 def check_query(query: str) -> None:

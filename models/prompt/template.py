@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
 
-_PLACEHOLDER = re.compile(r"\{(query|content|number|title|text)\}")
+_PLACEHOLDER = re.compile(r"\{(query|summary|content|number|title|text)\}")
 
 
 class Filled(NamedTuple):

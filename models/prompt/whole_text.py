@@ -41,17 +41,25 @@ class WholeTextEncoder:
         self._tokenizer = tokenizer
 
     def encode(
-        self, query: str, contents: Sequence[str], max_document_tokens: int
+        self,
+        query: str,
+        contents: Sequence[str],
+        max_document_tokens: int,
+        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
         """Encode a request; also count the tokens each document had, as TextTokenizer.cut does."""
         cut = self._tokenizer.cut(contents, max_document_tokens)
-        state = self._state(query, [content for content, _ in cut])
+        state = self._state(query, [content for content, _ in cut], summary)
         num_tokens = [count for _, count in cut]
         truncated = tuple(i for i, n in enumerate(num_tokens) if n > max_document_tokens)
         return self._request(state, truncated), num_tokens
 
     def content_characters(
-        self, query: str, contents: Sequence[str], max_document_tokens: int
+        self,
+        query: str,
+        contents: Sequence[str],
+        max_document_tokens: int,
+        summary: str | None = None,
     ) -> list[NDArray[np.int32]]:
         """Say for which characters of its content each scored token of a document stands.
 
@@ -59,7 +67,7 @@ class WholeTextEncoder:
             For each document [n, 2], as characters_in has it.
         """
         cut = self._tokenizer.cut(contents, max_document_tokens)
-        state = self._state(query, [content for content, _ in cut])
+        state = self._state(query, [content for content, _ in cut], summary)
         whole = [(start + a, start + b) for start, run in state.runs for a, b in run]
         found = []
         for (first, last), content in zip(self._scored(state), state.contents, strict=True):
@@ -70,9 +78,10 @@ class WholeTextEncoder:
             found.append(characters_in(state.closed[start:stop], offsets - start, [span]))
         return found
 
-    def _state(self, query: str, contents: Sequence[str]) -> _PromptState:
+    def _state(self, query: str, contents: Sequence[str], summary: str | None) -> _PromptState:
         template, state = self._card.prompt, _PromptState()
-        self._add(state, template.prefix, {"query": query}, "prefix")
+        before = {"query": query} if summary is None else {"query": query, "summary": summary}
+        self._add(state, template.prefix_for(summary), before, "prefix")
         for i, content in enumerate(contents):
             values = {"content": content, "number": str(template.first_number + i)}
             self._add(state, template.document, values, "block")

@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from blockrank_server.service.api import docs_page, openapi, probes
+from blockrank_server.service.api import docs_page, openapi, overview, probes
 from blockrank_server.service.api.problems import add_problem_handlers
 from blockrank_server.service.api.routes import add_routes
 from blockrank_server.service.dialects.registry import DIALECTS
@@ -58,7 +58,7 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         redirect_slashes=False,
         title="blockrank-server",
         summary="Online listwise reranking",
-        description=openapi.overview(),
+        description=overview.overview(),
         openapi_tags=openapi.TAGS,
         version=probes.VERSION,
         lifespan=lifespan,

@@ -9,8 +9,14 @@ import orjson
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from blockrank_server.service.api.overview import reason_for
 from blockrank_server.service.api.response_headers import DESCRIPTIONS
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.documents_body import (
+    DocumentsBody,
+    FilledDocuments,
+    ForgottenDocuments,
+)
 from blockrank_server.service.dialects.registry import DIALECTS, Route
 from blockrank_server.service.dialects.request import Ranked, RerankResult
 from blockrank_server.service.dialects.tokenize import (
@@ -28,6 +34,7 @@ TAGS = [
         "description": "A path for each dialect, whatever the body looks like.",
     },
     {"name": "aliases", "description": "Paths that clients of other servers build."},
+    {"name": "documents", "description": "What is computed of documents before they are ranked."},
     {"name": "tokens", "description": "How long a text is to the model."},
     {"name": "operations", "description": "Health, what is served, metrics."},
 ]
@@ -36,46 +43,6 @@ _HEADERS = {
 }
 _RETRIED = (429, 503)  # answered with Retry-After
 _TEI_TOKENS = list[list[TeiToken]]
-_INTRODUCTION = """\
-A request brings a query and a shortlist of documents; the answer ranks them. Speak the dialect your
-client already speaks: scores and order are the same in all of them.
-
-Scores are shares of the model's attention, in [0, 1]: compare them inside one answer only. Unknown
-fields and any model name are accepted. What is cut, replaced or ignored is told in the header
-`X-Rerank-Warning` and, in the dialects cohere and infinity, in `meta.warnings`.
-
-    curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
-
-A deadline below the server's own (`request_timeout_ms` of `/info`) can be given in
-`X-Request-Timeout-Ms`. 429 and 503 are worth another try, after `Retry-After`; a request that could
-not meet its deadline even alone gets 422 at once, with the ways out.
-
-Every answer carries `X-Request-ID`; a ranking carries `X-Model`, `X-Model-Revision`, `X-Score-Type`
-and its times in `Server-Timing`.
-"""
-_DIALECTS = """
-## Dialects
-
-On `/rerank` a body is in the first dialect below whose mark it bears. Where that is not the one you
-need, use the dialect's own path.
-"""
-_ERRORS = """
-## Errors
-
-All have one flat form, in which each client finds its own field; see the examples of any path.
-"""
-
-
-def overview() -> str:
-    """Write the top of the page in Markdown, which lists every dialect and every error."""
-    dialects = [f"| {d.name} | {d.peers} | {d.mark} | `{d.path}` |" for d in DIALECTS]
-    errors = [
-        f"| {kind.status} | {kind.error_type} | {_reason(kind)} |"
-        for kind in sorted(all_errors(), key=lambda kind: kind.status)
-    ]
-    dialect_table = ["| dialect | of | told by | path of its own |", "|---|---|---|---|", *dialects]
-    error_table = ["| status | error_type | when |", "|---|---|---|", *errors]
-    return "\n".join([_INTRODUCTION, _DIALECTS, *dialect_table, _ERRORS, *error_table])
 
 
 def rerank_operation(route: Route, path: str) -> dict[str, Any]:
@@ -124,6 +91,24 @@ def tokenize_operation() -> dict[str, Any]:
     }
 
 
+def documents_operation(method: str) -> dict[str, Any]:
+    """Return keyword arguments for add_api_route, for POST or DELETE /documents."""
+    is_filling = method == "POST"
+    answer = FilledDocuments if is_filling else ForgottenDocuments
+    return {
+        "summary": "Compute documents before they are asked for"
+        if is_filling
+        else "Forget documents, in memory and on disk",
+        "description": f"{DocumentsBody.__doc__} {answer.__doc__}",
+        "tags": ["documents"],
+        "responses": {
+            200: {"description": "What became of them.", "content": _content([answer])},
+            **_error_responses(),
+        },
+        "openapi_extra": _body([DocumentsBody], ["documents-body"]),
+    }
+
+
 def _error_responses() -> dict[int | str, dict[str, Any]]:
     """Return what any POST can be answered instead, by status."""
     kinds: dict[int, list[type[ServiceError]]] = {}
@@ -131,7 +116,7 @@ def _error_responses() -> dict[int | str, dict[str, Any]]:
         kinds.setdefault(kind.status, []).append(kind)
     return {
         status: {
-            "description": " ".join(map(_reason, kinds[status])),
+            "description": " ".join(map(reason_for, kinds[status])),
             "content": _content([ErrorBody], [kind.__name__ for kind in kinds[status]]),
             "headers": _headers_of(kinds[status][0]),
         }
@@ -159,6 +144,7 @@ def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
     """Return a schema for each dialect, answer and the error; and the named ones they refer to."""
     kinds = [*DIALECTS, *(dialect.answer for dialect in DIALECTS), ErrorBody]
     kinds += [TeiTokenize, _TEI_TOKENS, VllmTokenize, VllmTokens]
+    kinds += [DocumentsBody, FilledDocuments, ForgottenDocuments]
     found, rest = TypeAdapter.json_schemas(
         [(kind, "validation", TypeAdapter(kind)) for kind in kinds],
         ref_template="#/components/schemas/{model}",
@@ -185,9 +171,13 @@ def _examples() -> dict[str, Any]:
         found[f"{dialect.name}-body"] = {"summary": dialect.peers, "value": dialect.example}
         found[f"{dialect.name}-answer"] = {"summary": dialect.peers, "value": answer}
     found["tei-tokenize"] = {"value": {"inputs": [QUERY, DOCUMENTS[0]]}}
+    found["documents-body"] = {"value": {"documents": list(DOCUMENTS)}}
     found["vllm-tokenize"] = {"value": {"prompt": QUERY}}
     for kind in all_errors():
-        found[kind.__name__] = {"summary": _reason(kind), "value": _example(kind).body("0d1f4b6e")}
+        found[kind.__name__] = {
+            "summary": reason_for(kind),
+            "value": _example(kind).body("0d1f4b6e"),
+        }
     return found
 
 
@@ -195,7 +185,7 @@ def _example(kind: type[ServiceError]) -> ServiceError:
     """Make an error whose text is what its class says of itself."""
     error = kind.__new__(kind)  # some fix their own text, or need what only a running server has
     ServiceError.__init__(
-        error, _reason(kind), retry_after_s=1 if kind.status in _RETRIED else None
+        error, reason_for(kind), retry_after_s=1 if kind.status in _RETRIED else None
     )
     return error
 
@@ -214,10 +204,6 @@ def _summary(route: Route, path: str) -> str:
     if len(route.dialects) > 1:
         return "Rank documents"
     return f"As {route.dialects[0].peers.split(',')[0]}: dialect {route.dialects[0].name}"
-
-
-def _reason(kind: type[ServiceError]) -> str:
-    return (kind.__doc__ or "").split("\n")[0]
 
 
 def _body(kinds: Sequence[Any], examples: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from blockrank_server.models.errors import EmptyInputError, InputError
 from blockrank_server.models.prompt.explanation import Explanation, explanations
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
 from blockrank_server.service.api.broken_text import Place, broken_warning
-from blockrank_server.service.dialects.base import Dialect
+from blockrank_server.service.dialects.base import Dialect, no_place
 from blockrank_server.service.dialects.request import (
     Cached,
     RerankRequest,
@@ -92,6 +92,8 @@ class PreparedRequest:
         if encoded is None:
             return []
         found = [f"{self.spelling['query']} was truncated"] if encoded.query_truncated else []
+        if encoded.summary_truncated:
+            found.append("summary was truncated")
         if cut := [self.kept[i] for i in encoded.truncated_documents]:
             listed = ", ".join(map(str, cut[:_MAX_LISTED]))
             listed += ", ..." if len(cut) > _MAX_LISTED else ""
@@ -125,7 +127,7 @@ def prepare_request(
     try:
         request = parsed.request()
         warnings = (*_on_body(dialect, body, spelling, broken), *request.warnings)
-        request = replace(request, warnings=warnings)
+        request = _for_prompt(replace(request, warnings=warnings), ranker)
         if strict_model and request.model not in (None, ranker.card.name):
             raise UnknownModelError(
                 f"model is not {ranker.card.name}, the one served", field="model"
@@ -168,6 +170,18 @@ def _on_body(
     yield from ignored_spellings(body, spelling)
 
 
+def _for_prompt(request: RerankRequest, ranker: "Ranker") -> RerankRequest:
+    """Leave out the summary, with a warning, where the model's prompt has no place for one."""
+    if not request.summary.strip() or ranker.card.prompt.takes_summary:
+        return request
+    return replace(
+        request,
+        summary="",
+        ignored_fields=(*request.ignored_fields, "summary"),
+        warnings=(*request.warnings, no_place("summary")),
+    )
+
+
 def _encode(
     request: RerankRequest, kept: Sequence[int], ranker: "Ranker", cache_salt: str
 ) -> EncodedRequest:
@@ -177,6 +191,7 @@ def _encode(
         max_document_tokens=request.max_document_tokens,
         max_query_tokens=request.max_query_tokens,
         truncate=request.truncate,
+        summary=request.summary,
         cache_salt=cache_salt,
         explain=request.explain,
     )

@@ -194,5 +194,6 @@ def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
         "num_layers": found.num_layers,
         "load_seconds": found.load_seconds,
         "document_cache": asdict(ranker.document_cache_stats()),
+        "document_store": asdict(ranker.documents.store_stats()) if ranker.documents else None,
         "card": card.model_dump(mode="json"),
     }

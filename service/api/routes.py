@@ -10,6 +10,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from blockrank_server.service.api import openapi, probes
+from blockrank_server.service.api.documents import documents
 from blockrank_server.service.api.known_paths import KnownPaths
 from blockrank_server.service.api.rerank import rerank_as
 from blockrank_server.service.api.tokenize import tokenize
@@ -51,6 +52,16 @@ def add_routes(app: FastAPI) -> KnownPaths:
         response_class=Response,
         **openapi.tokenize_operation(),
     )
+    for method in ("POST", "DELETE"):
+        direct.append(DirectRoute("/documents", documents, methods=[method]))
+        app.add_api_route(
+            "/documents",
+            documents,
+            methods=[method],
+            operation_id=f"{method.lower()}_documents",
+            response_class=Response,
+            **openapi.documents_operation(method),
+        )
     for each in probes.router.routes:
         assert isinstance(each, APIRoute)
         direct.append(DirectRoute(each.path, each.endpoint, methods=sorted(each.methods or ())))

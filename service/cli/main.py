@@ -50,6 +50,7 @@ def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
         evaluate,
         group_lists,
         info,
+        precompute,
         rerank,
         select_heads,
         serve,
@@ -62,7 +63,7 @@ def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
     )
     text = f"blockrank-server {version('blockrank-server')}"
     parser.add_argument("--version", action="version", version=text)
-    modules = (serve, rerank, info, group_lists, train, evaluate, select_heads)
+    modules = (serve, rerank, info, precompute, group_lists, train, evaluate, select_heads)
     parser.add_commands(module.COMMAND for module in modules)
     return parser.parse_args(arguments)
 

@@ -11,9 +11,10 @@ from pydantic_core import ErrorDetails
 
 from blockrank_server.models.checkpoint.cache import cache_folder, check_hub_cache
 from blockrank_server.models.checkpoint.location import locate
+from blockrank_server.models.document_cache.store_folder import check_owner
 from blockrank_server.models.engine.cuda_driver import check_device
 from blockrank_server.models.errors import RankerError
-from blockrank_server.models.files.paths import obstacle
+from blockrank_server.models.files.paths import expand_user, obstacle
 from blockrank_server.models.files.text import broken_text
 from blockrank_server.service.cli.exit_codes import UsageError
 from blockrank_server.service.cli.parser import CommandParser
@@ -91,10 +92,23 @@ def check_model(settings: Settings, *, is_loaded: bool = True) -> None:
         if is_loaded and found.kind == "hub":
             check_hub_cache(settings.cache_dir)
         check_device(settings.device)
+        _check_store(settings)
     except RankerError as error:
         raise UsageError(str(error)) from error
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise UsageError(f"{error.filename}: {error.strerror}") from error
+
+
+def _check_store(settings: Settings) -> None:
+    """Refuse a document store that the model would refuse only once it is loaded."""
+    if settings.document_store is None:
+        return
+    if settings.document_cache_bytes == 0:
+        raise UsageError("document_store needs document_cache_bytes: auto, or a number of bytes")
+    folder = expand_user(settings.document_store)
+    check_owner(folder)
+    if fault := obstacle(folder):
+        raise UsageError(f"document_store {folder}: {fault}")
 
 
 def add_data_flags(parser: CommandParser) -> None:

@@ -32,6 +32,14 @@ _ELSEWHERE = (
 )
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
 _NO_PLACE = "Ignored with a warning: no model served so far has a place for it in its prompt."
+_SUMMARY = (
+    "Of what the documents come from. Ignored with a warning unless the model's prompt has it."
+)
+
+
+def no_place(field: str) -> str:
+    """Say that the model's prompt has no place for what a field holds."""
+    return f"{field} is ignored: the model's prompt has no place for it"
 
 
 class Dialect(RequestBody):
@@ -85,6 +93,7 @@ class Dialect(RequestBody):
     use_activation: bool | None = Field(None, description="false means raw_scores = true.")
     instruction: str | None = Field(None, description=_NO_PLACE)
     instruct: str | None = Field(None, description=_NO_PLACE)
+    summary: str | None = Field(None, description=_SUMMARY)
     cache_salt: CacheSalt | None = Field(None, repr=False)
 
     @classmethod
@@ -142,6 +151,7 @@ class Dialect(RequestBody):
             max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
             max_query_tokens=self.max_tokens_per_query,
             model=self.model,
+            summary=self.summary or "",
             cache_salt=self.cache_salt or "",
             ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
             warnings=(
@@ -156,7 +166,7 @@ class Dialect(RequestBody):
         """Yield known fields that were given and change nothing, each with a sentence."""
         for field in ("instruction", "instruct"):
             if getattr(self, field):
-                yield field, f"{field} is ignored: the model's prompt has no place for it"
+                yield field, no_place(field)
         for field in ("top_n", "top_k"):
             if self.is_complete and getattr(self, field):
                 yield field, f"{field} is ignored: an answer in this dialect holds every document"

@@ -25,6 +25,7 @@ class RerankRequest:
         max_document_tokens: lowers the card's limit; None leaves it.
         max_query_tokens: lowers the card's limit; None leaves it.
         model: the name the caller gave, if any.
+        summary: not checked yet; empty where none was given.
         cache_salt: documents are found again only with the salt they were kept with.
         explain: whether results tell where their scores come from.
         ignored_fields: fields of the body that have no meaning here.
@@ -40,6 +41,7 @@ class RerankRequest:
     max_document_tokens: int | None = None
     max_query_tokens: int | None = None
     model: str | None = None
+    summary: str = ""
     cache_salt: str = field(default="", repr=False)
     explain: bool = False
     ignored_fields: tuple[str, ...] = ()
@@ -47,10 +49,14 @@ class RerankRequest:
 
     @property
     def num_characters(self) -> int:
-        """Count the characters of query, titles and texts."""
-        return len(self.query) + sum(
-            len(document) if isinstance(document, str) else sum(map(len, document.values()))
-            for document in self.documents
+        """Count the characters of query, summary, titles and texts."""
+        return (
+            len(self.query)
+            + len(self.summary)
+            + sum(
+                len(document) if isinstance(document, str) else sum(map(len, document.values()))
+                for document in self.documents
+            )
         )
 
 

@@ -10,7 +10,7 @@ from blockrank_server.service.errors import BadHttpError, MethodNotAllowedError,
 from blockrank_server.service.middleware.request_record import RequestRecord
 
 # In the order in which Allow lists them: all that any path takes.
-METHODS = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _ABSOLUTE = re.compile(r"https?://[^/]*", re.IGNORECASE)
 
 

@@ -83,7 +83,7 @@ def add_middleware(
         app.add_middleware(
             _Cors,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST", "PUT"),
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
             allow_headers=("*",),
             expose_headers=("*",),
         )

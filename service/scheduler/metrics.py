@@ -5,6 +5,7 @@ from enum import StrEnum
 from functools import partial
 
 from blockrank_server.models.document_cache.document_cache import CacheStats
+from blockrank_server.models.document_cache.store_stats import StoreStats
 from blockrank_server.service.scheduler.document_cache_collector import DocumentCacheCollector
 from blockrank_server.service.scheduler.job import Drop
 from blockrank_server.service.scheduler.metric_factory import MetricFactory
@@ -75,6 +76,7 @@ class SchedulerMetrics:
         labels: Mapping[str, str],
         used_and_total_bytes: Callable[[], tuple[int, int]],
         document_cache_stats: Callable[[], CacheStats],
+        document_store_stats: Callable[[], StoreStats] = StoreStats,
     ) -> None:
         """Say what is served.
 
@@ -82,9 +84,10 @@ class SchedulerMetrics:
             labels: those of rerank_model_info.
             used_and_total_bytes: memory of the device, read whenever it is scraped.
             document_cache_stats: state of the document cache, read likewise.
+            document_store_stats: state of its store, read likewise.
         """
         self._model.labels(**labels).set(1)
-        self._series.collector(DocumentCacheCollector(document_cache_stats))
+        self._series.collector(DocumentCacheCollector(document_cache_stats, document_store_stats))
         for place, kind in enumerate(MEMORY_KINDS):
             read = partial(lambda place: used_and_total_bytes()[place], place)
             self._memory.labels(kind).set_function(read)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from blockrank_server.models.document_cache.store_stats import StoreStats
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.errors import (
@@ -204,7 +205,7 @@ class ModelWorker:
             )
 
     def close(self, timeout_s: float) -> bool:
-        """Answer what was accepted, then end.
+        """Answer what was accepted, write what is to be kept, then end.
 
         Returns:
             Whether the model's thread has ended within the time.
@@ -216,6 +217,8 @@ class ModelWorker:
         self._pool.close()
         if self.has_loaded:
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        if self._ranker is not None and (known := self._ranker.documents) is not None:
+            known.close(max(0.0, deadline_s - time.monotonic()))
         return self.is_ended
 
     def _own_model(self) -> None:
@@ -236,7 +239,9 @@ class ModelWorker:
             "attention": info.attention,
             "quantization": info.quantization,
         }
-        self._metrics.model_loaded(labels, ranker.device_memory, ranker.document_cache_stats)
+        known = ranker.documents
+        stats = ranker.document_cache_stats, StoreStats if known is None else known.store_stats
+        self._metrics.model_loaded(labels, ranker.device_memory, *stats)
         self._ranker, self._loading = ranker, Phase.READY
         self._log.info("ready", **asdict(info))
         with contextlib.suppress(BaseException):  # run has told everybody and logged it

@@ -103,3 +103,18 @@ def test_what_another_try_would_not_change_is_an_error_at_once(status: int) -> N
     server = Server(httpx.Response(status, text="a document's text"))
     with pytest.raises(SearchError, match=f"answered {status}$"):
         server.reranker().order("q", DOCUMENTS)
+
+
+def test_documents_are_filled_in_a_few_at_a_time() -> None:
+    documents = [Document(str(i), f"T{i}", f"text {i}") for i in range(10)]
+    server = Server(*[httpx.Response(503)], *[httpx.Response(200, json={}) for _ in range(3)])
+    assert list(server.reranker().fill(documents)) == [4, 8, 10]
+    assert {str(request.url) for request in server.requests} == {"http://there/documents"}
+    bodies = [json.loads(request.content) for request in server.requests[1:]]
+    sent = [text for body in bodies for text in body["documents"]]
+    assert sent == [f"T{i}\ntext {i}" for i in range(10)]
+
+
+def test_a_server_that_keeps_nothing_is_not_filled() -> None:
+    with pytest.raises(SearchError, match="answered 404"):
+        list(Server(httpx.Response(404)).reranker().fill(DOCUMENTS))

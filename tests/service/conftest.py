@@ -45,12 +45,7 @@ def fake_card(max_documents: int = 1000) -> Card:
             "card_version": 1,
             "name": "fake",
             "mask": "block",
-            "prompt": {
-                "tokenise": "blocks",
-                "prefix": [],
-                "document": [{"text": "{content}"}],
-                "tail": [{"text": "{query}"}],
-            },
+            "prompt": PROMPT | {"tail": [{"text": "{query}"}]},
             "positions": {"documents": "shared", "tail_offset": 1000},
             "read": [{"layer": 0, "heads": "all"}],
             "signal": {"tokens": "query"},
@@ -87,6 +82,8 @@ class FakeRanker:
         self.is_warm = True
         return (10, 0.0), (100, 0.0)
 
+    documents = None
+
     def document_cache_stats(self) -> CacheStats:
         return CacheStats()
 
@@ -98,6 +95,7 @@ class FakeRanker:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         truncate: bool = True,
+        summary: str = "",
         cache_salt: str = "",
         explain: bool = False,
     ) -> EncodedRequest:
@@ -202,6 +200,7 @@ def wait_until_ready(client: TestClient) -> None:
         pass
 
 
+PROMPT = {"tokenise": "blocks", "prefix": [], "document": [{"text": "{content}"}]}
 LIMITS = {"max_document_tokens": 50, "max_query_tokens": 20}
 MakeClient = Callable[..., AbstractContextManager[TestClient]]
 

@@ -42,6 +42,17 @@ NAMES = {
     "rerank_document_cache_entries": "gauge",
     "rerank_document_cache_bytes": "gauge",
     "rerank_document_cache_max_bytes": "gauge",
+    "rerank_document_store_hits": "counter",
+    "rerank_document_store_misses": "counter",
+    "rerank_document_store_writes": "counter",
+    "rerank_document_store_dropped": "counter",
+    "rerank_document_store_evictions": "counter",
+    "rerank_document_store_read_seconds": "counter",
+    "rerank_document_store_failures": "counter",
+    "rerank_document_store_entries": "gauge",
+    "rerank_document_store_bytes": "gauge",
+    "rerank_document_store_max_bytes": "gauge",
+    "rerank_filled_documents": "counter",
 }
 
 

@@ -1,7 +1,8 @@
-"""Runs one of the demo's commands: python -m rerank_search serve | setup | compare."""
+"""Runs one of the demo's commands: python -m rerank_search serve | setup | fill | compare."""
 
 import argparse
 import sys
+import threading
 from collections.abc import Callable
 from itertools import groupby
 
@@ -36,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     setup = commands.add_parser("setup", help="fill OpenSearch and make its rerank pipeline")
     setup.set_defaults(command=_setup)
+    fill = commands.add_parser("fill", help="have every document computed before it is searched")
+    fill.set_defaults(command=_fill)
     compare = commands.add_parser("compare", help="a search before and after reranking, nDCG@10")
     compare.set_defaults(command=_compare)
     compare.add_argument("query", nargs="?", help="show this search (one of the judged questions)")
@@ -48,6 +51,8 @@ def _serve(_: argparse.Namespace, settings: SearchSettings) -> int:
     backend = settings.backend()
     if settings.engine == "tantivy":  # OpenSearch keeps what `setup` has put there
         backend.replace(read_documents(settings.data))
+        if settings.fill:  # beside the first searches
+            threading.Thread(target=_fill_beside, args=(settings,), daemon=True).start()
     app = create_app(backend, num_candidates=settings.num_candidates)
     uvicorn.run(app, host=settings.host, port=settings.port, access_log=False)
     return 0
@@ -59,7 +64,31 @@ def _setup(_: argparse.Namespace, settings: SearchSettings) -> int:
     opensearch.replace(documents)
     model_id = set_up(opensearch, rerank_url=settings.rerank_url, api_key=settings.plain_key())
     print(f"{len(documents)} documents, model {model_id}")
+    if settings.fill:
+        _compute(settings)
     return 0
+
+
+def _fill(_: argparse.Namespace, settings: SearchSettings) -> int:
+    _compute(settings)
+    return 0
+
+
+def _fill_beside(settings: SearchSettings) -> None:
+    """Compute documents; searches go on where that fails, and this says why."""
+    try:
+        _compute(settings)
+    except (SearchError, httpx.HTTPError) as error:
+        print(f"error: documents were not filled in: {error}", file=sys.stderr)
+
+
+def _compute(settings: SearchSettings) -> None:
+    documents = read_documents(settings.data)
+    told = 0
+    for done in settings.reranker().fill(documents):
+        if 10 * done // len(documents) > told:  # every tenth
+            told = 10 * done // len(documents)
+            print(f"{done} of {len(documents)} documents are known", file=sys.stderr, flush=True)
 
 
 def _compare(options: argparse.Namespace, settings: SearchSettings) -> int:

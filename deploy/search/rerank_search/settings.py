@@ -28,6 +28,7 @@ class SearchSettings(BaseSettings):
     opensearch_url: str = Field("http://127.0.0.1:9200", description="For the engine opensearch.")
     api_key: SecretStr | None = Field(None, description="If the blockrank-server wants one.")
     timeout_s: float = Field(60, gt=0, description="For reranking, with all its tries.")
+    fill: bool = Field(False, description="Have documents computed when they are indexed.")
     num_candidates: int = Field(20, ge=1, le=1000, description="Documents to rerank.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, description="Port to listen on.")

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from blockrank_server.kernels.backend import Backend
-from blockrank_server.models.engine.document_memory import open_document_memory
+from blockrank_server.models.engine.document_memory import DocumentBounds, open_document_memory
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.prompt.request import EncodedRequest
 from gpu_bench.engine_rows import DTYPE, EngineBench
@@ -40,8 +40,8 @@ class ReuseBench:
     def make(cls, bench: EngineBench, backend: Backend) -> "ReuseBench":
         """Put a memory for documents beside the network of another bench."""
         network, card, device = bench.network, bench.model.reusable_card(), bench.device
-        num_bytes = _POOL_BYTES if device.type == "cuda" else _DRY_POOL_BYTES
-        memory = open_document_memory(num_bytes, network.config, card, DTYPE, device)
+        bounds = DocumentBounds(_POOL_BYTES if device.type == "cuda" else _DRY_POOL_BYTES)
+        memory = open_document_memory(bounds, network.config, card, DTYPE, device)
         return cls(bench, Engine(network, card, device, backend, memory), count())
 
     def row(self, num_documents: int, share: float, seconds: float) -> Row:
@@ -80,10 +80,10 @@ class ReuseBench:
     def _leased(self, one: EncodedRequest, shared: Sequence[bytes]) -> EncodedRequest:
         """Hold what is known of a request: the prefix and its first documents, if scored before."""
         num_new = 1 + one.num_documents - len(shared)
-        cache = self.engine.document_cache
-        assert cache is not None
+        memory = self.engine.document_memory
+        assert memory is not None
         new = [self._name() for _ in range(num_new)]
-        return replace(one, lease=cache.find([*shared, *new]))
+        return replace(one, lease=memory.cache.find([*shared, *new]))
 
     def _start_ms(self, one: EncodedRequest, shared: Sequence[bytes]) -> float:
         """Return the host's time until a request is launched, the device being idle before."""

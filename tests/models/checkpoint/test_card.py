@@ -90,6 +90,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "head twice": ({"read": [{"layer": 1, "heads": [2, 2]}]}, "read names a head twice"),
     "no content": ({"prompt.document": [{"text": "x"}]}, "prompt.document needs {content}"),
     "no query": ({"prompt.tail": [{"text": "x"}]}, "prompt.tail needs {query}"),
+    "summary in the tail": (
+        {"prompt.tail": [{"text": "{query} {summary}"}]},
+        "{summary} stands in prompt.prefix alone",
+    ),
+    "no room for a summary": ({"limits.max_summary_tokens": 0}, "limits.max_summary_tokens: "),
     "no offset": ({"positions.tail_offset": None}, "positions.tail_offset goes with"),
     "no count": ({"signal.count": None}, "signal.count goes with"),
     "causal with shared positions": ({"mask": "causal"}, "shared positions need mask block"),

@@ -125,6 +125,23 @@ def test_a_hub_name_opens_and_fetches_no_more_than_needed(
     assert ranker.rank("q", ["a b", "c"]) == local.rank("q", ["a b", "c"])
 
 
+def test_a_repository_that_automodel_saved_is_fetched_likewise_and_without_its_code(
+    hub: Hub, tmp_path: Path, hub_folder: Path
+) -> None:
+    expected = Ranker.open(hub_folder, device="cpu").rank("q", ["a b", "c"])
+    index = hub_folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace('"model.', '"'))
+    for path in hub_folder.glob("*.safetensors"):
+        save_file({n.removeprefix("model."): t for n, t in load_file(path).items()}, path)
+    config = json.loads((hub_folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "evil.Model"}
+    (hub_folder / "config.json").write_text(json.dumps(config))
+    (hub_folder / "evil.py").write_text("raise SystemExit")
+    found = Ranker.open("org/tiny", cache_dir=tmp_path / "cache", device="cpu")
+    assert found.rank("q", ["a b", "c"]) == expected
+    assert not {"evil.py", "model-1.safetensors"} & set(hub.downloaded)
+
+
 def test_offline_uses_the_cache_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(CheckpointError, match=r"config\.json of org/tiny is not in the cache"):

@@ -77,7 +77,11 @@ def reshape(tensors: Tensors) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (drop, r"lacks 1 tensors, among them 'model\.layers\.2\.mlp\.up_proj\.weight'"),
+        (
+            drop,
+            r"lacks 1 of the 40 tensors that layers 0 to 4 need; "
+            r"the first is 'model\.layers\.2\.mlp\.up_proj\.weight'",
+        ),
         (add, r"unexpected tensor 'model\.layers\.2\.self_attn\.q_proj\.bias'"),
         (reshape, r"embed_tokens\.weight is \[10, 32\], the config says \[32768, 32\]"),
     ],

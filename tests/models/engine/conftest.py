@@ -2,7 +2,7 @@
 CUDA runs it, where there is no CUDA."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ WORDS = ["river", "bank", "money", "tree", "stone", "paris", "capital", "city", 
 LIMITS = {"max_documents": 100, "max_document_tokens": 48, "max_query_tokens": 48}
 READ = [{"layer": 1, "heads": [2, 0]}, {"layer": 3, "heads": "all"}]
 Request = tuple[str, list[str]]
+Open = Callable[..., Ranker]
 DenseScores = Callable[[Path, EncodedRequest, Card, torch.dtype], list[float]]
 
 
@@ -183,3 +184,42 @@ def rankers(
         return poison(keeping), open_tiny("blockrank", reusable_card | changed, dtype=dtype)
 
     return open_
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def plain(open_tiny: Open, reusable_card: dict[str, Any]) -> Open:
+    """Open a ranker that keeps nothing."""
+    return lambda **card: open_tiny("blockrank", reusable_card | card, dtype="float32")
+
+
+@pytest.fixture
+def keeping(open_tiny: Open, reusable_card: dict[str, Any], folder: Path) -> Iterator[Open]:
+    """Open a ranker that keeps documents, in the folder too."""
+    opened: list[Ranker] = []
+
+    def open_(
+        num_bytes: int = 5_000_000,
+        store_bytes: int = 10**8,
+        checkpoint: Path | str = "blockrank",
+        **card: Any,
+    ) -> Ranker:
+        ranker = open_tiny(
+            checkpoint,
+            reusable_card | card,
+            dtype="float32",
+            document_cache_bytes=num_bytes,
+            document_store=folder,
+            document_store_bytes=store_bytes,
+        )
+        opened.append(poison(ranker))
+        return ranker
+
+    yield open_
+    for ranker in opened:
+        assert ranker.documents is not None
+        assert ranker.documents.close(10)

@@ -21,7 +21,7 @@ BODIES = {
     for route in ROUTES
     for path in (route.path, *route.aliases)
 } | {"/tokenize": {"inputs": "a"}}
-POSTS = list(BODIES)
+POSTS = [*BODIES, "/documents"]
 GETS = [
     *("/", "/health", "/health/live", "/livez", "/ping", "/health/ready", "/readyz"),
     *("/v1/health/live", "/v1/health/ready", "/.well-known/live", "/.well-known/ready"),
@@ -61,7 +61,7 @@ def test_the_lists_here_name_every_route(client: TestClient) -> None:
 
 @pytest.mark.parametrize("spelt", SPELLINGS)
 def test_every_path_is_answered_however_it_is_spelt(client: TestClient, spelt: Any) -> None:
-    for method, paths in (("POST", POSTS), ("GET", GETS), ("HEAD", GETS)):
+    for method, paths in (("POST", [*BODIES]), ("GET", GETS), ("HEAD", GETS)):
         for path in paths:
             answer = ask(client, method, spelt(path), json=BODIES.get(path))
             assert answer.status_code in (200, 204), (method, spelt(path))
@@ -72,8 +72,8 @@ def test_an_absolute_url_without_a_path_is_the_root(client: TestClient) -> None:
 
 
 def test_a_query_string_is_no_part_of_a_body(client: TestClient) -> None:
-    for path in POSTS:
-        sent = client.post(f"{path}/?query=x&top_n=-1", json=BODIES[path])
+    for path, body in BODIES.items():
+        sent = client.post(f"{path}/?query=x&top_n=-1", json=body)
         assert sent.status_code == 200
 
 
@@ -91,6 +91,7 @@ def test_options_lists_the_methods(client: TestClient) -> None:
     expected |= dict.fromkeys(GETS, "GET, HEAD, OPTIONS")
     expected["/"] = "GET, HEAD, POST, OPTIONS"
     expected["/static-offline-docs/favicon.png"] = "GET, HEAD, OPTIONS"
+    expected["/documents"] = "POST, DELETE, OPTIONS"
     expected["/sglang/v1/rerank"] = "POST, PUT, OPTIONS"
     for path, methods in expected.items():
         answer = client.options(f"{path}/")
@@ -101,7 +102,7 @@ def test_options_lists_the_methods(client: TestClient) -> None:
 def test_options_of_the_whole_server(client: TestClient) -> None:
     answer = ask(client, "OPTIONS", "*")
     assert (answer.status_code, answer.content) == (204, b"")
-    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, OPTIONS"
+    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
 
 def assert_error(response: Any, status: int) -> str:

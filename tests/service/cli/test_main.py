@@ -12,7 +12,10 @@ from blockrank_server.service.cli.main import main, parse
 from blockrank_server.service.cli.options import read_settings
 from blockrank_server.service.middleware.api_keys import ApiKeysError
 
-COMMANDS = ("serve", "rerank", "info", "group-lists", "train", "evaluate", "select-heads")
+COMMANDS = (
+    *("serve", "rerank", "info", "precompute", "group-lists"),
+    *("train", "evaluate", "select-heads"),
+)
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
