@@ -119,3 +119,18 @@ def test_too_many_documents_are_refused(ranker: Ranker) -> None:
         ranker.encode("why", ["a"] * 101, explain=True)
     assert (found.value.field, found.value.limit, found.value.value) == ("explain", 100, 101)
     assert ranker.encode("why", ["a"] * 101).num_documents == 101
+
+
+def test_a_summary_moves_no_part(
+    open_tiny: Callable[..., Ranker], qrranker_card: dict[str, Any]
+) -> None:
+    ranker = open_tiny("qrranker", qrranker_card)
+    assert ranker.card.prompt.takes_summary
+    without, with_one = (
+        ranker.encode("why", [TEXT, "b"], summary=summary, explain=True).parts
+        for summary in ("", "Of floods. ")
+    )
+    for found, expected in zip(with_one, without, strict=True):
+        np.testing.assert_array_equal(found.spans, expected.spans)
+        np.testing.assert_array_equal(found.kinds, expected.kinds)
+        assert found.sentences == expected.sentences
