@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 if TYPE_CHECKING:
     from tests.service.process.conftest import StartServer
 
+expect.set_options(timeout=120_000)
 PREFIX = "/team/rerank-a"
-# Chromium itself writes this line for every status from 400 on.
-STATUS_LINE = re.compile(r"Failed to load resource: (the server responded|net::ERR_CONNECTION_)")
+# Chromium itself writes these lines for a status from 400 on, and where no answer comes.
+STATUS_LINE = re.compile(
+    r"Failed to load resource: (the server responded|net::ERR_(CONNECTION_|FAILED))"
+    r"|Access to fetch at .* has been blocked by CORS policy"
+)
 QUIET = ("--disable-gpu", "--no-sandbox", "--disable-background-networking", "--no-first-run")
 
 
@@ -112,4 +116,3 @@ def default_base(start_server: "StartServer") -> str:
         while client.get("/readyz").status_code != 200:
             pass
     return f"http://127.0.0.1:{server.port}{PREFIX}"
-
