@@ -165,8 +165,20 @@ def test_another_server_that_does_not_allow_it(
         expect(page.locator("#banner")).to_contain_text(told)
 
 
+def test_a_list_that_is_too_long_for_a_link_has_none(open_page: "OpenPage", base: str) -> None:
+    page = open_page(base, "#example=code")
+    page.get_by_role("button", name="Use your own texts").click()
+    rows = (f"{i} {i**40:x} {i**50:x} {i**60:x}" for i in range(2, 120))
+    page.locator("#own-text").fill("\n".join(rows))
+    page.get_by_role("button", name="Use these texts").click()
+    expect(page.locator("#copy-link")).to_have_text("Too long for a link")
+    expect(page.locator("#ranked li")).to_have_count(50)
+    expect(page.locator("#more")).to_have_text("68 texts behind these 50 are not shown.")
+    assert "#" not in page.url
+
+
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-VIEWS = {
+VIEWS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "360 px": {"viewport": {"width": 360, "height": 740}},
