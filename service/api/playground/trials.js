@@ -28,7 +28,7 @@ export async function shuffleTrial({ query, documents, result }, patience) {
 		const found = await patiently(() => rank(query, list, patience), patience);
 		const isSame = found.order.every((each, place) => said(list[each]) === expected[place]);
 		same += isSame ? 1 : 0;
-		dots[count - 1].className = isSame ? "same" : "other";
+		dots[count - 1].className = isSame ? "same" : "moved";
 		found.scores.forEach((score, i) => (largest = Math.max(largest, Math.abs(score - result.scores[places[i]]))));
 		$("shuffles").textContent = count;
 		$("shuffles-same").textContent = same;
