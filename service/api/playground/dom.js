@@ -1,4 +1,4 @@
-// Makes elements. Whatever text comes in is only ever put in as text.
+// Makes elements. Text is only ever put in as text.
 
 const SVG = "http://www.w3.org/2000/svg";
 

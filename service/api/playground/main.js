@@ -55,6 +55,10 @@ async function run() {
 		$("slopes").inert = false;
 		showServer();
 	} catch (error) {
+		if (hasExplanations && /explain/.test(error.message)) {
+			hasExplanations = false;
+			return run();
+		}
 		told(error);
 	}
 }

@@ -40,7 +40,7 @@ const THINGS = "harbour,library,bridge,theatre,market,observatory,station,garden
 const TOWNS = "Ostend,Trieste,Lund,Coimbra,Galway,Graz,Gdansk,Arles,Bergen,Siena".split(",");
 const EVENTS = "was rebuilt in 1953,is closed on Mondays,has eight hundred seats,is on a stamp of 1964,was sold for one coin,is heated with wood,was painted green last year,stands among lime trees,has a clock that is late,is seen from the ferry".split(",");
 
-// 1,000 texts of which no two are alike.
+// 1,000 different texts.
 export function filler(i) {
 	const tens = Math.floor(i / 10);
 	const [thing, town, event] = [i % 10, (i + tens) % 10, (i + 3 * tens + Math.floor(i / 100)) % 10];

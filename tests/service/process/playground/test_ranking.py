@@ -137,6 +137,25 @@ def test_sentences_are_tinted_by_their_share(open_page: "OpenPage", default_base
     expect(page.locator("#reading-key")).to_be_visible()
 
 
+def test_a_server_that_refuses_to_explain_ranks_all_the_same(
+    open_page: "OpenPage", default_base: str
+) -> None:
+    asked: list[bool] = []
+
+    def refuse(route: Route) -> None:
+        asked.append("explain" in (route.request.post_data_json or {}))
+        if asked[-1]:
+            route.fulfill(status=422, json={"error": "explain is not possible with this model"})
+        else:
+            route.continue_()
+
+    page = open_page(default_base, "#example=code", has_failures=True)
+    page.route("**/rerank", refuse)
+    page.reload()
+    settled(page)
+    assert asked == [True, False]
+
+
 def keyword_order(query: str, documents: list[str]) -> list[int]:
     bags = [Counter(re.findall(r"\w+", text.lower())) for text in documents]
     mean = sum(bag.total() for bag in bags) / len(bags)

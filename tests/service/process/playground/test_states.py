@@ -125,7 +125,9 @@ def test_another_server_is_asked_only_on_request(
     page = open_page(base, link, also=(other,), has_failures=True)
     page.on("request", lambda request: asked.append((request.url, request.all_headers())))
     page.wait_for_timeout(500)
-    assert not [url for url, _ in asked if url.startswith(other)]  # no link makes a page send anything there
+    assert not [
+        url for url, _ in asked if url.startswith(other)
+    ]  # no link makes a page send anything there
     page.evaluate("sessionStorage.setItem('blockrank-key', 'ours')")
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.locator("#banner")).to_contain_text("The other server: API key is missing")
