@@ -95,8 +95,8 @@ audit: $(UV) ## look for known vulnerabilities of what is in the image; needs th
 image-pins: $(UV) setup ## write the pins of deploy/image/ and deploy/search/, from constraints.txt
 	deploy/image/pin $(UV)
 
-test: setup ## run the tests that need no GPU, Prometheus, HAProxy, gcc, Docker, Ray or client library
-	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy and not gcc'
+test: setup ## run the tests that need no GPU, Prometheus, HAProxy, gcc, Chromium, Docker, Ray or client library
+	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy and not gcc and not browser'
 
 .prometheus/bin/promtool:
 	deploy/prometheus/fetch .prometheus
@@ -106,6 +106,12 @@ test: setup ## run the tests that need no GPU, Prometheus, HAProxy, gcc, Docker,
 
 test-deploy: setup .prometheus/bin/promtool .prometheus/bin/haproxy ## test rules, alerts, dashboard, haproxy.cfg and triton-cc with the real programs
 	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m 'prometheus or haproxy or gcc'
+
+.prometheus/bin/chromium:
+	tests/service/process/playground/fetch .prometheus
+
+test-browser: setup .prometheus/bin/chromium ## drive /playground with a real Chromium, which it fetches from Debian
+	PATH=$(CURDIR)/.prometheus/bin:$$PATH $(BIN)/pytest -m browser
 
 dashboard: setup ## write deploy/grafana/dashboards/, after a change in deploy/rerank_dashboard/
 	PYTHONPATH=deploy $(BIN)/python -m rerank_dashboard
@@ -227,5 +233,5 @@ train-data-short: setup .train/all-mpnet-base-v2/.ready ## make what models/trai
 	touch $@
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
-  test test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
+  test test-browser test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
   dashboard load load-overhead load-ray load-test train-data train-data-mpnet train-data-short gpu gpu-wheels

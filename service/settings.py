@@ -169,7 +169,7 @@ class Settings(BaseSettings):
         description="Pages of these origins, separated by commas, may call the server; * allows "
         "all.",
     )
-    docs: bool = Field(True, description="/docs and /openapi.json are served.")
+    docs: bool = Field(True, description="/docs, /openapi.json and /playground are served.")
     root_path: str | None = Field(
         None,
         pattern=r"^(/[A-Za-z0-9_.~-]+)*/?$",

@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from blockrank_server.service.api import docs_page, openapi, overview, probes
+from blockrank_server.service.api import docs_page, openapi, overview, playground_page, probes
 from blockrank_server.service.api.problems import add_problem_handlers
 from blockrank_server.service.api.routes import add_routes
 from blockrank_server.service.dialects.registry import DIALECTS
@@ -67,6 +67,7 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
     add_middleware(app, settings, metrics, tracer)
     if settings.docs:
         docs_page.add_docs_page(app)
+        playground_page.add_playground(app)
     add_problem_handlers(app, add_routes(app))
     return app
 

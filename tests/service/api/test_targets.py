@@ -16,6 +16,10 @@ from blockrank_server.service.dialects.registry import ROUTES
 if TYPE_CHECKING:
     from tests.service.conftest import MakeClient
 
+PLAYGROUND = [
+    *("api.js", "dom.js", "icon.svg", "judge.js", "link.js", "main.js", "measures.js", "parse.js"),
+    *("picture.js", "presets.json", "snippets.js", "states.js", "style.css", "trials.js"),
+]
 BODIES = {
     path.replace("{rest:path}", "a/b"): route.dialects[0].example
     for route in ROUTES
@@ -26,6 +30,7 @@ GETS = [
     *("/", "/health", "/health/live", "/livez", "/ping", "/health/ready", "/readyz"),
     *("/v1/health/live", "/v1/health/ready", "/.well-known/live", "/.well-known/ready"),
     *("/meta", "/info", "/v1/models", "/models", "/metrics", "/version", "/docs", "/openapi.json"),
+    *("/playground", *(f"/playground/{name}" for name in PLAYGROUND)),
 ]
 SPELLINGS = [
     lambda path: f"{path}/",
