@@ -95,10 +95,33 @@ def test_rows_are_walked_and_read_by_keyboard(open_page: "OpenPage", default_bas
 
 
 def test_without_an_explanation_nothing_is_tinted(open_page: "OpenPage", default_base: str) -> None:
+    def bare(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        for each in body["results"]:
+            each.pop("explanation", None)
+        route.fulfill(response=answer, json=body)
+
     page = open_page(default_base)
+    page.route("**/rerank", bare)
+    page.reload()
+    settled(page)
     expect(page.locator("mark")).to_have_count(0)
     expect(page.locator("#reading-key")).to_be_hidden()
     expect(page.locator("#warnings")).to_be_empty()
+
+
+def test_the_server_says_which_sentences_made_a_score(
+    open_page: "OpenPage", default_base: str
+) -> None:
+    page = open_page(default_base, "#example=a-long-document")
+    settled(page)
+    long = page.locator("#ranked .pick").first
+    long.click()
+    expect(page.locator("#reading-key")).to_be_visible()
+    assert page.locator("mark").count() > 1
+    text = PRESETS[4]["documents"][ranked(page)[0]]
+    assert all(each in text for each in page.locator("mark").all_inner_texts())
 
 
 def test_sentences_are_tinted_by_their_share(open_page: "OpenPage", default_base: str) -> None:
