@@ -4,10 +4,11 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from blockrank_server.models.errors import InputError
 from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.registry import BY_BODY, DIALECTS, dialect_of
 from blockrank_server.service.dialects.request import RerankRequest, text_of
@@ -185,9 +186,10 @@ NAMES = sorted({name for dialect in DIALECTS for name in dialect.model_json_sche
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
+@example({"text_1": [], "text_2": []})
 def test_any_json_object_is_parsed_or_refused(body: dict[str, Any]) -> None:
     parsed: RerankRequest | None = None
-    with contextlib.suppress(InvalidFieldError):
+    with contextlib.suppress(InvalidFieldError, InputError):
         parsed = dialect_of(body, {}, BY_BODY).read(body).request()
     if parsed is not None:
         assert isinstance(parsed.query, str)
