@@ -90,6 +90,7 @@ def report(rows: list[Row], title: str) -> str:
 def write(out: Path, name: str, markdown: str, found: dict[str, Any]) -> None:
     """Write a report as Markdown and its figures as JSON, named by the day; print the report."""
     stem = out / f"{name}_{datetime.now(UTC).date().isoformat()}"
+    stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".md").write_text(markdown)
     stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     print(markdown)
