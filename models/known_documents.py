@@ -94,12 +94,7 @@ class KnownDocuments:
         Raises:
             InputError: or a subclass, as of encode.
         """
-        cache, digests = self._memory.cache, self._digests(documents, max_document_tokens, salt)
-        are_stored = self.are_stored(documents, max_document_tokens=max_document_tokens, salt=salt)
-        return [
-            is_stored or bool(cache.count_known([digest]))
-            for digest, is_stored in zip(digests, are_stored, strict=True)
-        ]
+        return self._are_known(self._digests(documents, max_document_tokens, salt))
 
     def are_stored(
         self,
@@ -113,9 +108,7 @@ class KnownDocuments:
         Raises:
             InputError: or a subclass, as of encode.
         """
-        disk = self._memory.disk
-        digests = self._digests(documents, max_document_tokens, salt)
-        return [disk is not None and disk.has(digest) for digest in digests]
+        return self._are_stored(self._digests(documents, max_document_tokens, salt))
 
     def count_in_memory(self, request: EncodedRequest) -> int:
         """Count the documents of a request that are known in memory now."""
@@ -136,8 +129,8 @@ class KnownDocuments:
             InputError: or a subclass, as of encode.
             OSError: a file cannot be deleted.
         """
-        were_known = self.are_known(documents, max_document_tokens=max_document_tokens, salt=salt)
         digests = self._digests(documents, max_document_tokens, salt)
+        were_known = self._are_known(digests)
         self._memory.cache.forget(digests)
         if self._memory.disk is not None:
             self._memory.disk.delete(digests)
@@ -159,6 +152,17 @@ class KnownDocuments:
     def close(self, timeout_s: float) -> bool:
         """Write what waits for the disk, and say whether that could be done in time."""
         return self._memory.disk is None or self._memory.disk.close(timeout_s)
+
+    def _are_known(self, digests: Sequence[bytes]) -> list[bool]:
+        cache = self._memory.cache
+        return [
+            is_stored or bool(cache.count_known([digest]))
+            for digest, is_stored in zip(digests, self._are_stored(digests), strict=True)
+        ]
+
+    def _are_stored(self, digests: Sequence[bytes]) -> list[bool]:
+        disk = self._memory.disk
+        return [disk is not None and disk.has(digest) for digest in digests]
 
     def _digests(
         self, documents: Sequence[Document], max_document_tokens: int | None, salt: str
