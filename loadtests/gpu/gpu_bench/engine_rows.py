@@ -122,7 +122,7 @@ class EngineBench:
             "tokens_per_s": tokens / p50_ms * 1e3,
             "overlapped_tokens_per_s": _overlapped(self.engine, requests[:num_overlapped]),
             "encode_ms": self.encode_timer.ms(num_documents),
-            "start_ms": self._start_ms(requests[0]),
+            "start_ms": start_ms(self.engine, requests[0]),
             "tflops": flops / p50_ms / 1e9,
             "share": flops / p50_ms / 1e9 / self.ceilings.tflops,
             "sustained_share": flops / p50_ms / 1e9 / self.ceilings.sustained_tflops,
@@ -164,14 +164,6 @@ class EngineBench:
         vocab = self.model.config().vocab_size
         return [request(num_documents, vocab, seed) for seed in range(_NUM_REQUESTS)]
 
-    def _start_ms(self, one: EncodedRequest) -> float:
-        """Return the host's time until a request is launched, the device being idle before."""
-        started = time.perf_counter()
-        pending = self.engine.start([one])
-        spent = time.perf_counter() - started
-        pending.result()
-        return spent * 1e3
-
     def _bytes_in_use(self) -> int:
         if self.device.type != "cuda":
             return 0
@@ -180,6 +172,15 @@ class EngineBench:
 
     def _peak_bytes(self) -> int:
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+
+
+def start_ms(engine: Engine, one: EncodedRequest) -> float:
+    """Return the host's time until a request is launched, the device being idle before."""
+    started = time.perf_counter()
+    pending = engine.start([one])
+    spent = time.perf_counter() - started
+    pending.result()
+    return spent * 1e3
 
 
 def quantization_of(variant: str) -> Quantization:

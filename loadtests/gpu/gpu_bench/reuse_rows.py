@@ -11,11 +11,10 @@ from blockrank_server.kernels.backend import Backend
 from blockrank_server.models.engine.document_memory import DocumentBounds, open_document_memory
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.prompt.request import EncodedRequest
-from gpu_bench.engine_rows import DTYPE, EngineBench
+from gpu_bench.engine_rows import DTYPE, LEAST_REQUESTS, EngineBench, start_ms
 from gpu_bench.workload import request
 
 Row = dict[str, Any]
-LEAST_REQUESTS = 5
 # Documents of the longest list, and as many again that are new in a pass.
 _POOL_BYTES = 12 * 2**30
 _DRY_POOL_BYTES = 64 * 2**20
@@ -74,7 +73,7 @@ class ReuseBench:
             "computed": num_computed,
             "requests": len(seen),
             "p50_ms": median(seen),
-            "start_ms": self._start_ms(one, shared),
+            "start_ms": start_ms(self.engine, self._leased(one, shared)),
         }
 
     def _leased(self, one: EncodedRequest, shared: Sequence[bytes]) -> EncodedRequest:
@@ -84,15 +83,6 @@ class ReuseBench:
         assert memory is not None
         new = [self._name() for _ in range(num_new)]
         return replace(one, lease=memory.cache.find([*shared, *new]))
-
-    def _start_ms(self, one: EncodedRequest, shared: Sequence[bytes]) -> float:
-        """Return the host's time until a request is launched, the device being idle before."""
-        leased = self._leased(one, shared)
-        started = time.perf_counter()
-        pending = self.engine.start([leased])
-        spent = time.perf_counter() - started
-        pending.result()
-        return spent * 1e3
 
     def _name(self) -> bytes:
         return next(self.names).to_bytes(32, "little")

@@ -3,13 +3,12 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from blockrank_server.models.known_documents import KnownDocuments
 from blockrank_server.models.ranker import Ranker
@@ -17,13 +16,7 @@ from blockrank_server.models.ranker import Ranker
 Open = Callable[..., Ranker]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The tiny model's products are too small to share."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def known(ranker: Ranker) -> KnownDocuments:

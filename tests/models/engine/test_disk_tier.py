@@ -3,13 +3,12 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from blockrank_server.models.engine.page_pool import PagePool
@@ -20,13 +19,7 @@ from blockrank_server.models.ranker import Ranker
 Open = Callable[..., Ranker]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The tiny model's products are too small to share."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def known(ranker: Ranker) -> KnownDocuments:

@@ -1,13 +1,12 @@
 """Kept documents change no score, whoever is known, evicted, preempted or given up."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from blockrank_server.kernels.backend import triton_backend
 from blockrank_server.models.errors import CheckpointError
@@ -19,13 +18,7 @@ Rankers = Callable[..., tuple[Ranker, Ranker]]
 Request = tuple[str, list[str]]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The tiny model's products are too small to share."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def assert_equal(found: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> None:

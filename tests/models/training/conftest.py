@@ -2,12 +2,11 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from blockrank_server.models.data.training_list import parse_row
 from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
@@ -23,12 +22,8 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The tiny model's products are too small to share."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+def _one_thread(one_thread: None) -> None:
+    """Of every test here."""
 
 
 def toy_row(number: int, num_documents: int = 6) -> Row:
