@@ -1,8 +1,9 @@
 """Scores by their definition, out of transformers' whole model with a dense mask; and the engine as
 CUDA runs it, where there is no CUDA."""
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,11 @@ def poison(ranker: Ranker) -> Ranker:
 
 
 @pytest.fixture
+def poisoned() -> Callable[[Ranker], Ranker]:
+    return poison
+
+
+@pytest.fixture
 def rankers(
     open_tiny: Callable[..., Ranker], reusable_card: dict[str, Any]
 ) -> Callable[..., tuple[Ranker, Ranker]]:
@@ -187,39 +193,25 @@ def rankers(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
+def read_meanwhile() -> Callable[..., Iterator[tuple[int, EncodedRequest]]]:
+    """Encode requests on three threads, and give each with its place as soon as it is there."""
 
+    def read(ranker: Ranker, asked: Sequence[Request]) -> Iterator[tuple[int, EncodedRequest]]:
+        encoded: dict[int, EncodedRequest] = {}
 
-@pytest.fixture
-def plain(open_tiny: Open, reusable_card: dict[str, Any]) -> Open:
-    """Open a ranker that keeps nothing."""
-    return lambda **card: open_tiny("blockrank", reusable_card | card, dtype="float32")
+        def encode(first: int) -> None:
+            for i in range(first, len(asked), 3):
+                encoded[i] = ranker.encode(*asked[i])
 
+        threads = [threading.Thread(target=encode, args=(first,)) for first in range(3)]
+        for thread in threads:
+            thread.start()
+        num_done = 0
+        while num_done < len(asked):
+            for i in list(encoded):
+                yield i, encoded.pop(i)
+                num_done += 1
+        for thread in threads:
+            thread.join()
 
-@pytest.fixture
-def keeping(open_tiny: Open, reusable_card: dict[str, Any], folder: Path) -> Iterator[Open]:
-    """Open a ranker that keeps documents, in the folder too."""
-    opened: list[Ranker] = []
-
-    def open_(
-        num_bytes: int = 5_000_000,
-        store_bytes: int = 10**8,
-        checkpoint: Path | str = "blockrank",
-        **card: Any,
-    ) -> Ranker:
-        ranker = open_tiny(
-            checkpoint,
-            reusable_card | card,
-            dtype="float32",
-            document_cache_bytes=num_bytes,
-            document_store=folder,
-            document_store_bytes=store_bytes,
-        )
-        opened.append(poison(ranker))
-        return ranker
-
-    yield open_
-    for ranker in opened:
-        assert ranker.documents is not None
-        assert ranker.documents.close(10)
+    return read

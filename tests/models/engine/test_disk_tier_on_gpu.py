@@ -1,6 +1,5 @@
 """Documents of a CUDA device's memory go to disk and come back, while batches run."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def open_on_cuda(
 
 
 def test_documents_read_while_others_are_scored_score_the_same(
-    open_on_cuda: Open, texts: Any, tmp_path: Path
+    open_on_cuda: Open, texts: Any, tmp_path: Path, read_meanwhile: Any
 ) -> None:
     kept = {"document_cache_bytes": 700_000, "document_store": tmp_path / "store"}
     first, plain, lists = open_on_cuda(**kept), open_on_cuda(), texts(1)
@@ -38,23 +37,8 @@ def test_documents_read_while_others_are_scored_score_the_same(
     assert first.documents.close(30)
     again = open_on_cuda(**kept)
     again._engine._memory._pool._rows_UKD.fill_(torch.nan)  # type: ignore[union-attr]
-    encoded: dict[int, Any] = {}
-
-    def read(start: int) -> None:
-        for i in range(start, len(asked), 3):
-            encoded[i] = again.encode(*asked[i])
-
-    threads = [threading.Thread(target=read, args=(start,)) for start in range(3)]
-    for thread in threads:
-        thread.start()
-    num_done = 0
-    while num_done < len(asked):
-        for i in list(encoded):
-            found = again.score([encoded.pop(i)])[0]
-            np.testing.assert_allclose(found, expected[i], atol=2e-2)
-            num_done += 1
-    for thread in threads:
-        thread.join()
+    for i, encoded in read_meanwhile(again, asked):
+        np.testing.assert_allclose(again.score([encoded])[0], expected[i], atol=2e-2)
     assert again.documents is not None
     stats = again.documents.store_stats()
     assert stats.hits > 30

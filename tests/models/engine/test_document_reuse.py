@@ -1,6 +1,5 @@
 """Kept documents change no score, whoever is known, evicted, preempted or given up."""
 
-import threading
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
@@ -161,28 +160,13 @@ def test_a_pass_that_is_given_up_leaves_nothing(
 
 
 def test_threads_that_read_requests_while_others_are_scored(
-    rankers: Rankers,
-    texts: Any,
+    rankers: Rankers, texts: Any, read_meanwhile: Any
 ) -> None:
     keeping, plain = rankers()
     asked = [texts(seed).request() for seed in range(30)]
     expected = plain.rank_batch(asked)
-    encoded: dict[int, Any] = {}
-
-    def read(first: int) -> None:
-        for i in range(first, len(asked), 3):
-            encoded[i] = keeping.encode(*asked[i])
-
-    threads = [threading.Thread(target=read, args=(first,)) for first in range(3)]
-    for thread in threads:
-        thread.start()
-    num_done = 0
-    while num_done < len(asked):
-        for i in list(encoded):
-            assert_equal(keeping.score([encoded.pop(i)]), [expected[i]])
-            num_done += 1
-    for thread in threads:
-        thread.join()
+    for i, request in read_meanwhile(keeping, asked):
+        assert_equal(keeping.score([request]), [expected[i]])
 
 
 def test_the_masses_of_heads_are_the_same(rankers: Rankers, texts: Any) -> None:

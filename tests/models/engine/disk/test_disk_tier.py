@@ -13,27 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from blockrank_server.models.engine.page_pool import PagePool
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.known_documents import KnownDocuments
-from blockrank_server.models.ranker import Ranker
 
-Open = Callable[..., Ranker]
+Open = Callable[..., Any]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def known(ranker: Ranker) -> KnownDocuments:
-    assert ranker.documents is not None
-    return ranker.documents
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*/*/*")) if len(path.name) == 64]
-
-
-def failures(ranker: Ranker) -> dict[str, int]:
-    found = known(ranker).store_stats().failures
-    return {kind: number for kind, number in found.items() if number}
 
 
 def assert_equal(found: Sequence[float], expected: Sequence[float]) -> None:
@@ -44,22 +28,22 @@ def test_after_a_restart_everything_is_known(keeping: Open, texts: Any) -> None:
     pool = texts(1).pool[:9]
     first = keeping()
     expected = first.rank("river", pool)
-    known(first).flush()
+    first.documents.flush()
     again = keeping()
     request = again.encode("river", pool)
     assert request.num_known_documents == 9
     assert request.num_computed_tokens == request.num_tokens - request.tail_start
     assert_equal(again.score([request])[0], expected)
-    stats = known(again).store_stats()
+    stats = again.documents.store_stats()
     assert (stats.hits, stats.misses, stats.num_entries) == (9, 0, 10)  # and the prefix
     assert stats.read_seconds > 0
     assert again.encode("river", pool).num_known_documents == 9
-    assert known(again).store_stats().hits == 9  # now they are in memory
+    assert again.documents.store_stats().hits == 9  # now they are in memory
 
 
-def damage(folder: Path, rng: np.random.Generator) -> None:
+def damage(files: list[Path], rng: np.random.Generator) -> None:
     """Flip a bit of one file, and cut another one short."""
-    flipped, cut = rng.choice(np.array(files(folder), object), 2, replace=False)
+    flipped, cut = rng.choice(np.array(files, object), 2, replace=False)
     raw = bytearray(flipped.read_bytes())
     raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
     flipped.write_bytes(raw)
@@ -68,28 +52,28 @@ def damage(folder: Path, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("stride", [1, 4])
 def test_any_mix_of_memory_disk_and_neither_scores_the_same(
-    stride: int, keeping: Open, plain: Open, texts: Any, folder: Path
+    stride: int, keeping: Open, plain: Open, texts: Any, disk: Any
 ) -> None:
     """With restarts, evictions from memory and from disk, and damaged files."""
     rng, lists, right = np.random.default_rng(stride), texts(stride), plain(tail_stride=stride)
-    memory, disk = (300_000, 450_000) if stride == 1 else (100_000, 130_000)
-    ranker = keeping(memory, disk, tail_stride=stride)
+    memory, bound = (300_000, 450_000) if stride == 1 else (100_000, 130_000)
+    ranker = keeping(memory, bound, tail_stride=stride)
     hits = swept = evicted = broken = 0
     for _ in range(40):
         for query, asked in lists.batch():
             assert_equal(ranker.rank(query, asked), right.rank(query, asked))
-        known(ranker).flush()
+        ranker.documents.flush()
         if rng.random() < 0.3:
-            damage(folder, rng)
+            damage(disk.files(), rng)
         if rng.random() < 0.2:
-            stats = known(ranker).store_stats()
+            stats = ranker.documents.store_stats()
             hits, broken = hits + stats.hits, broken + stats.failures["broken"]
             swept += stats.evictions
-            evicted += known(ranker).stats().evictions
-            assert set(failures(ranker)) <= {"broken"}
-            assert stats.used_bytes <= disk
-            known(ranker).close(10)
-            ranker = keeping(memory, disk, tail_stride=stride)
+            evicted += ranker.documents.stats().evictions
+            assert set(disk.failures(ranker)) <= {"broken"}
+            assert stats.used_bytes <= bound
+            ranker.documents.close(10)
+            ranker = keeping(memory, bound, tail_stride=stride)
     assert min(hits, broken, swept, evicted) > 0, (hits, broken, swept, evicted)
 
 
@@ -98,7 +82,7 @@ def test_requests_that_miss_the_same_document_read_it_once(
 ) -> None:
     first, pool = keeping(), texts(1).pool[:6]
     first.rank("river", pool)
-    known(first).flush()
+    first.documents.flush()
     again, readv = keeping(), os.readv
     num_read, both = 0, threading.Barrier(2)
 
@@ -121,7 +105,7 @@ def test_requests_that_miss_the_same_document_read_it_once(
         thread.join()
     assert [request.num_known_documents for request in requests] == [6, 6]
     assert num_read == 7
-    assert known(again).stats().num_entries == 7
+    assert again.documents.stats().num_entries == 7
 
 
 def test_rows_of_a_device_are_copied_through_the_host(
@@ -131,14 +115,14 @@ def test_rows_of_a_device_are_copied_through_the_host(
     pool = texts(1).pool[:9]
     in_place = keeping()
     expected = in_place.rank("river", pool)
-    known(in_place).flush()
+    in_place.documents.flush()
     monkeypatch.setattr(PagePool, "is_in_place", property(lambda _: False))
     copying = keeping()
     request = copying.encode("river", pool)
     assert request.num_known_documents == 9
     assert_equal(copying.score([request])[0], expected)
     copying.rank("river", [f"new {text}" for text in pool])
-    known(copying).flush()
+    copying.documents.flush()
     monkeypatch.undo()
     again = keeping()
     found = again.encode("river", [f"new {text}" for text in pool])
@@ -149,11 +133,11 @@ def test_rows_of_a_device_are_copied_through_the_host(
 def test_a_document_cut_before_is_not_read_where_nothing_may_be_cut(keeping: Open) -> None:
     first = keeping()
     first.rank("city", ["river bank " * 60, "money"])
-    known(first).flush()
+    first.documents.flush()
     again = keeping()
     with pytest.raises(ValueError, match=r"documents\[0\] has at least"):
         again.encode("city", ["river bank " * 60, "money"], truncate=False)
-    assert known(again).store_stats().hits == 1
+    assert again.documents.store_stats().hits == 1
     assert again.encode("city", ["river bank " * 60]).truncated_documents == (0,)
 
 
@@ -163,7 +147,7 @@ def test_a_memory_too_small_for_the_list_computes_the_rest(
     pool = [f"{i} {text}" for i, text in enumerate(texts(3).pool)]
     first = keeping()
     first.rank("tree", pool)
-    known(first).flush()
+    first.documents.flush()
     again = keeping(300_000)
     request = again.encode("rain", pool)
     assert 0 < request.num_known_documents < len(pool)
@@ -173,29 +157,29 @@ def test_a_memory_too_small_for_the_list_computes_the_rest(
 def test_forgotten_documents_are_nowhere(keeping: Open, plain: Open, texts: Any) -> None:
     ranker, pool = keeping(), texts(1).pool[:6]
     ranker.rank("river", pool)
-    known(ranker).flush()
+    ranker.documents.flush()
     waiting = ranker.encode("rain", pool)
-    used = known(ranker).stats().used_bytes
-    assert known(ranker).forget([*pool[:3], "never seen"]) == 3
-    assert known(ranker).forget(pool[:3], salt="s") == 0
-    assert known(ranker).are_known(pool) == [False] * 3 + [True] * 3
-    assert known(ranker).stats().used_bytes == used  # a request still waits for them
+    used = ranker.documents.stats().used_bytes
+    assert ranker.documents.forget([*pool[:3], "never seen"]) == 3
+    assert ranker.documents.forget(pool[:3], salt="s") == 0
+    assert ranker.documents.are_known(pool) == [False] * 3 + [True] * 3
+    assert ranker.documents.stats().used_bytes == used  # a request still waits for them
     assert_equal(ranker.score([waiting])[0], plain().rank("rain", pool))
     del waiting
-    assert known(ranker).forget(pool[:3]) == 0
-    assert known(ranker).stats().used_bytes < used
+    assert ranker.documents.forget(pool[:3]) == 0
+    assert ranker.documents.stats().used_bytes < used
     assert keeping().encode("rain", pool).num_known_documents == 3
 
 
-def test_what_is_made_up_for_the_warm_up_is_not_kept(keeping: Open, folder: Path) -> None:
+def test_what_is_made_up_for_the_warm_up_is_not_kept(keeping: Open, disk: Any) -> None:
     ranker = keeping()
     ranker.warm_up()
-    known(ranker).flush()
-    assert files(folder) == []
-    assert known(ranker).stats().num_entries == 0
+    ranker.documents.flush()
+    assert disk.files() == []
+    assert ranker.documents.stats().num_entries == 0
     ranker.rank("river", ["money"])
-    known(ranker).flush()
-    assert len(files(folder)) == 2
+    ranker.documents.flush()
+    assert len(disk.files()) == 2
 
 
 def test_a_store_needs_a_memory_in_front_of_it(keeping: Open) -> None:
@@ -220,7 +204,7 @@ def test_another_checkpoint_of_the_same_shape_finds_nothing(
     save_file(tensors, weights)
     first = keeping()
     first.rank("river", ["money"])
-    known(first).flush()
+    first.documents.flush()
     for checkpoint, is_known in ((fixtures / "blockrank", True), (other, False)):
         ranker = keeping(checkpoint=checkpoint)
-        assert known(ranker).are_known(["money"]) == [is_known]
+        assert ranker.documents.are_known(["money"]) == [is_known]
