@@ -7,15 +7,11 @@ import runpy
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
-from blockrank_server.models.document_cache.document_cache import CacheStats, DocumentCache
-from blockrank_server.models.document_cache.kept import NewDocument
+from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.api import server
 from blockrank_server.service.api.app import create_app
@@ -23,6 +19,7 @@ from blockrank_server.service.metrics import Metrics
 from blockrank_server.service.scheduler.job import Drop
 from blockrank_server.service.scheduler.metrics import Incident
 from blockrank_server.service.settings import Settings
+from deploy_kit.keeping_ranker import keeping_ranker
 
 FAKE = runpy.run_path(str(Path(__file__).parents[2] / "service" / "conftest.py"))
 FAIL, SLOW = (FAKE["token"](word) for word in ("fail", "slow"))
@@ -30,25 +27,7 @@ MAX_DOCUMENTS = 1200  # past the last edge, so that the bucket "more" is used
 GIB = 2**30
 
 
-FakeRanker: Any = FAKE["FakeRanker"]
-
-
-class KeepingRanker(FakeRanker):  # type: ignore[misc]
-    """Knows a document from its second request on, unless it has given way."""
-
-    cache = DocumentCache(max_pages=3000, page_bytes=2**14)
-
-    def document_cache_stats(self) -> CacheStats:
-        return self.cache.stats()
-
-    def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
-        lease = self.cache.find([b"prefix", *(str(each).encode() for each in documents)])
-        encoded: EncodedRequest = super().encode(query, documents, **options)
-        for digest, span in zip(lease.digests[1:], encoded.block_spans, strict=True):
-            tokens = np.arange(*span, dtype=np.int32)
-            new = NewDocument(digest, len(tokens), tokens, (0, len(tokens)), is_cut=False)
-            self.cache.commit(filter(None, [self.cache.reserve(new)]))
-        return replace(encoded, lease=lease)
+KeepingRanker = keeping_ranker(FAKE["FakeRanker"], DocumentCache(max_pages=3000, page_bytes=2**14))
 
 
 class Model:

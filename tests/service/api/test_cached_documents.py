@@ -1,16 +1,12 @@
 """What a caller and an operator see of documents that are kept."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from blockrank_server.models.document_cache.document_cache import CacheStats, DocumentCache
-from blockrank_server.models.document_cache.kept import NewDocument
-from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.document_cache.document_cache import DocumentCache
+from deploy_kit.keeping_ranker import keeping_ranker
 
 if TYPE_CHECKING:
     from tests.service.conftest import FakeRanker, MakeClient
@@ -22,22 +18,8 @@ BODY = {"query": "a b", "documents": ["a", "b c", "d"]}
 def keeping(fake_ranker: "type[FakeRanker]") -> "FakeRanker":
     """A ranker that knows each document from its second request on."""
 
-    class Keeping(fake_ranker):  # type: ignore[misc, valid-type]
-        cache = DocumentCache(100, 10)
-
-        def document_cache_stats(self) -> CacheStats:
-            return self.cache.stats()
-
-        def encode(self, query: str, documents: Sequence[Any], **options: Any) -> EncodedRequest:
-            lease = self.cache.find([b"prefix", *(str(each).encode() for each in documents)])
-            encoded: EncodedRequest = super().encode(query, documents, **options)
-            for digest, span in zip(lease.digests[1:], encoded.block_spans, strict=True):
-                tokens = np.arange(*span, dtype=np.int32)
-                new = NewDocument(digest, len(tokens), tokens, (0, len(tokens)), is_cut=False)
-                self.cache.commit(filter(None, [self.cache.reserve(new)]))
-            return replace(encoded, lease=lease)
-
-    return Keeping()
+    found: FakeRanker = keeping_ranker(fake_ranker, DocumentCache(100, 10))()
+    return found
 
 
 @pytest.fixture
