@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, get_args
@@ -26,7 +26,7 @@ from gpu_bench.workload import Model, request
 
 Row = dict[str, Any]
 DTYPE = torch.bfloat16
-LEAST_REQUESTS = 5
+_LEAST_CALLS = 5
 _NUM_REQUESTS = 16  # of different lengths, taken in turn
 # Our kernels; merges end alike.
 _OURS = {
@@ -99,7 +99,7 @@ class EngineBench:
         for _ in range(2):  # the allocator has then all the blocks the others need
             self.engine.score([largest])
         started = time.monotonic()
-        seen = _latencies_ms(self.engine, requests, seconds)
+        seen = latencies_ms(lambda i: self.engine.score([requests[i % len(requests)]]), seconds)
         power = self.power.since(started)
         batches = [pack([each], self.model.card()) for each in requests]
         flops = fmean(
@@ -200,14 +200,13 @@ def kind_of(kernel: str) -> str:
     return "copies" if name.startswith(("memcpy", "memset")) else "rest"
 
 
-def _latencies_ms(
-    engine: Engine, requests: Sequence[EncodedRequest], seconds: float
-) -> list[float]:
+def latencies_ms(score: Callable[[int], object], seconds: float) -> list[float]:
+    """Time calls one after another, each given its number, for so long and no fewer than 5."""
     seen: list[float] = []
     ends = time.perf_counter() + seconds
-    while len(seen) < LEAST_REQUESTS or time.perf_counter() < ends:
+    while len(seen) < _LEAST_CALLS or time.perf_counter() < ends:
         started = time.perf_counter()
-        engine.score([requests[len(seen) % len(requests)]])
+        score(len(seen))
         seen.append((time.perf_counter() - started) * 1e3)
     return seen
 

@@ -1,6 +1,5 @@
 """Rows of requests whose documents are known in part: the engine with a memory for documents."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,7 +10,7 @@ from blockrank_server.kernels.backend import Backend
 from blockrank_server.models.engine.document_memory import DocumentBounds, open_document_memory
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.prompt.request import EncodedRequest
-from gpu_bench.engine_rows import DTYPE, LEAST_REQUESTS, EngineBench, start_ms
+from gpu_bench.engine_rows import DTYPE, EngineBench, latencies_ms, start_ms
 from gpu_bench.workload import request
 
 Row = dict[str, Any]
@@ -54,26 +53,23 @@ class ReuseBench:
         vocab = self.bench.model.config().vocab_size
         one, num_known = request(num_documents, vocab, seed=0), round(share * num_documents)
         shared = [self._name() for _ in range(1 + num_known)]
-        for _ in range(2):
+
+        def score(_: int) -> None:
             self.engine.score([self._leased(one, shared)])
-        seen: list[float] = []
-        ends = time.perf_counter() + seconds
-        num_computed = 0
-        while len(seen) < LEAST_REQUESTS or time.perf_counter() < ends:
-            started = time.perf_counter()
-            leased = self._leased(one, shared)
-            num_computed = leased.num_computed_tokens
-            self.engine.score([leased])
-            seen.append((time.perf_counter() - started) * 1e3)
+
+        score(0)
+        score(0)
+        seen = latencies_ms(score, seconds)
+        last = self._leased(one, shared)
         return {
             "variant": self.bench.name,
             "documents": num_documents,
             "known": num_known / num_documents,
             "tokens": one.num_tokens,
-            "computed": num_computed,
+            "computed": last.num_computed_tokens,
             "requests": len(seen),
             "p50_ms": median(seen),
-            "start_ms": start_ms(self.engine, self._leased(one, shared)),
+            "start_ms": start_ms(self.engine, last),
         }
 
     def _leased(self, one: EncodedRequest, shared: Sequence[bytes]) -> EncodedRequest:
