@@ -77,22 +77,29 @@ def report(tables: dict[str, list[Row]], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(description: str) -> argparse.Namespace:
+    """Read what is measured, how often, and where the report goes."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--documents", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def titled(what: str) -> str:
+    """Name a report by what was measured, the machine and the day."""
+    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
+    return f"POST /rerank {what}, default on cpu, {machine}, {datetime.now(UTC).date().isoformat()}"
+
+
+def main() -> None:
+    args = arguments(__doc__.splitlines()[0])
     tables = {}
     for dtype in args.dtypes:
         with server(DOCUMENT_CACHE_BYTES="auto", DTYPE=dtype) as client:
             tables[dtype] = [measure(client, n, args.repeats) for n in args.documents]
-    date = datetime.now(UTC).date().isoformat()
-    title = (
-        f"POST /rerank with kept documents, default on cpu, {os.cpu_count()} cores, "
-        f"{platform.processor() or platform.machine()}, {date}"
-    )
+    title = titled("with kept documents")
     found = {"title": title, "tables": tables}
     write(args.out, "document_reuse_cpu", report(tables, title), found)
 

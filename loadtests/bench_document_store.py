@@ -7,17 +7,14 @@ is asked the same with other queries; times are the client's. "page cache" says 
 were still in the system's memory, or had been thrown out of it.
 """
 
-import argparse
 import os
-import platform
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import httpx
 
-from bench_document_reuse import Row, ask, marked
+from bench_document_reuse import Row, arguments, ask, marked, titled
 from bench_single_request import HERE, server, write
 from blockrank_server.models.data.shortlists import read_shortlists
 
@@ -92,18 +89,9 @@ def report(rows: list[Row], title: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--documents", type=int, nargs="+", default=[10, 100])
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    args = parser.parse_args()
+    args = arguments(__doc__.splitlines()[0])
     rows = [measure(dtype, n, args.repeats) for dtype in args.dtypes for n in args.documents]
-    date = datetime.now(UTC).date().isoformat()
-    title = (
-        f"POST /rerank after a restart with documents on disk, default on cpu, {os.cpu_count()} "
-        f"cores, {platform.processor() or platform.machine()}, {date}"
-    )
+    title = titled("after a restart with documents on disk")
     write(args.out, "document_store_cpu", report(rows, title), {"title": title, "rows": rows})
 
 
