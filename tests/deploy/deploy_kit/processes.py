@@ -16,7 +16,7 @@ import yaml
 
 from deploy_kit.rules import DEPLOY
 
-FAKE_SERVER = Path(__file__).with_name("fake_server.py")
+ROOT = Path(__file__).parents[1]  # from where a process of its own finds this package
 SETTINGS = {
     "BLOCKRANK_PORT": "0",
     "BLOCKRANK_MAX_QUEUE_REQUESTS": "3",
@@ -37,8 +37,9 @@ class Running(NamedTuple):
 def fake_server() -> Iterator[Running]:
     """The service on a model that takes time and fails (fake_server.py)."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("BLOCKRANK_")}
-    command = [sys.executable, "-W", "error", str(FAKE_SERVER)]
-    with _process(command, r'"url":"http://127\.0\.0\.1:(\d+)"', clean | SETTINGS) as it:
+    command = [sys.executable, "-W", "error", "-m", "deploy_kit.fake_server"]
+    environment = clean | SETTINGS | {"PYTHONPATH": str(ROOT)}
+    with _process(command, r'"url":"http://127\.0\.0\.1:(\d+)"', environment) as it:
         yield it
 
 
