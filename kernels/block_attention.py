@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 
+from blockrank_server.kernels.causal_attention import causal_attention, is_faster
 from blockrank_server.kernels.glue import RoundedRows, round_rows
 from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, check_segments
@@ -91,26 +92,43 @@ def block_attention(
         Figure 2 of BlockRank, arXiv:2510.05396.
     """
     check_block_attention(q_THD, k_UKD, v_UKD, plan.num_tokens, plan.key_rows)
-    num_heads, num_kv, dim = q_THD.shape[1], k_UKD.shape[1], q_THD.shape[2]
     out_THD = torch.empty_like(q_THD)  # every token stands in one group
     for group in plan:
         if group.wide is not None and not q_THD.requires_grad:
             out_THD.index_copy_(0, group.tokens_M, group.wide.attend(q_THD, k_UKD, v_UKD, scale))
             continue
-        batch, length = group.queries_BL.shape
-        # The heads of one KV head become rows of one query matrix, so no key is repeated.
-        q = q_THD[group.queries_BL].view(batch, length, num_kv, num_heads // num_kv, dim)
-        q = q.permute(0, 2, 3, 1, 4).flatten(2, 3)  # [B, K, G * L, D]
-        k = k_UKD[group.keys_BS].transpose(1, 2)  # [B, K, S, D]
-        v = v_UKD[group.keys_BS].transpose(1, 2)
-        visible = group.visible
-        if visible is not None and visible.ndim == 2:
-            visible = visible.repeat(num_heads // num_kv, 1)  # [G * L, S]
-        out = scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
-        out = out.view(batch, num_kv, num_heads // num_kv, length, dim).permute(0, 3, 1, 2, 4)
-        rows_MHD = out.reshape(batch * length, num_heads, dim)[group.real_M]
-        out_THD.index_copy_(0, group.tokens_M, rows_MHD)
+        q_BLHD = q_THD[group.queries_BL]
+        k_BSKD, v_BSKD = k_UKD[group.keys_BS], v_UKD[group.keys_BS]
+        out_BLHD = _attend(q_BLHD, k_BSKD, v_BSKD, group.visible, scale)
+        out_THD.index_copy_(0, group.tokens_M, out_BLHD.flatten(0, 1)[group.real_M])
     return out_THD
+
+
+def _attend(
+    q_BLHD: torch.Tensor,
+    k_BSKD: torch.Tensor,
+    v_BSKD: torch.Tensor,
+    visible: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    """Compute [B, L, H, D] of one group."""
+    is_causal = visible is not None and visible.ndim == 2
+    if is_causal and is_faster(q_BLHD):
+        return causal_attention(q_BLHD, k_BSKD, v_BSKD, scale)
+    # The heads of one KV head become rows of one query matrix, so no key is repeated.
+    q_BLKGD = torch.unflatten(q_BLHD, 2, (k_BSKD.shape[2], -1))
+    length, _, num_queries, _ = q_BLKGD.shape[1:]
+    if visible is not None and is_causal:
+        visible = visible.repeat(num_queries, 1)  # [G * L, S]
+    out_BKMD = scaled_dot_product_attention(
+        q_BLKGD.permute(0, 2, 3, 1, 4).flatten(2, 3),  # [B, K, G * L, D]
+        k_BSKD.transpose(1, 2),
+        v_BSKD.transpose(1, 2),
+        attn_mask=visible,
+        scale=scale,
+    )
+    out_BKGLD = torch.unflatten(out_BKMD, 2, (num_queries, length))
+    return out_BKGLD.permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 def block_attention_fp8(

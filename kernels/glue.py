@@ -105,9 +105,12 @@ def rotate(
         is_key_h = torch.arange(heads_ThD.shape[1], device=heads_ThD.device) >= norm.num_queries
         wide_ThD = wide_ThD.to(heads_ThD.dtype).float() * norm.weights_2D.float()[is_key_h.long()]
         wide_ThD = wide_ThD.to(heads_ThD.dtype).float()
+    half = heads_ThD.shape[-1] // 2
+    cos_T1d, sin_T1d = (x.float()[:, None, :half] for x in (cos_TD, sin_TD))
     first, second = wide_ThD.chunk(2, -1)
-    turned_ThD = torch.cat([-second, first], -1)
-    heads_ThD.copy_(wide_ThD * cos_TD.float()[:, None] + turned_ThD * sin_TD.float()[:, None])
+    turned = torch.addcmul(first * cos_T1d, second, sin_T1d, value=-1)
+    heads_ThD[..., half:] = torch.addcmul(second * cos_T1d, first, sin_T1d)
+    heads_ThD[..., :half] = turned  # last: in fp32 first and second are a part of heads_ThD
 
 
 def silu_mul(gate_up_TJ: torch.Tensor, to_fp8: bool) -> Activations:

@@ -72,7 +72,7 @@ class Ranker:
         offline: bool = False,
         cache_dir: str | Path | None = None,
         max_batch_tokens: int | None = None,
-        quantization: str = "none",
+        quantization: str = "auto",
         document_cache_bytes: int | Literal["auto"] = 0,
         document_store: str | Path | None = None,
         document_store_bytes: int = DOCUMENT_STORE_BYTES,
@@ -84,12 +84,12 @@ class Ranker:
             card: is a file or the name of a built-in card, used instead of the checkpoint's own.
             adapter: is the folder of a LoRA adapter to merge instead of the card's own.
             device: cpu, cuda, cuda:1, ...; auto takes CUDA where there is one.
-            dtype: float32 or bfloat16; auto is bfloat16 on CUDA and float32 on the CPU.
+            dtype: float32 or bfloat16; auto is bfloat16 where products in it are fast.
             revision: is a branch, tag or commit of a hub repository.
             offline: fetches nothing, and uses what the hub's cache holds.
             cache_dir: keeps hub files and converted weights; by default the user's cache folder.
             max_batch_tokens: tokens of the largest batch to come; it must fit the device's memory.
-            quantization: none, fp8, int8 or int4 (models/README.md).
+            quantization: auto, none, fp8, dynamic_int8, int8 or int4 (models/README.md).
             document_cache_bytes: bounds the keys and values of documents that are kept for requests
                 to come, so that documents which come back are not computed again; 0 keeps none,
                 auto takes a quarter of what the process can still have once the weights are there.
@@ -101,11 +101,11 @@ class Ranker:
                 unknown, too old, or has too little memory; or documents cannot be kept.
         """
         started = time.perf_counter()
-        placement = Placement.choose(device, dtype, quantization)
         cache = expand_user(cache_dir) if cache_dir else None
         found = find_checkpoint(
             str(path_or_name), card=card, revision=revision, offline=offline, cache_dir=cache
         ).with_adapter(expand_user(adapter) if adapter else None)
+        placement = Placement.choose(device, dtype, quantization, found.card)
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)

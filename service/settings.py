@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blockrank_server.models.engine.cuda_driver import check_device_name
-from blockrank_server.models.quantization.names import Quantization
+from blockrank_server.models.quantization.names import QuantizationSetting
 
 _PREFIX = "BLOCKRANK_"
 # An empty one is no way to say "none": it would open a server that was meant to be closed.
@@ -74,12 +74,12 @@ class Settings(BaseSettings):
         "auto", description="The model runs on cpu, cuda or cuda:N; auto takes CUDA if it is there."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Weights have this type; auto: bfloat16 on CUDA, float32 on the CPU."
+        "auto", description="Weights have this type; auto: bfloat16 where it is fast, or float32."
     )
-    quantization: Quantization = Field(
-        "none",
-        description="Most weights are kept in fp8 (needs bfloat16 and CUDA of compute capability "
-        "8.9), int8 or int4.",
+    quantization: QuantizationSetting = Field(
+        "auto",
+        description="Products are computed in fp8 (CUDA 8.9, bfloat16) or dynamic_int8 (a CPU with "
+        "VNNI or AMX), or weights kept in int8 or int4; auto: dynamic_int8 if the card allows it.",
     )
     cache_dir: Path | None = Field(
         None, description="Hub files and converted weights are kept here, not in the user's cache."

@@ -26,6 +26,17 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plain_processor() -> Iterator[None]:
+    """What is chosen for a processor is float32 in every test that does not say otherwise.
+
+    So scores are the same on every machine.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", dict)
+        yield
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """The tiny models' products are too small to share."""

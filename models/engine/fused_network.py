@@ -1,26 +1,32 @@
-"""Runs the decoder with few launches: the CUDA path.
+"""Runs the decoder forward only: on CUDA with few launches, on the CPU a few tokens at a time.
 
 The products that take the same input are one (q, k and v; gate and up), and what stands between
 products are the kernels of kernels/glue.py: ten launches a layer, where transformers' modules need
-39 in bf16 and a hundred in fp8. The modules of transformers hold the weights, and are not called.
+39 in bf16 and a hundred in fp8. On the CPU everything but attention runs over slices of the tokens,
+whose activations stay in the caches. The modules of transformers hold the weights, and are not
+called.
 
 Axes: T = packed tokens, R = signal tokens, C = hidden size, H = query heads, K = key/value heads,
 D = head_dim.
 """
 
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from blockrank_server.kernels.glue import Glue, HeadNorm
+from blockrank_server.kernels.glue import Activations, Glue, HeadNorm, RoundedRows
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.network import Attention, Network, Place
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.fp8 import Fp8Linear
 
+SLICE_TOKENS = 256
+"""So many tokens of a small model are enough for the CPU's products, and stay in its caches."""
 _QKV = ("q_proj", "k_proj", "v_proj")
 _GATE_UP = ("gate_proj", "up_proj")
 _HEAD_NORMS = ("q_norm", "k_norm")
@@ -33,17 +39,26 @@ class FusedNetwork(Network):
         config: must be of a supported family; it still names all layers of the checkpoint.
         last_layer: 0-based.
         glue: computes what stands between the products.
+        slice_tokens: run together between two attentions; None runs all tokens of a batch together.
 
     Raises:
         CheckpointError: the config has too few layers, sliding-window attention, or another
             activation than SiLU.
     """
 
-    def __init__(self, config: PretrainedConfig, last_layer: int, glue: Glue) -> None:
+    def __init__(
+        self,
+        config: PretrainedConfig,
+        last_layer: int,
+        glue: Glue,
+        slice_tokens: int | None = None,
+    ) -> None:
         super().__init__(config, last_layer)
         if config.hidden_act != "silu":
             raise CheckpointError(f"hidden_act {config.hidden_act!r} is not supported, only silu")
         self._glue = glue
+        self._slice_tokens = slice_tokens
+        self._head_dim: int = self.layers[0].self_attn.head_dim
         self._eps: float = config.rms_norm_eps
         self._places = super().places()
         for i, layer in enumerate(self.layers):
@@ -104,55 +119,87 @@ class FusedNetwork(Network):
     ) -> None:
         hidden_TC = self.embed_tokens(token_ids_T)
         cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
-        stream = _ResidualStream(hidden_TC, self._glue, self._eps)
+        size = self._slice_tokens or max(len(hidden_TC), 1)
+        slices = [
+            _Slice(_ResidualStream(hidden, self._glue, self._eps), Rotary(*rotary))
+            for hidden, *rotary in zip(
+                *(torch.split(x, size) for x in (hidden_TC, cos[0], sin[0])), strict=True
+            )
+        ]
         for layer in self.layers[:-1]:
-            self._attend(layer, stream, (cos[0], sin[0]), attention, reader, rows)
-            mlp, norm = layer.mlp, layer.post_attention_layernorm
-            gate_up_TJ = mlp.gate_up_proj(stream.normed(norm, mlp.gate_up_proj))
-            gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
-            del gate_up_TJ
-            stream.add(mlp.down_proj(gated))
-            del gated
-            self._between_steps()
-        self._read_last_fused(stream, (cos[0], sin[0]), reader, rows)
+            out = self._attend(layer, slices, attention, reader, rows)
+            heads = _split(out, size)
+            del out
+            for part in slices:
+                self._add_block(layer, part.stream, heads)
+                self._between_steps()
+        self._read_last_fused(slices, reader, rows)
 
     def _attend(
         self,
         layer: Any,
-        stream: "_ResidualStream",
-        rotary: tuple[torch.Tensor, torch.Tensor],
+        slices: "Sequence[_Slice]",
         attention: Attention,
         reader: AttentionReader,
         rows: BatchRows | None,
-    ) -> None:
+    ) -> Any:
         module, config = layer.self_attn, self.config
         num_heads, num_kv = config.num_attention_heads, config.num_key_value_heads
-        qkv_TZ = module.qkv_proj(stream.normed(layer.input_layernorm, module.qkv_proj))
-        heads_ThD = qkv_TZ.unflatten(-1, (-1, module.head_dim))
-        q_THD, k_UKD, v_UKD = heads_ThD.split([num_heads, num_kv, num_kv], 1)
-        turned_ThD = heads_ThD[:, : num_heads + num_kv]
-        self._glue.rotate(turned_ThD, *rotary, self._head_norm(module, num_heads))
+        norm = self._head_norm(module, num_heads)
+        heads_ThD = _join(
+            [
+                self._project(
+                    module.qkv_proj, layer.input_layernorm, part, num_heads + num_kv, norm
+                )
+                for part in slices
+            ]
+        )
+        q_THD, k_UKD, v_UKD = torch.split(heads_ThD, [num_heads, num_kv, num_kv], 1)
+        del heads_ThD
         if rows is not None:
             k_UKD, v_UKD = rows.keys(module.layer_idx, k_UKD), rows.values(module.layer_idx, v_UKD)
         if reader.reads(module.layer_idx):
             reader.read(module.layer_idx, q_THD[reader.signal_R], k_UKD, module.scaling)
         out = self._attention_step(attention, q_THD, k_UKD, v_UKD, module.scaling)
-        del qkv_TZ, heads_ThD, turned_ThD, q_THD, k_UKD, v_UKD
-        stream.add(module.o_proj(out if self.takes_fp8 else out.flatten(1)))
+        return out if self.takes_fp8 else out.flatten(1)
+
+    def _project(
+        self,
+        product: nn.Module,
+        norm: Any,
+        part: "_Slice",
+        num_turned: int,
+        head_norm: HeadNorm | None,
+    ) -> torch.Tensor:
+        """Compute [t, h, D] of a slice, and rotate the first heads."""
+        qkv_tZ = product(part.stream.normed(norm, product))
+        heads_thD = torch.unflatten(qkv_tZ, -1, (-1, self._head_dim))
+        self._glue.rotate(heads_thD[:, :num_turned], *part.rotary, head_norm)
+        return heads_thD
+
+    def _add_block(self, layer: Any, stream: "_ResidualStream", heads: deque[Activations]) -> None:
+        """Add what attention and the MLP make of the first slice that is left."""
+        stream.add(layer.self_attn.o_proj(heads.popleft()))  # nothing else holds them
+        mlp, norm = layer.mlp, layer.post_attention_layernorm
+        gate_up_TJ = mlp.gate_up_proj(stream.normed(norm, mlp.gate_up_proj))
+        gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
+        del gate_up_TJ
+        stream.add(mlp.down_proj(gated))
 
     def _read_last_fused(
-        self,
-        stream: "_ResidualStream",
-        rotary: tuple[torch.Tensor, torch.Tensor],
-        reader: AttentionReader,
-        rows: BatchRows | None,
+        self, slices: "Sequence[_Slice]", reader: AttentionReader, rows: BatchRows | None
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
-        normed_TC = stream.normed(layer.input_layernorm, module.k_proj)
-        q_RHD = module.q_proj(normed_TC[signal_R]).unflatten(-1, (-1, module.head_dim))
-        k_TKD = module.k_proj(normed_TC).unflatten(-1, (-1, module.head_dim))
-        at_signal = rotary[0][signal_R], rotary[1][signal_R]
+        normed_TC = _join(
+            [part.stream.normed(layer.input_layernorm, module.k_proj) for part in slices]
+        )
+        rotary = Rotary(
+            *(_join(list(x)) for x in zip(*(part.rotary for part in slices), strict=True))
+        )
+        q_RHD = module.q_proj(normed_TC[signal_R]).unflatten(-1, (-1, self._head_dim))
+        k_TKD = module.k_proj(normed_TC).unflatten(-1, (-1, self._head_dim))
+        at_signal = rotary.cos_TD[signal_R], rotary.sin_TD[signal_R]
         self._glue.rotate(q_RHD, *at_signal, self._head_norm(module, num_heads))
         self._glue.rotate(k_TKD, *rotary, self._head_norm(module, 0))
         last = len(self.layers) - 1
@@ -163,6 +210,33 @@ class FusedNetwork(Network):
         """Return the norm of queries and keys of one layer, where the family has it."""
         weights_2D = getattr(module, "head_norms_2D", None)
         return None if weights_2D is None else HeadNorm(weights_2D, num_queries, self._eps)
+
+
+class Rotary(NamedTuple):
+    """Holds the rotary embedding of tokens, as transformers computes it."""
+
+    cos_TD: torch.Tensor
+    sin_TD: torch.Tensor
+
+
+class _Slice(NamedTuple):
+    """Holds what is known of tokens that run together."""
+
+    stream: "_ResidualStream"
+    rotary: Rotary
+
+
+def _split(heads: Activations, size: int) -> deque[Activations]:
+    """Split the rows into slices of so many."""
+    if isinstance(heads, torch.Tensor):
+        return deque(torch.split(heads, size))
+    parts = (torch.split(part, size) for part in heads)
+    return deque(map(RoundedRows, *parts))
+
+
+def _join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Put the rows of slices behind one another; one slice is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class _ResidualStream:

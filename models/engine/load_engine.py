@@ -39,8 +39,7 @@ def load_engine(
         placement.dtype,
         quantization=placement.quantization,
         adapter=Adapter(found.adapter, last) if found.adapter is not None else None,
-        glue=placement.backend.glue if placement.is_fused else None,
+        kept=found.card.int8_kept or () if placement.quantization == "dynamic_int8" else (),
+        glue=placement.backend.glue,
     )
-    if placement.device.type == "cpu":
-        network.slice_mlps()
     return Engine(network, found.card, placement.device, placement.backend, memory)

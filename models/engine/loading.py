@@ -16,14 +16,14 @@ from transformers import PretrainedConfig
 from blockrank_server.kernels.glue import Glue
 from blockrank_server.models.checkpoint.adapter import Adapter
 from blockrank_server.models.checkpoint.weights import DECODER, tensors
-from blockrank_server.models.engine.fused_network import FusedNetwork
+from blockrank_server.models.engine.fused_network import SLICE_TOKENS, FusedNetwork
 from blockrank_server.models.engine.network import Network, Place
 from blockrank_server.models.engine.quantize import linear_names, quantize_linear
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
 
 
-def load_network(
+def load_network(  # noqa: PLR0913 - all that makes one network differ from another
     folder: Path,
     config: PretrainedConfig,
     last_layer: int,
@@ -31,6 +31,7 @@ def load_network(
     dtype: torch.dtype,
     *,
     quantization: Quantization = "none",
+    kept: Collection[str] = (),
     adapter: Adapter | None = None,
     glue: Glue | None = None,
 ) -> Network:
@@ -44,6 +45,7 @@ def load_network(
         device: gets the weights.
         dtype: is what the weights are converted to.
         quantization: is for the linear layers below the read layer; as check_quantization returns.
+        kept: names those of them that stay as they are.
         adapter: is added to the weights before they are quantized.
         glue: makes it a FusedNetwork, which has no backward pass.
 
@@ -53,11 +55,11 @@ def load_network(
             of another network.
     """
     with torch.device("meta"):
-        network = FusedNetwork(config, last_layer, glue) if glue else Network(config, last_layer)
+        network = _network(config, last_layer, glue, device)
     places = network.places()
     if adapter is not None:
         adapter.check({name: place.shape for name, place in places.items()})
-    to_quantize = {f"{name}.weight" for name in linear_names(network, quantization)}
+    to_quantize = {f"{name}.weight" for name in linear_names(network, quantization, kept)}
     spelled: dict[str, str] = {}
     parts_left = Counter(place.parameter for place in places.values())
     for path, name, tensor in tensors(folder, last_layer):
@@ -73,6 +75,14 @@ def load_network(
     _check_none_missing(folder, places, spelled, last_layer)
     network.restore_rotary(device)
     return network.requires_grad_(False).eval()
+
+
+def _network(
+    config: PretrainedConfig, last_layer: int, glue: Glue | None, device: torch.device
+) -> Network:
+    if glue is None:
+        return Network(config, last_layer)
+    return FusedNetwork(config, last_layer, glue, SLICE_TOKENS if device.type == "cpu" else None)
 
 
 def _check_tensor(

@@ -25,8 +25,6 @@ from blockrank_server.models.errors import CheckpointError
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Any]
 # The name of our attention in transformers' attention interface.
 ATTENTION = "blockrank"
-# Tokens: a tenth of a second of a small model on two cores, and large enough to cost nothing.
-_MLP_SLICE = 2048
 
 
 def _attend(  # noqa: PLR0913 - transformers' interface, and what we hand through it
@@ -112,23 +110,6 @@ class Network(nn.Module):
         """Compute the rotary frequencies, which no checkpoint holds, in fp32 on the device."""
         self.rotary_emb = type(self.rotary_emb)(self.config).to(device)
 
-    def slice_mlps(self, num_tokens: int = _MLP_SLICE) -> None:
-        """Run the MLPs over so many tokens at a time, each a step of its own.
-
-        For the CPU, where a layer of a long batch takes most of a second.
-        """
-        for layer in self.layers[:-1]:
-            layer.mlp.forward = partial(self._sliced, layer.mlp.forward, num_tokens)
-
-    def _sliced(
-        self, mlp: Callable[[torch.Tensor], torch.Tensor], num_tokens: int, hidden_1TC: torch.Tensor
-    ) -> torch.Tensor:
-        parts = []
-        for part in torch.split(hidden_1TC, num_tokens, dim=1):
-            parts.append(mlp(part))
-            self._between_steps()
-        return torch.cat(parts, dim=1)
-
     def forward(
         self,
         token_ids_T: torch.Tensor,
@@ -145,7 +126,7 @@ class Network(nn.Module):
             position_ids_T: [T] rotary positions.
             attention: computes the attention of the whole layers.
             reader: collects what the read points see.
-            between_steps: called after every step: attention, MLP slice, layer; may run other
+            between_steps: called after every step, a few in each layer; may run other
                 batches, which then preempt this one. What it raises ends the pass there.
             rows: adds kept documents to the keys and values of every layer, and keeps new ones.
         """

@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple, Self, TypedDict
 import torch
 
 from blockrank_server.kernels.backend import Backend, choose_backend
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.processor import has_bfloat16_products, has_int8_products
 from blockrank_server.models.engine.quantize import check_quantization
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
@@ -30,8 +32,15 @@ class Placement(NamedTuple):
     quantization: Quantization
 
     @classmethod
-    def choose(cls, device: str, dtype: str, quantization: str) -> Self:
-        """Choose by name; auto takes CUDA where there is one, and bfloat16 there.
+    def choose(cls, device: str, dtype: str, quantization: str, card: Card | None = None) -> Self:
+        """Choose by name; auto takes what is fast there, and costs no quality that was measured.
+
+        Args:
+            device: auto is CUDA where there is one.
+            dtype: auto is bfloat16 on CUDA and on a processor that multiplies it fast.
+            quantization: auto is dynamic_int8 on a processor that multiplies bytes fast, if that
+                was measured for the card, and none elsewhere.
+            card: says whether it was.
 
         Raises:
             CheckpointError: this machine has no such device, dtype or quantization.
@@ -42,12 +51,11 @@ class Placement(NamedTuple):
         except (ValueError, RuntimeError) as error:
             raise CheckpointError(str(error)) from error
         kind = _dtype(dtype, where)
+        if quantization == "auto":
+            is_fast = where.type == "cpu" and has_int8_products()
+            is_measured = card is not None and card.int8_kept is not None
+            quantization = "dynamic_int8" if is_fast and is_measured else "none"
         return cls(where, kind, backend, check_quantization(quantization, where, kind))
-
-    @property
-    def is_fused(self) -> bool:
-        """Say whether the network runs with few launches, as CUDA needs it."""
-        return self.backend.name == "triton"
 
     def names(self) -> PlacementNames:
         """Spell the placement out."""
@@ -75,7 +83,8 @@ def _device(name: str) -> torch.device:
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        is_fast = device.type == "cuda" or has_bfloat16_products()
+        return torch.bfloat16 if is_fast else torch.float32
     if name not in _DTYPES:
         raise CheckpointError(f"dtype {name!r} is not one of auto, {', '.join(_DTYPES)}")
     return _DTYPES[name]

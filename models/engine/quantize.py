@@ -1,16 +1,18 @@
-"""Puts a network's linear layers in fewer bits: an option, never chosen by itself.
+"""Puts a network's linear layers in fewer bits.
 
 The read layer's projections keep theirs: they are the score, and next to none of the work.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import cast, get_args
 
 import torch
 from torch import nn
 
 from blockrank_server.models.engine.network import Network
+from blockrank_server.models.engine.processor import has_int8_products
 from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.quantization.dynamic_int8 import DynamicInt8Linear
 from blockrank_server.models.quantization.fp8 import Fp8Linear, probe
 from blockrank_server.models.quantization.names import Quantization
 from blockrank_server.models.quantization.weight_only import GROUP_SIZE, Int4Linear, Int8Linear
@@ -19,6 +21,7 @@ _FP8_CAPABILITY = (8, 9)
 _ADA = (8, 9)
 _LAYERS: Mapping[Quantization, Callable[[nn.Linear], nn.Module]] = {
     "fp8": Fp8Linear,
+    "dynamic_int8": DynamicInt8Linear,
     "int8": Int8Linear,
     "int4": Int4Linear,
 }
@@ -45,6 +48,11 @@ def check_quantization(how: str, device: torch.device, dtype: torch.dtype) -> Qu
         )
     if how == "fp8":
         _check_fp8_products(device)
+    if how == "dynamic_int8" and not (device.type == "cpu" and has_int8_products()):
+        raise CheckpointError(
+            "quantization dynamic_int8 needs a processor with AVX-512 VNNI or AMX"
+            + (f", the model runs on {device}" if device.type != "cpu" else "")
+        )
     return cast(Quantization, how)
 
 
@@ -64,16 +72,26 @@ def _torch_version() -> tuple[int, ...]:
     return tuple(map(int, torch.__version__.split(".")[:2]))
 
 
-def linear_names(network: Network, how: Quantization) -> list[str]:
-    """Name the linear layers to replace: all below the read layer, or none."""
+def linear_names(network: Network, how: Quantization, kept: Collection[str] = ()) -> list[str]:
+    """Name the linear layers to replace: all below the read layer but those kept, or none.
+
+    Raises:
+        CheckpointError: the network has no layer of a kept name.
+    """
     if how == "none":
         return []
     read = f"layers.{len(network.layers) - 1}."
-    return [
+    names = [
         name
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear) and not name.startswith(read)
     ]
+    if unknown := sorted(set(kept) - set(names)):
+        raise CheckpointError(
+            f"the card keeps the linear layer {unknown[0]!r} as it is, the network has "
+            f"{', '.join(names[:4])}, ..."
+        )
+    return [name for name in names if name not in kept]
 
 
 def quantize_linear(network: Network, name: str, how: Quantization) -> None:
@@ -95,9 +113,9 @@ def quantize_linear(network: Network, name: str, how: Quantization) -> None:
         raise CheckpointError(f"quantization {how}, {name}: {error}") from error
 
 
-def quantize(network: Network, how: Quantization) -> None:
+def quantize(network: Network, how: Quantization, kept: Collection[str] = ()) -> None:
     """Replace every layer of linear_names, in place."""
-    for name in linear_names(network, how):
+    for name in linear_names(network, how, kept):
         quantize_linear(network, name, how)
 
 
@@ -111,7 +129,7 @@ def weight_bytes(how: Quantization, num_outputs: int, num_inputs: int, itemsize:
     match how:
         case "none":
             return num_weights * itemsize
-        case "fp8":
+        case "fp8" | "dynamic_int8":
             return num_weights + num_outputs * torch.float32.itemsize
         case "int8":
             return num_weights + num_outputs * itemsize
@@ -125,7 +143,7 @@ def scratch_bytes(how: Quantization, num_weights: int, itemsize: int) -> int:
     They hold the whole weight, and in 4 bits its steps, a byte each.
     """
     match how:
-        case "none" | "fp8":
+        case "none" | "fp8" | "dynamic_int8":
             return 0
         case "int8":
             return num_weights * itemsize

@@ -2,4 +2,5 @@
 
 from typing import Literal
 
-Quantization = Literal["none", "fp8", "int8", "int4"]
+Quantization = Literal["none", "fp8", "dynamic_int8", "int8", "int4"]
+QuantizationSetting = Literal["auto", Quantization]

@@ -142,8 +142,8 @@ def _scorer(
     from blockrank_server.models.evaluation.decoding_scorer import DecodingScorer  # noqa: PLC0415
     from blockrank_server.models.evaluation.fingerprint import fingerprint  # noqa: PLC0415
 
-    placement = Placement.choose(settings.device, settings.dtype, settings.quantization)
     found = checkpoint_of(settings).with_adapter(settings.adapter)
+    placement = Placement.choose(settings.device, settings.dtype, settings.quantization, found.card)
     made_by = fingerprint(found, placement)
     made_by |= {"by": options.by, "limit": options.limit}
     if options.by == "decoding":

@@ -1,5 +1,6 @@
 """Starting batches, waiting for them, and running out of memory."""
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.engine.fused_network import SLICE_TOKENS
 from blockrank_server.models.engine.network import Network
-from blockrank_server.models.engine.packing import PackedBatch
+from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker
@@ -110,13 +112,19 @@ def test_batches_started_before_a_result_is_read(
     assert [len(row) for row in first.result()] == [16, 2]
 
 
+def num_steps(ranker: Ranker, batch: list[EncodedRequest]) -> int:
+    """In each layer attention, and what follows of every slice of the tokens."""
+    num_slices = math.ceil(pack(batch, ranker._engine._card).num_tokens / SLICE_TOKENS)
+    return (1 + num_slices) * (ranker.info.num_layers_kept - 1)
+
+
 def test_a_batch_between_the_layers_of_another_changes_neither(
     ranker: Ranker, batch: list[EncodedRequest]
 ) -> None:
     expected = ranker.score(batch[:2]), ranker.score(batch[2:])
     inner: list[list[list[float]]] = []
     outer = ranker.start(batch[:2], lambda: inner.append(ranker.score(batch[2:]))).result()
-    assert len(inner) == 3 * (ranker.info.num_layers_kept - 1)  # attention, MLP, whole layer
+    assert len(inner) == num_steps(ranker, batch[:2])
     assert outer == expected[0]
     assert all(rows == expected[1] for rows in inner)
 
@@ -154,7 +162,7 @@ def test_the_halves_of_a_batch_are_given_up_too(
     expected = ranker.score(batch[:1])
     first, *others = (request.num_tokens for request in batch)
     device = SmallDevice(ranker, max(first, sum(others)))
-    give_up = GiveUp(3 * (ranker.info.num_layers_kept - 1) + 1)  # the first of the second half
+    give_up = GiveUp(num_steps(ranker, batch[:1]) + 1)  # the first of the second half
     with pytest.raises(GivenUpError):
         ranker.start(batch, give_up)
     assert device.seen == [first + sum(others), first, sum(others)]
@@ -174,7 +182,7 @@ def test_a_batch_that_preempts_is_given_up_alone(
             ranker.start(batch[2:], GiveUp(2))
 
     assert ranker.start(batch[:2], start_inner).result() == expected
-    assert num_inner == 3 * (ranker.info.num_layers_kept - 1)
+    assert num_inner == num_steps(ranker, batch[:2])
 
 
 def test_a_device_that_fails_is_told_from_a_batch_that_fails(
@@ -188,8 +196,10 @@ def test_a_device_that_fails_is_told_from_a_batch_that_fails(
         ranker.start(batch)
 
 
-def test_sliced_mlps_give_the_same_scores(ranker: Ranker, batch: list[EncodedRequest]) -> None:
+def test_slices_of_the_tokens_give_the_same_scores(
+    ranker: Ranker, batch: list[EncodedRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = ranker.score(batch)
-    ranker._engine._network.slice_mlps(100)
+    monkeypatch.setattr(ranker._engine._network, "_slice_tokens", 7)
     for row, expected in zip(ranker.score(batch), whole, strict=True):
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-7)

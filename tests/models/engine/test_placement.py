@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from blockrank_server.kernels.backend import TORCH_BACKEND, triton_backend
+from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine import memory_plan, placement, quantize
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.placement import Placement
@@ -19,10 +20,38 @@ from blockrank_server.models.ranker import Ranker
 OpenTiny = Callable[..., Ranker]
 
 
-def test_cuda_runs_few_launches_and_the_cpu_the_modules_of_transformers() -> None:
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert Placement(cuda, torch.bfloat16, triton_backend(), "none").is_fused
-    assert not Placement(cpu, torch.float32, TORCH_BACKEND, "none").is_fused
+@pytest.mark.parametrize(
+    ("instructions", "dtype", "kept", "expected"),
+    [
+        ([], "auto", (), ("float32", "none")),
+        (["avx2", "avx_vnni"], "auto", (), ("float32", "none")),
+        (["avx512_bf16"], "auto", (), ("bfloat16", "none")),
+        (["avx512_bf16", "avx512_vnni"], "auto", (), ("bfloat16", "dynamic_int8")),
+        (["amx_bf16", "amx_int8"], "auto", (), ("bfloat16", "dynamic_int8")),
+        (["avx512_vnni"], "auto", (), ("float32", "dynamic_int8")),
+        (["avx512_vnni"], "bfloat16", (), ("bfloat16", "dynamic_int8")),
+        (["avx512_bf16", "avx512_vnni"], "auto", None, ("bfloat16", "none")),
+    ],
+)
+def test_the_processor_chooses_the_number_format(
+    instructions: list[str],
+    dtype: str,
+    kept: tuple[str, ...] | None,
+    expected: tuple[str, str],
+    blockrank_card: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bytes only where it was measured for the card, and where products of them do not saturate."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(instructions, True))
+    card = Card.model_validate(blockrank_card | {"int8_kept": kept})
+    names = Placement.choose("cpu", dtype, "auto", card).names()
+    assert (names["dtype"], names["quantization"]) == expected
+    assert Placement.choose("cpu", dtype, "none", card).quantization == "none"
+
+
+def test_a_processor_without_products_of_bytes_is_told() -> None:
+    with pytest.raises(CheckpointError, match=r"needs a processor with AVX-512 VNNI or AMX$"):
+        Placement.choose("cpu", "float32", "dynamic_int8")
 
 
 def test_the_few_launches_give_the_golden_scores(
