@@ -12,18 +12,25 @@ D = head_dim.
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from blockrank_server.kernels.glue import Activations, Glue, HeadNorm, RoundedRows
+from blockrank_server.kernels.glue import Activations, Glue, HeadNorm
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.network import Attention, Network, Place
+from blockrank_server.models.engine.token_slices import (
+    ResidualStream,
+    Rotary,
+    TokenSlice,
+    join,
+    split,
+    takes_fp8,
+)
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.quantization.fp8 import Fp8Linear
 
 SLICE_TOKENS = 256
 """So many tokens of a small model are enough for the CPU's products, and stay in its caches."""
@@ -72,7 +79,7 @@ class FusedNetwork(Network):
     @property
     def takes_fp8(self) -> bool:
         """Say whether the attention of the whole layers is to be rounded to float8."""
-        return len(self.layers) > 1 and _takes_fp8(self.layers[0].self_attn.o_proj)
+        return len(self.layers) > 1 and takes_fp8(self.layers[0].self_attn.o_proj)
 
     def places(self) -> dict[str, Place]:
         """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
@@ -121,14 +128,14 @@ class FusedNetwork(Network):
         cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
         size = self._slice_tokens or max(len(hidden_TC), 1)
         slices = [
-            _Slice(_ResidualStream(hidden, self._glue, self._eps), Rotary(*rotary))
+            TokenSlice(ResidualStream(hidden, self._glue, self._eps), Rotary(*rotary))
             for hidden, *rotary in zip(
                 *(torch.split(x, size) for x in (hidden_TC, cos[0], sin[0])), strict=True
             )
         ]
         for layer in self.layers[:-1]:
             out = self._attend(layer, slices, attention, reader, rows)
-            heads = _split(out, size)
+            heads = split(out, size)
             del out
             for part in slices:
                 self._add_block(layer, part.stream, heads)
@@ -138,7 +145,7 @@ class FusedNetwork(Network):
     def _attend(
         self,
         layer: Any,
-        slices: "Sequence[_Slice]",
+        slices: Sequence[TokenSlice],
         attention: Attention,
         reader: AttentionReader,
         rows: BatchRows | None,
@@ -146,7 +153,7 @@ class FusedNetwork(Network):
         module, config = layer.self_attn, self.config
         num_heads, num_kv = config.num_attention_heads, config.num_key_value_heads
         norm = self._head_norm(module, num_heads)
-        heads_ThD = _join(
+        heads_ThD = join(
             [
                 self._project(
                     module.qkv_proj, layer.input_layernorm, part, num_heads + num_kv, norm
@@ -167,7 +174,7 @@ class FusedNetwork(Network):
         self,
         product: nn.Module,
         norm: Any,
-        part: "_Slice",
+        part: TokenSlice,
         num_turned: int,
         head_norm: HeadNorm | None,
     ) -> torch.Tensor:
@@ -177,25 +184,25 @@ class FusedNetwork(Network):
         self._glue.rotate(heads_thD[:, :num_turned], *part.rotary, head_norm)
         return heads_thD
 
-    def _add_block(self, layer: Any, stream: "_ResidualStream", heads: deque[Activations]) -> None:
+    def _add_block(self, layer: Any, stream: ResidualStream, heads: deque[Activations]) -> None:
         """Add what attention and the MLP make of the first slice that is left."""
         stream.add(layer.self_attn.o_proj(heads.popleft()))  # nothing else holds them
         mlp, norm = layer.mlp, layer.post_attention_layernorm
         gate_up_TJ = mlp.gate_up_proj(stream.normed(norm, mlp.gate_up_proj))
-        gated = self._glue.silu_mul(gate_up_TJ, _takes_fp8(mlp.down_proj))
+        gated = self._glue.silu_mul(gate_up_TJ, takes_fp8(mlp.down_proj))
         del gate_up_TJ
         stream.add(mlp.down_proj(gated))
 
     def _read_last_fused(
-        self, slices: "Sequence[_Slice]", reader: AttentionReader, rows: BatchRows | None
+        self, slices: Sequence[TokenSlice], reader: AttentionReader, rows: BatchRows | None
     ) -> None:
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
-        normed_TC = _join(
+        normed_TC = join(
             [part.stream.normed(layer.input_layernorm, module.k_proj) for part in slices]
         )
         rotary = Rotary(
-            *(_join(list(x)) for x in zip(*(part.rotary for part in slices), strict=True))
+            *(join(list(x)) for x in zip(*(part.rotary for part in slices), strict=True))
         )
         q_RHD = module.q_proj(normed_TC[signal_R]).unflatten(-1, (-1, self._head_dim))
         k_TKD = module.k_proj(normed_TC).unflatten(-1, (-1, self._head_dim))
@@ -210,53 +217,3 @@ class FusedNetwork(Network):
         """Return the norm of queries and keys of one layer, where the family has it."""
         weights_2D = getattr(module, "head_norms_2D", None)
         return None if weights_2D is None else HeadNorm(weights_2D, num_queries, self._eps)
-
-
-class Rotary(NamedTuple):
-    """Holds the rotary embedding of tokens, as transformers computes it."""
-
-    cos_TD: torch.Tensor
-    sin_TD: torch.Tensor
-
-
-class _Slice(NamedTuple):
-    """Holds what is known of tokens that run together."""
-
-    stream: "_ResidualStream"
-    rotary: Rotary
-
-
-def _split(heads: Activations, size: int) -> deque[Activations]:
-    """Split the rows into slices of so many."""
-    if isinstance(heads, torch.Tensor):
-        return deque(torch.split(heads, size))
-    parts = (torch.split(part, size) for part in heads)
-    return deque(map(RoundedRows, *parts))
-
-
-def _join(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Put the rows of slices behind one another; one slice is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-class _ResidualStream:
-    """Holds the hidden states, and what the last block computed: the next norm adds it to them."""
-
-    def __init__(self, hidden_TC: torch.Tensor, glue: Glue, eps: float) -> None:
-        self._hidden_TC, self._glue, self._eps = hidden_TC, glue, eps
-        self._delta_TC: torch.Tensor | None = None
-
-    def add(self, delta_TC: torch.Tensor) -> None:
-        self._delta_TC = delta_TC
-
-    def normed(self, norm: Any, product: nn.Module) -> Any:
-        """Add what is waiting, and normalise for a product, which may take float8."""
-        delta_TC, self._delta_TC = self._delta_TC, None
-        return self._glue.add_rms_norm(
-            self._hidden_TC, delta_TC, norm.weight, self._eps, _takes_fp8(product)
-        )
-
-
-def _takes_fp8(product: nn.Module) -> bool:
-    """Tell whether the kernel before a product rounds for it."""
-    return isinstance(product, Fp8Linear)
