@@ -11,7 +11,9 @@ from blockrank_server.models.checkpoint.cache import (
     check_hub_cache,
     make_cache_folder,
 )
-from blockrank_server.models.checkpoint.card import CARD_FILE, Card
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.card_files import CARD_FILE
+from blockrank_server.models.checkpoint.card_kinds import AnyCard
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import Location, locate
@@ -29,7 +31,7 @@ class Checkpoint:
         adapter: folder of the adapter to merge, or None.
     """
 
-    card: Card
+    card: AnyCard
     folder: Path
     revision: str | None
     adapter: Path | None
@@ -87,6 +89,7 @@ def find_checkpoint(
     adapter = _adapter(found.card, found.card_file)
     if found.kind == "folder":
         return Checkpoint(found.card, expand_user(path_or_name), None, adapter)
+    assert isinstance(found.card, Card)
     assert found.card.weights is not None
     cache = cache_folder(cache_dir)
     folder = converted_folder(found.card.weights, found.card.last_layer, cache)
@@ -120,5 +123,5 @@ def _hub(
     return Checkpoint(card, folder, repository.commit, adapter)
 
 
-def _adapter(card: Card, file: Path) -> Path | None:
+def _adapter(card: AnyCard, file: Path) -> Path | None:
     return file.parent / card.adapter if card.adapter is not None else None

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blockrank_server.models.checkpoint.card import (
+from blockrank_server.models.checkpoint.card_files import (
     CARD_FILE,
-    Card,
     built_in_cards,
     find_card,
     load_card,
 )
+from blockrank_server.models.checkpoint.card_kinds import AnyCard
 from blockrank_server.models.errors import CardError, CheckpointError
 from blockrank_server.models.files.paths import expand_user
 
@@ -33,7 +33,7 @@ class Location:
 
     kind: Literal["folder", "embedded", "hub"]
     card_file: Path | None
-    card: Card | None
+    card: AnyCard | None
 
 
 def locate(

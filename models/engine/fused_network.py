@@ -15,9 +15,10 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from blockrank_server.kernels.glue import Glue, HeadNorm
-from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.network import Attention, Network, Place
+from blockrank_server.models.engine.reader import Reader
+from blockrank_server.models.engine.verdict_reader import VerdictReader
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.fp8 import Fp8Linear
 
@@ -31,7 +32,7 @@ class FusedNetwork(Network):
 
     Args:
         config: must be of a supported family; it still names all layers of the checkpoint.
-        last_layer: 0-based.
+        last_layer: 0-based; None keeps every layer whole, norm and head, as in Network.
         glue: computes what stands between the products.
 
     Raises:
@@ -39,7 +40,7 @@ class FusedNetwork(Network):
             activation than SiLU.
     """
 
-    def __init__(self, config: PretrainedConfig, last_layer: int, glue: Glue) -> None:
+    def __init__(self, config: PretrainedConfig, last_layer: int | None, glue: Glue) -> None:
         super().__init__(config, last_layer)
         if config.hidden_act != "silu":
             raise CheckpointError(f"hidden_act {config.hidden_act!r} is not supported, only silu")
@@ -48,7 +49,7 @@ class FusedNetwork(Network):
         self._places = super().places()
         for i, layer in enumerate(self.layers):
             attention = f"layers.{i}.self_attn"
-            if i < last_layer:
+            if i < len(self.whole_layers):
                 self._merge(attention, _QKV, "qkv_proj")
                 self._merge(f"layers.{i}.mlp", _GATE_UP, "gate_up_proj")
             if hasattr(layer.self_attn, "q_norm"):
@@ -57,7 +58,8 @@ class FusedNetwork(Network):
     @property
     def takes_fp8(self) -> bool:
         """Say whether the attention of the whole layers is to be rounded to float8."""
-        return len(self.layers) > 1 and _takes_fp8(self.layers[0].self_attn.o_proj)
+        whole = self.whole_layers
+        return len(whole) > 0 and _takes_fp8(whole[0].self_attn.o_proj)
 
     def places(self) -> dict[str, Place]:
         """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
@@ -99,13 +101,13 @@ class FusedNetwork(Network):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> None:
         hidden_TC = self.embed_tokens(token_ids_T)
         cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
         stream = _ResidualStream(hidden_TC, self._glue, self._eps)
-        for layer in self.layers[:-1]:
+        for layer in self.whole_layers:
             self._attend(layer, stream, (cos[0], sin[0]), attention, reader, rows)
             mlp, norm = layer.mlp, layer.post_attention_layernorm
             gate_up_TJ = mlp.gate_up_proj(stream.normed(norm, mlp.gate_up_proj))
@@ -114,7 +116,11 @@ class FusedNetwork(Network):
             stream.add(mlp.down_proj(gated))
             del gated
             self._between_steps()
-        self._read_last_fused(stream, (cos[0], sin[0]), reader, rows)
+        if self.has_head:
+            normed_TC = stream.normed(self.norm, self.lm_head)
+            self._read_verdicts(normed_TC[reader.signal_R], reader)
+        else:
+            self._read_last_fused(stream, (cos[0], sin[0]), reader, rows)
 
     def _attend(
         self,
@@ -122,7 +128,7 @@ class FusedNetwork(Network):
         stream: "_ResidualStream",
         rotary: tuple[torch.Tensor, torch.Tensor],
         attention: Attention,
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> None:
         module, config = layer.self_attn, self.config
@@ -134,7 +140,7 @@ class FusedNetwork(Network):
         self._glue.rotate(turned_ThD, *rotary, self._head_norm(module, num_heads))
         if rows is not None:
             k_UKD, v_UKD = rows.keys(module.layer_idx, k_UKD), rows.values(module.layer_idx, v_UKD)
-        if reader.reads(module.layer_idx):
+        if not isinstance(reader, VerdictReader) and reader.reads(module.layer_idx):
             reader.read(module.layer_idx, q_THD[reader.signal_R], k_UKD, module.scaling)
         out = self._attention_step(attention, q_THD, k_UKD, v_UKD, module.scaling)
         del qkv_TZ, heads_ThD, turned_ThD, q_THD, k_UKD, v_UKD
@@ -144,9 +150,10 @@ class FusedNetwork(Network):
         self,
         stream: "_ResidualStream",
         rotary: tuple[torch.Tensor, torch.Tensor],
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> None:
+        assert not isinstance(reader, VerdictReader)
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
         normed_TC = stream.normed(layer.input_layernorm, module.k_proj)

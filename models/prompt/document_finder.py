@@ -7,7 +7,7 @@ at which documents are cut, title and text. So a known document is not even toke
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.card_kinds import AnyCard
 from blockrank_server.models.document_cache.document_cache import DocumentCache, Lease
 
 # (what is not all held yet, whether it may hold documents whose end was cut off)
@@ -27,7 +27,7 @@ class DocumentFinder:
     def __init__(
         self,
         cache: DocumentCache,
-        card: Card,
+        card: AnyCard,
         runs_as: Sequence[str],
         load: Load | None = None,
     ) -> None:

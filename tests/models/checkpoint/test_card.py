@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from blockrank_server.models.checkpoint.card import Card, built_in_cards, check_heads, load_card
+from blockrank_server.models.checkpoint.card import Card, check_heads
+from blockrank_server.models.checkpoint.card_files import built_in_cards, load_card
 from blockrank_server.models.errors import CardError
 
 
@@ -28,6 +29,8 @@ def test_the_built_in_cards_say_what_the_papers_say() -> None:
         cards["quicktensor/blockrank-msmarco-mistral-7b"],
         cards["MindscapeRAG/QRRanker"],
     )
+    assert isinstance(blockrank, Card)
+    assert isinstance(qrranker, Card)
     assert blockrank.positions.tail_offset == 16384
     assert [(p.layer, p.heads) for p in blockrank.read] == [(20, "all")]
     assert (blockrank.signal.tokens, blockrank.signal.count) == ("last", 2)
