@@ -69,9 +69,8 @@ def load_network(  # noqa: PLR0913 - what is loaded, where to, and how it is cha
         bare = name.removeprefix(DECODER)
         if is_tied and bare == HEAD:  # the embedding, stored twice
             continue
-        _check_tensor(path, name, tensor, places.get(bare), spelled.get(bare))
+        place = _check_tensor(path, name, tensor, places.get(bare), spelled.get(bare))
         spelled[bare] = name
-        place = places[bare]
         whole = tensor if adapter is None else adapter.merged(bare, tensor)
         _place(network, place, whole, device, dtype)
         parts_left[place.parameter] -= 1
@@ -79,7 +78,7 @@ def load_network(  # noqa: PLR0913 - what is loaded, where to, and how it is cha
             quantize_linear(network, place.parameter.removesuffix(".weight"), quantization)
     _check_none_missing(folder, places, spelled, last_layer)
     if is_tied:
-        rows_2C = network.embed_tokens.weight[list(head_rows)].clone()
+        rows_2C = network.embed_tokens.weight[list(head_rows)]
         network.lm_head.weight = nn.Parameter(rows_2C, requires_grad=False)
     network.restore_rotary(device)
     return network.requires_grad_(False).eval()
@@ -87,7 +86,7 @@ def load_network(  # noqa: PLR0913 - what is loaded, where to, and how it is cha
 
 def _check_tensor(
     path: Path, name: str, tensor: torch.Tensor, place: Place | None, before: str | None
-) -> None:
+) -> Place:
     if place is None:
         raise CheckpointError(f"{path} holds the unexpected tensor {name!r}")
     if before is not None:
@@ -96,6 +95,7 @@ def _check_tensor(
         raise CheckpointError(
             f"{path}: {name} is {list(tensor.shape)}, the config says {list(place.shape)}"
         )
+    return place
 
 
 def _check_none_missing(
@@ -104,7 +104,7 @@ def _check_none_missing(
     """Refuse a folder that lacks tensors, and name the lowest layer's first as it spells them."""
     missing = sorted((name for name in places if name not in spelled), key=_by_layer)
     if missing:
-        is_bare = any(bare == name for bare, name in spelled.items())
+        is_bare = any(bare == name != HEAD for bare, name in spelled.items())
         first = missing[0] if is_bare or missing[0] == HEAD else DECODER + missing[0]
         need = f"layers 0 to {last_layer} need" if last_layer is not None else "a verdict needs"
         raise CheckpointError(

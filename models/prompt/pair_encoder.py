@@ -23,8 +23,8 @@ from blockrank_server.models.prompt.request import (
 from blockrank_server.models.prompt.template import fill, fill_content
 from blockrank_server.models.prompt.token_limits import (
     check_positions,
+    cut_query,
     lowered,
-    no_token,
     too_long,
 )
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
@@ -94,11 +94,7 @@ class PairEncoder:
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         self._check_absent(summary, explain=explain)
-        ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
-        if num_query_tokens == 0:
-            raise no_token("query")
-        if num_query_tokens > max_query and not truncate:
-            raise too_long("query", max_query, num_query_tokens)
+        kept, is_query_cut = cut_query(self._tokenizer, query, max_query, truncate=truncate)
         contents = [fill_content(self.card.prompt, *pair).text for pair in pairs]
         whole = self._contents(contents, max_document)
         cut = tuple(i for i, ids in enumerate(whole) if len(ids) > max_document)
@@ -107,9 +103,7 @@ class PairEncoder:
         prefix = self._prefix(kept, self._instruction(instruction))
         encoded = self._request(prefix, [ids[:max_document] for ids in whole])
         check_positions(encoded, self.max_positions)
-        return replace(
-            encoded, truncated_documents=cut, query_truncated=num_query_tokens > max_query
-        )
+        return replace(encoded, truncated_documents=cut, query_truncated=is_query_cut)
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone."""

@@ -26,8 +26,8 @@ from blockrank_server.models.prompt.request import (
 from blockrank_server.models.prompt.template import fill_content
 from blockrank_server.models.prompt.token_limits import (
     check_positions,
+    cut_query,
     lowered,
-    no_token,
     too_long,
 )
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
@@ -97,33 +97,30 @@ class PromptEncoder:
         max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
-        check_text(instruction, "instruction")
-        if instruction.strip():
-            raise InputError(
-                f"the prompt of {self.card.name} has no instruction", field="instruction"
-            )
+        self._check_no_instruction(instruction)
         if explain:
             check_explainable(len(pairs))
-        ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
-        if num_query_tokens == 0:
-            raise no_token("query")
-        if num_query_tokens > max_query and not truncate:
-            raise too_long("query", max_query, num_query_tokens)
+        kept, is_query_cut = cut_query(self._tokenizer, query, max_query, truncate=truncate)
         kept_summary, is_cut = self._summary(summary, truncate=truncate)
         encoded, num_tokens = self._encode(kept, pairs, max_document, kept_summary, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
             raise too_long(f"documents[{first}]", max_document, num_tokens[first])
         check_positions(encoded, self.max_positions)
-        encoded = replace(
-            encoded, query_truncated=num_query_tokens > max_query, summary_truncated=is_cut
-        )
+        encoded = replace(encoded, query_truncated=is_query_cut, summary_truncated=is_cut)
         if not explain:
             return encoded
         contents = [fill_content(self.card.prompt, *pair) for pair in pairs]
         texts = [each.text for each in contents]
         characters = self._encoder.content_characters(kept, texts, max_document, kept_summary)
         return with_parts(encoded, pairs, contents, characters)
+
+    def _check_no_instruction(self, instruction: str) -> None:
+        check_text(instruction, "instruction")
+        if instruction.strip():
+            raise InputError(
+                f"the prompt of {self.card.name} has no instruction", field="instruction"
+            )
 
     def _summary(self, summary: str, *, truncate: bool) -> tuple[str | None, bool]:
         """Return what is kept of a summary, None if there is none, and whether it was cut."""

@@ -2,6 +2,7 @@
 
 from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
 from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
 
 def lowered(limit: int, asked: int | None, field: str) -> int:
@@ -17,12 +18,24 @@ def lowered(limit: int, asked: int | None, field: str) -> int:
     return min(limit, asked)
 
 
-def no_token(field: str) -> EmptyInputError:
-    """Make the error of a text of which nothing is left as tokens."""
-    return EmptyInputError(
-        f"{field} has no token: the checkpoint's vocabulary holds none of its characters",
-        field=field,
-    )
+def cut_query(
+    tokenizer: TextTokenizer, query: str, limit: int, *, truncate: bool
+) -> tuple[str, bool]:
+    """Return what is kept of a query, and whether it was cut.
+
+    Raises:
+        EmptyInputError: nothing of it is a token.
+        InputTooLongError: it is over the limit and may not be cut.
+    """
+    ((kept, num_tokens),) = tokenizer.cut([query], limit)
+    if num_tokens == 0:
+        raise EmptyInputError(
+            "query has no token: the checkpoint's vocabulary holds none of its characters",
+            field="query",
+        )
+    if num_tokens > limit and not truncate:
+        raise too_long("query", limit, num_tokens)
+    return kept, num_tokens > limit
 
 
 def too_long(field: str, limit: int, value: int) -> InputTooLongError:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from blockrank_server.models.checkpoint.card import Card, check_heads
 from blockrank_server.models.checkpoint.card_files import built_in_cards, load_card
+from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError
 
 
@@ -19,6 +20,8 @@ def test_built_in_cards_are_valid_and_found_by_name() -> None:
         "default",
         "MindscapeRAG/QRRanker",
         "quicktensor/blockrank-msmarco-mistral-7b",
+        *(f"Qwen/Qwen3-Reranker-{size}" for size in ("0.6B", "4B", "8B")),
+        *(f"mixedbread-ai/mxbai-rerank-{size}-v2" for size in ("base", "large")),
     }
     assert {load_card(path).name for path in cards.values()} == set(cards)
 
@@ -54,7 +57,7 @@ def classes(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def test_every_field_is_documented_in_the_class_and_in_the_page() -> None:
     page = (Path(__file__).parents[3] / "models/README.md").read_text()
-    for model in set(classes(Card)):
+    for model in {*classes(Card), *classes(YesNoCard)}:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
             assert f"`{name}`" in page, f"{model.__name__}.{name} is not in models/README.md"
