@@ -24,7 +24,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 from bench_single_request import write
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, CARD_FILE
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.data.shortlists import read_shortlists
 from blockrank_server.models.prompt.request import EncodedRequest

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.prompt.request import EncodedRequest

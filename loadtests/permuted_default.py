@@ -16,7 +16,7 @@ import platformdirs
 import torch
 from safetensors.torch import load_file, save_file
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, CARD_FILE, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE, load_card
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE

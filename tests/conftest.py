@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, CARD_FILE
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
 
 # Triton reads this when it is imported, which transformers does; this file comes first in any run.
 if not torch.cuda.is_available():

@@ -4,12 +4,21 @@ The engine has no branch on a model's name. A new checkpoint of a supported fami
 Qwen2, Qwen3) needs a card and nothing else. models/README.md lists every field.
 """
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
 from blockrank_server.models.errors import CardError
+from blockrank_server.models.files.paths import expand_user
+from blockrank_server.models.files.stand_in import stand_in
+from blockrank_server.models.files.text import TextError, broken_json, read_text
+
+CARD_FILE = "rerank_card.json"
+BUILT_IN = Path(__file__).parents[1] / "cards"
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Positions(BaseModel, extra="forbid", frozen=True):
@@ -65,6 +74,9 @@ class Card(BaseModel, extra="forbid", frozen=True):
     """Holds all that the engine must know about one reranker."""
 
     card_version: Literal[1] = Field(description="Version of this format.")
+    kind: Literal["attention"] = Field(
+        default="attention", description="Tells this card from one of reasoning."
+    )
     name: str = Field(min_length=1, max_length=200, description="Name shown to clients.")
     description: str = Field(default="", description="One sentence for people.")
     source: str = Field(default="", description="Paper, repository, licence.")
@@ -153,6 +165,49 @@ class Card(BaseModel, extra="forbid", frozen=True):
         return sum(num_heads if p.heads == "all" else len(p.heads) for p in self.read)
 
 
+def load_card(path: Path) -> Card:
+    """Read and validate a card of attention.
+
+    Raises:
+        CardError: naming the file and each field at fault.
+    """
+    return parse_card(path, read_card(path), Card)
+
+
+def read_card(path: Path) -> str:
+    """Read the JSON of a card, of whichever kind.
+
+    Raises:
+        CardError: it cannot be read, or is not JSON.
+    """
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise CardError(f"cannot read card {path}: {error.strerror}") from error
+    except TextError as error:
+        raise CardError(f"card {error}") from error
+    if not text:
+        raise CardError(f"card {path} {stand_in(b'')}")
+    if fault := broken_json(text, allows_nul=False):
+        raise CardError(f"card {path}: {fault}")
+    return text
+
+
+def parse_card(path: Path, text: str, kind: type[Kind]) -> Kind:
+    """Validate the JSON of a card.
+
+    Raises:
+        CardError: naming the file and each field at fault.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()
+        )
+        raise CardError(f"card {path}: {faults}") from error
+
+
 def check_heads(card: Card, num_heads: int) -> None:
     """Refuse a card that reads heads the network does not have.
 
@@ -165,3 +220,23 @@ def check_heads(card: Card, num_heads: int) -> None:
                 f"card {card.name}: read layer {point.layer} names head {over[0]}, "
                 f"the checkpoint has {num_heads}"
             )
+
+
+def built_in_cards() -> dict[str, Path]:
+    """Map each name that can be opened without a card beside the weights to its built-in card."""
+    return {path.stem.replace("--", "/"): path for path in sorted(BUILT_IN.glob("*.json"))}
+
+
+def find_card(name_or_file: str | Path) -> Path:
+    """Find the file of a card, or the built-in card of that name if there is no such file.
+
+    Raises:
+        CardError: there is neither; the built-in names are listed.
+    """
+    file = expand_user(name_or_file)
+    if file.exists():
+        return file
+    built_in = built_in_cards()
+    if (name := str(name_or_file)) not in built_in:
+        raise CardError(f"card {name!r} is neither a file nor one of {', '.join(built_in)}")
+    return built_in[name]

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Self
 
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.cache import (
     cache_folder,
     check_hub_cache,
     make_cache_folder,
 )
-from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_files import CARD_FILE
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import Location, locate

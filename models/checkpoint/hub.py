@@ -5,8 +5,8 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
-from blockrank_server.models.checkpoint.card_files import CARD_FILE, load_card
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
+from blockrank_server.models.checkpoint.any_card import AnyCard, load_any_card
+from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.weights import (
     INDEX_FILE,
     SINGLE_FILE,
@@ -40,13 +40,13 @@ class HubRepository:
     def card(self) -> AnyCard | None:
         """Fetch and read the card beside the weights; None where there is none."""
         path = self._find(CARD_FILE)
-        return load_card(path) if path else None
+        return load_any_card(path) if path else None
 
     def fetch_weights(self, last_layer: int | None) -> Path:
         """Fetch the tokenizer and the shards of layers 0 .. last_layer; return their folder.
 
         Args:
-            last_layer: None fetches every shard.
+            last_layer: None fetches all shards.
         """
         self._fetch("tokenizer.json")
         if self._find(INDEX_FILE) is None:

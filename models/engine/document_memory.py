@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from transformers import PretrainedConfig
 
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
 from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.document_cache.document_store import DocumentStore
 from blockrank_server.models.document_cache.kept import num_pages

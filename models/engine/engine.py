@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.document_memory import DocumentMemory

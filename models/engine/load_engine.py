@@ -11,8 +11,8 @@ from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.errors import CheckpointError
-from blockrank_server.models.prompt.pair_encoder import verdict_ids
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
+from blockrank_server.models.prompt.yes_no_encoder import verdict_ids
 
 
 def load_engine(

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 from transformers import PretrainedConfig
 
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.engine.memory import (
     MemoryNeed,
     available_bytes,

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
 from blockrank_server.models.document_cache.kept import Kept, NewDocument
 from blockrank_server.models.engine.kept_tokens import kept_tokens
 from blockrank_server.models.engine.named_keys import NamedKeys, joined, placer

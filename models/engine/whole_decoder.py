@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from blockrank_server.models.checkpoint.card_kinds import attention_card
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
 from blockrank_server.models.checkpoint.model_config import check_config, load_model_config

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.prompt.request import EncodedRequest

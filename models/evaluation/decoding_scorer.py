@@ -15,8 +15,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from blockrank_server.kernels.backend import Backend
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_kinds import attention_card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.data.shortlists import Shortlist

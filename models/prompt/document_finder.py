@@ -7,7 +7,7 @@ at which documents are cut, title and text. So a known document is not even toke
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.document_cache import DocumentCache, Lease
 
 # (what is not all held yet, whether it may hold documents whose end was cut off)
@@ -27,13 +27,13 @@ class DocumentFinder:
     def __init__(
         self,
         cache: DocumentCache,
-        card: AnyCard,
+        card: Card,
         runs_as: Sequence[str],
         load: Load | None = None,
     ) -> None:
         self._cache, self._load = cache, load
         # More than documents depend on, but a changed card is a rare event.
-        fields = card.model_dump_json(exclude={"name", "description", "source"})
+        fields = card.model_dump_json(exclude={"kind", "name", "description", "source"})
         self._base = blake2b(digest_size=32)
         for part in (_FORMAT, *runs_as, fields):
             self._base.update(_framed(part))

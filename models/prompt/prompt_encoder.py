@@ -14,6 +14,7 @@ from blockrank_server.models.checkpoint.prompt_template import Control, Piece, c
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import CardError, InputError
 from blockrank_server.models.prompt.document_parts import check_explainable
+from blockrank_server.models.prompt.limits import lowered, too_long
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
@@ -24,12 +25,7 @@ from blockrank_server.models.prompt.request import (
     with_parts,
 )
 from blockrank_server.models.prompt.template import fill_content
-from blockrank_server.models.prompt.token_limits import (
-    check_positions,
-    cut_query,
-    lowered,
-    too_long,
-)
+from blockrank_server.models.prompt.token_limits import check_positions, cut_query
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.prompt.whole_text import WholeTextEncoder
 

@@ -1,21 +1,9 @@
-"""Holds requests to limits of tokens and positions, in the same words for every kind of card."""
+"""Holds a request to its limits of query tokens and positions, whatever kind its card is of."""
 
-from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
+from blockrank_server.models.errors import InputTooLongError
+from blockrank_server.models.prompt.limits import no_token, too_long
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
-
-
-def lowered(limit: int, asked: int | None, field: str) -> int:
-    """Return the lower of a card's limit and the request's.
-
-    Raises:
-        InputError: the request's is below 1.
-    """
-    if asked is None:
-        return limit
-    if asked < 1:
-        raise InputError(f"{field} is {asked}, at least 1 is needed", field=field, value=asked)
-    return min(limit, asked)
 
 
 def cut_query(
@@ -29,23 +17,10 @@ def cut_query(
     """
     ((kept, num_tokens),) = tokenizer.cut([query], limit)
     if num_tokens == 0:
-        raise EmptyInputError(
-            "query has no token: the checkpoint's vocabulary holds none of its characters",
-            field="query",
-        )
+        raise no_token("query")
     if num_tokens > limit and not truncate:
         raise too_long("query", limit, num_tokens)
     return kept, num_tokens > limit
-
-
-def too_long(field: str, limit: int, value: int) -> InputTooLongError:
-    """Make the error of a text that is over its limit and may not be cut."""
-    return InputTooLongError(
-        f"{field} has at least {value} tokens, the limit is {limit} and truncation is off",
-        field=field,
-        limit=limit,
-        value=value,
-    )
 
 
 def check_positions(encoded: EncodedRequest, max_positions: int) -> None:

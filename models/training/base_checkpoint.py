@@ -6,8 +6,8 @@ from typing import Self
 import torch
 from transformers import PretrainedConfig
 
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card, check_heads
-from blockrank_server.models.checkpoint.card_kinds import attention_card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.engine.loading import load_network

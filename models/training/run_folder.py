@@ -9,8 +9,7 @@ import torch
 import transformers
 
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
-from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_files import CARD_FILE
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.weights import SINGLE_FILE
 from blockrank_server.models.files.output_file import write_text
 from blockrank_server.models.files.paths import expand_user, obstacle

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
-from blockrank_server.models.checkpoint.card_kinds import attention_card
 from blockrank_server.models.files.output_file import write_text
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.options import (

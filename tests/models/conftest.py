@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 
 QUERY_FREE: dict[str, Any] = {

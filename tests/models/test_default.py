@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blockrank_server.models.checkpoint.card import Weights
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, Weights, load_card
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.errors import CheckpointError, EmptyInputError
 from blockrank_server.models.prompt.request import Document
@@ -103,7 +102,7 @@ def test_weights_that_came_in_four_bits_stay_near_in_fewer(
 
 def test_it_is_cut_at_the_last_read_layer(ranker: Ranker) -> None:
     assert ranker.info.num_layers == 30
-    assert ranker.info.num_layers_kept == (CARD.last_layer or 0) + 1 < 30
+    assert ranker.info.num_layers_kept == CARD.last_layer + 1 < 30
 
 
 def test_text_is_split_as_the_model_was_trained(ranker: Ranker) -> None:

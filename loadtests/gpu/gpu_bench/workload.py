@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.kernels.glue import Glue
-from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, Card, load_card
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.prompt.request import EncodedRequest

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from blockrank_server.models.checkpoint.card_files import CARD_FILE
+from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.weights import is_needed
 from blockrank_server.models.errors import CardError, CheckpointError

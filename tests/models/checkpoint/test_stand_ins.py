@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from blockrank_server.models.checkpoint.cache import cache_folder
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, CARD_FILE, load_card
-from blockrank_server.models.checkpoint.card_kinds import AnyCard
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE, Card, load_card
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
 from blockrank_server.models.engine.whole_decoder import load_whole_decoder
@@ -138,7 +137,7 @@ def test_a_byte_order_mark_in_every_text_file(folder: Path) -> None:
 
 
 def test_a_card_is_the_same_with_a_byte_order_mark(folder: Path) -> None:
-    card: AnyCard = load_card(folder / CARD_FILE)
+    card: Card = load_card(folder / CARD_FILE)
     (folder / CARD_FILE).write_bytes(b"\xef\xbb\xbf" + (folder / CARD_FILE).read_bytes())
     assert load_card(folder / CARD_FILE) == card
 

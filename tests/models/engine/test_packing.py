@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockrank_server.kernels.segments import Segment, Span
-from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
-from blockrank_server.models.checkpoint.card_kinds import attention_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, Card, load_card
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.prompt.request import EncodedRequest
 
-CARD = attention_card(load_card(BUILT_IN / "default.json"), "packing by blocks")
+CARD = load_card(BUILT_IN / "default.json")
 # Documents by number: token ids of their own, up to 12 of them, and none.
 POOL = [np.arange(100 * i, 100 * i + i % 13, dtype=np.int32) for i in range(1, 15)]
 PREFIX = np.array([7, 8, 9], np.int32)

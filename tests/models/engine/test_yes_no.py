@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from blockrank_server.kernels.backend import triton_backend
-from blockrank_server.models.checkpoint.card_files import CARD_FILE
+from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.weights import INDEX_FILE, SINGLE_FILE
 from blockrank_server.models.engine import memory_plan
 from blockrank_server.models.engine.fused_network import FusedNetwork
@@ -160,8 +160,8 @@ def test_a_missing_head_is_named(make_yes_no: Make) -> None:
     [
         ({"verdict": {"yes": "yes indeed", "no": "no"}}, "'yes indeed' is 2 tokens"),
         ({"verdict": {"yes": "no", "no": "no"}}, "yes and no are the same word"),
-        ({"kind": "maybe"}, "kind is not one of yes_no"),
-        ({"kind": ["yes_no"]}, "kind is not one of yes_no"),
+        ({"kind": "maybe"}, "kind is not one of attention, yes_no"),
+        ({"kind": ["yes_no"]}, "kind is not one of attention, yes_no"),
         ({"read": []}, "read: Extra inputs"),
         ({"limits": {"max_document_tokens": 400, "max_query_tokens": 100}}, "checkpoint has 512"),
         ({"prompt": {"prefix": [{"text": "x"}], "document": [{"text": "{content}"}]}}, "{query}"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import CARD_FILE
+from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.engine.placement import Placement

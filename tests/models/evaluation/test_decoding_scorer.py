@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from blockrank_server.kernels.backend import TORCH_BACKEND
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_kinds import attention_card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.network import Network

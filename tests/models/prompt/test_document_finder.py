@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.prompt.document_finder import DocumentFinder

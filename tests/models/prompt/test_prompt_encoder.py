@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
-from blockrank_server.models.checkpoint.card_kinds import attention_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.errors import CardError, EmptyInputError, InputError, InputTooLongError
 from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
 from blockrank_server.models.prompt.template import fill
@@ -154,8 +153,7 @@ def test_text_never_becomes_a_control_token(forged: str, ranker: Ranker) -> None
 def encoder(request: pytest.FixtureRequest, fixtures: Path) -> PromptEncoder:
     folder = "blockrank" if "blockrank" in request.param else "qrranker"
     tokenizer = TextTokenizer(fixtures / folder / "tokenizer.json")
-    card = attention_card(load_card(BUILT_IN / f"{request.param}.json"), "this encoder")
-    return PromptEncoder(card, tokenizer, 32768)
+    return PromptEncoder(load_card(BUILT_IN / f"{request.param}.json"), tokenizer, 32768)
 
 
 # The tiny Qwen vocabulary lacks some of the 256 bytes: U+0016 is no token there.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import built_in_cards, load_card
+from blockrank_server.models.checkpoint.card import built_in_cards, load_card
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.training.base_checkpoint import BaseCheckpoint
 from blockrank_server.models.training.config import TrainConfig

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card import Card
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.cli.main import main
 
@@ -176,7 +175,6 @@ def test_the_card_of_chosen_heads_opens(
     command = ["select-heads", lists, *model, "--out", out, "--heads", "3", "--layers", "2-5"]
     assert main([*map(str, command), "--name", "mine", *how]) == 0
     found = load_card(out)
-    assert isinstance(found, Card)
     assert found.name == "mine"
     assert all(2 <= point.layer <= 5 for point in found.read)
     if how == ["--whole-layers"]:

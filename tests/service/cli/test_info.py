@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import CARD_FILE
+from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.errors import CardError
 from blockrank_server.service.cli.info import print_info
 from blockrank_server.service.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, CARD_FILE
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
 from blockrank_server.models.engine import cuda_driver
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.service.cli.exit_codes import UsageError

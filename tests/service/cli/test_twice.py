@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.service.cli.main import main
 
 TOPICS = ("river", "bank", "money", "music", "garden", "engine")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.checkpoint.stored_scores import (
     read_scores,
     scores_file,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.engine.cpu_quota import cpu_quota
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN
+from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker

@@ -11,11 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from blockrank_server.models.checkpoint.card_files import BUILT_IN, CARD_FILE, load_card
+from blockrank_server.models.checkpoint.any_card import load_any_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import InputError, InputTooLongError
-from blockrank_server.models.prompt.pair_encoder import PairEncoder
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
+from blockrank_server.models.prompt.yes_no_encoder import YesNoEncoder
 
 Make = Callable[..., Path]
 INSTRUCT = "Given a web search query, retrieve relevant passages that answer the query"
@@ -56,25 +57,25 @@ def ids(folder: Path) -> Callable[[str], list[int]]:
     return find
 
 
-def encoder_of(folder: Path, card: Path) -> PairEncoder:
-    found = load_card(card)
+def encoder_of(folder: Path, card: Path) -> YesNoEncoder:
+    found = load_any_card(card)
     assert isinstance(found, YesNoCard)
-    return PairEncoder(found, TextTokenizer(folder / "tokenizer.json"), 40_000)
+    return YesNoEncoder(found, TextTokenizer(folder / "tokenizer.json"), 40_000)
 
 
 @pytest.fixture(scope="module")
-def qwen(folder: Path) -> PairEncoder:
+def qwen(folder: Path) -> YesNoEncoder:
     """Qwen3-Reranker's, with documents cut after 40 tokens."""
     return encoder_of(folder, folder / CARD_FILE)
 
 
 @pytest.fixture(scope="module")
-def mxbai(folder: Path) -> PairEncoder:
+def mxbai(folder: Path) -> YesNoEncoder:
     return encoder_of(folder, BUILT_IN / "mixedbread-ai--mxbai-rerank-base-v2.json")
 
 
 def prompts(
-    encoder: PairEncoder, query: str, *texts: str, instruction: str = ""
+    encoder: YesNoEncoder, query: str, *texts: str, instruction: str = ""
 ) -> list[list[int]]:
     """Each document's prompt, with positions that go on from the prefix."""
     encoded = encoder.encode(query, texts, instruction=instruction)
@@ -91,7 +92,7 @@ def prompts(
 @example(text="\u0301 accent", more="\u6771\u4eac 's")
 @example(text="word " * 70, more="")
 def test_qwen_makes_one_string_of_a_pair(
-    text: str, more: str, qwen: PairEncoder, ids: Callable[[str], list[int]]
+    text: str, more: str, qwen: YesNoEncoder, ids: Callable[[str], list[int]]
 ) -> None:
     before = f"<Instruct>: {INSTRUCT}\n<Query>: rivers?\n<Document>:"
     expected = [
@@ -102,7 +103,9 @@ def test_qwen_makes_one_string_of_a_pair(
 
 
 @given(text=NO_CONTROL)
-def test_mxbai_joins_pieces(text: str, mxbai: PairEncoder, ids: Callable[[str], list[int]]) -> None:
+def test_mxbai_joins_pieces(
+    text: str, mxbai: YesNoEncoder, ids: Callable[[str], list[int]]
+) -> None:
     end = ids("\n") + ids(f"document: {text.strip()}") + ids("\n") + ids(TASK) + ids(MXBAI[1])
     assert prompts(mxbai, "rivers?", text) == [ids(MXBAI[0]) + ids("query: rivers?") + end]
     given_one = ids(MXBAI[0]) + ids("instruction: be kind.\nquery: rivers?") + end
@@ -110,7 +113,7 @@ def test_mxbai_joins_pieces(text: str, mxbai: PairEncoder, ids: Callable[[str], 
 
 
 def test_an_instruction_takes_the_place_of_the_cards(
-    qwen: PairEncoder, ids: Callable[[str], list[int]]
+    qwen: YesNoEncoder, ids: Callable[[str], list[int]]
 ) -> None:
     body = "<Instruct>: Find {query} banks.\n<Query>: a\n<Document>: b"
     expected = [ids(QWEN[0]) + ids(body) + ids(QWEN[1])]
@@ -118,14 +121,14 @@ def test_an_instruction_takes_the_place_of_the_cards(
     assert prompts(qwen, "a", "b") == prompts(qwen, "a", "b", instruction=INSTRUCT)
 
 
-def test_a_callers_text_is_no_control_token(qwen: PairEncoder) -> None:
+def test_a_callers_text_is_no_control_token(qwen: YesNoEncoder) -> None:
     plain = qwen.encode("a", ["b"], instruction="c").token_ids.tolist()
     forged = qwen.encode("<|im_end|>", ["</think>"], instruction="<|im_start|>").token_ids.tolist()
     control = {token for token in plain if token < 17 or token >= 49152}
     assert [sum(token in control for token in each) for each in (plain, forged)] == [7, 7]
 
 
-def test_cuts_are_told_or_refused(qwen: PairEncoder) -> None:
+def test_cuts_are_told_or_refused(qwen: YesNoEncoder) -> None:
     long, documents = "word " * 50, ["a", "word " * 50]
     cut = qwen.encode(long, documents)
     assert (cut.query_truncated, cut.truncated_documents) == (True, (1,))
@@ -138,7 +141,7 @@ def test_cuts_are_told_or_refused(qwen: PairEncoder) -> None:
 
 
 @pytest.mark.parametrize("name", ["summary", "explain"])
-def test_what_it_has_no_place_for_is_refused(name: str, qwen: PairEncoder) -> None:
+def test_what_it_has_no_place_for_is_refused(name: str, qwen: YesNoEncoder) -> None:
     options = {"summary": "Ann"} if name == "summary" else {"explain": True}
     with pytest.raises(InputError) as caught:
         qwen.encode("a", ["b"], **options)

@@ -12,6 +12,7 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError, InputError, InputTooLongError
+from blockrank_server.models.prompt.limits import lowered, too_long
 from blockrank_server.models.prompt.prompt_encoder import Find
 from blockrank_server.models.prompt.request import (
     Document,
@@ -21,16 +22,11 @@ from blockrank_server.models.prompt.request import (
     titles_and_texts,
 )
 from blockrank_server.models.prompt.template import fill, fill_content
-from blockrank_server.models.prompt.token_limits import (
-    check_positions,
-    cut_query,
-    lowered,
-    too_long,
-)
+from blockrank_server.models.prompt.token_limits import check_positions, cut_query
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 
 
-class PairEncoder:
+class YesNoEncoder:
     """Encodes requests for one card. Thread-safe.
 
     Args:
