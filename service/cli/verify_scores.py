@@ -41,21 +41,23 @@ def verify_scores(file: Path, settings: Settings, open_ranker: OpenRanker = open
     ranker = open_ranker(settings)
     if (tolerance := provenance.tolerance.get(ranker.info.dtype)) is None:
         raise UsageError(f"{file} states no tolerance for {ranker.info.dtype}")
-    largest, num_pairs, num_swapped = 0.0, 0, 0
+    differences: list[float] = []
+    num_pairs = num_swapped = 0
     for each in lists:
         found = _score(ranker, each)
-        largest = max(largest, *(abs(a - b) for a, b in zip(found, each.scores, strict=True)))
+        differences += [abs(a - b) for a, b in zip(found, each.scores, strict=True)]
         apart = [(i, j) for i, j in _pairs(each.scores) if each.scores[i] != each.scores[j]]
         num_pairs += len(apart)
         num_swapped += sum(
             (found[i] > found[j]) != (each.scores[i] > each.scores[j]) for i, j in apart
         )
-    info, is_same = ranker.info, largest <= tolerance
+    # No comparison with a nan is true.
+    info, is_same = ranker.info, all(off <= tolerance for off in differences)
     print(
         f"{'reproduced' if is_same else 'NOT reproduced'}: {info.name} on {info.device}, "
         f"{info.dtype}, quantization {info.quantization}, attention {info.attention}\n"
-        f"{len(lists)} lists, {sum(len(each.scores) for each in lists)} documents: largest "
-        f"difference {largest:.2g}, tolerance {tolerance:g}; {num_swapped} of {num_pairs} pairs in "
+        f"{len(lists)} lists, {len(differences)} documents: largest difference "
+        f"{max(differences):.2g}, tolerance {tolerance:g}; {num_swapped} of {num_pairs} pairs in "
         "another order"
     )
     return OK if is_same else FAILURE
@@ -67,11 +69,13 @@ def store_scores(
     """Score lists, and write them with their scores for verify_scores.
 
     Raises:
-        UsageError: the lists cannot be read.
+        UsageError: the lists cannot be read, or the model does not run in float32 as it is.
         OSError: the file cannot be written.
     """
     read = _read_lists(lists)
     ranker = open_ranker(settings)
+    if (ranker.info.dtype, ranker.info.quantization) != ("float32", "none"):
+        raise UsageError("scores are stored of --dtype float32, --quantization none")
     scored = [each.model_copy(update={"scores": tuple(_score(ranker, each))}) for each in read]
     write_scores(file, _digest(settings), TOLERANCE, scored)
     print(f"wrote {file}", file=sys.stderr)

@@ -15,8 +15,8 @@ from blockrank_server.service.cli.main import main, parse
 from blockrank_server.service.cli.options import MODEL_SETTINGS, check_model, read_settings
 from blockrank_server.service.settings import Settings
 
-# A value other than the default for each setting, as it is typed.
 CARDS = ", ".join(built_in_cards())
+# A value other than the default for each setting, as it is typed.
 TYPED = {
     "model": "a/b",
     "card": "c.json",
@@ -153,10 +153,7 @@ def test_a_folder_that_cannot_be_opened(
         (["--model", "./nowhere"], "model './nowhere' is no folder, no hub name"),
         (["--model", "defualt"], f"none of {CARDS}"),
         (["--model", __file__], "is a file; name the folder it is in"),
-        (
-            ["--card", "nope"],
-            f"card 'nope' is neither a file nor one of {CARDS}",
-        ),
+        (["--card", "nope"], f"card 'nope' is neither a file nor one of {CARDS}"),
         (["--card", __file__], "test_options.py: card: Invalid JSON"),
         (["--card", "MindscapeRAG/QRRanker"], "names no weights, and model 'default' has none"),
         (["--revision", "v1"], "revision 'v1' applies to hub names, not to 'default'"),

@@ -1,6 +1,7 @@
 """The command verify, on a tiny checkpoint and on the embedded default."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from blockrank_server.models.checkpoint.stored_scores import (
     scores_file,
     write_scores,
 )
+from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.cli.main import main
 
 LISTS = [
@@ -78,6 +80,21 @@ def test_differences_are_held_against_the_tolerance(
     out = capsys.readouterr().out
     assert out.startswith("reproduced" if code == 0 else "NOT reproduced")
     assert told in out
+
+
+def test_no_number_is_no_reproduction(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ranker, "rank", lambda _, query, listed: [math.nan] * len(listed))
+    assert verify(folder) == 1
+
+
+def test_only_scores_in_float32_are_stored(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists, before = tmp_path / "lists.jsonl", scores_of(folder).read_bytes()
+    lists.write_text(json.dumps(LISTS[1]))
+    assert verify(folder, "--dtype", "bfloat16", "--store", str(lists)) == 2
+    assert "of --dtype float32" in capsys.readouterr().err
+    assert scores_of(folder).read_bytes() == before
 
 
 def drop_last_line(path: Path) -> None:
