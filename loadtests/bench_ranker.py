@@ -30,9 +30,9 @@ from transformers.utils import logging
 
 from blockrank_server.models.checkpoint.gguf import weights_file
 from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
-from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.host_memory import keep_freed_memory
 from blockrank_server.models.engine.packing import PackedBatch, pack
+from blockrank_server.models.engine.reader import Reader
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.prompt.tokenizer import TokenIds
 from blockrank_server.models.ranker import Ranker
@@ -85,9 +85,7 @@ def outside_forward(ranker: Ranker, shortlist: Shortlist, repeats: int) -> float
     spent: list[float] = []
     whole = ranker._engine.forward
 
-    def timed(
-        batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> AttentionReader:
+    def timed(batch: PackedBatch, between_steps: Callable[[], None] | None = None) -> Reader:
         started = time.perf_counter()
         reader = whole(batch, between_steps)
         spent.append(time.perf_counter() - started)

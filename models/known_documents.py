@@ -8,6 +8,7 @@ from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.document_cache.store_stats import StoreStats
 from blockrank_server.models.engine.document_memory import DocumentMemory
 from blockrank_server.models.prompt.document_finder import DocumentFinder
+from blockrank_server.models.prompt.encoder import AnyEncoder
 from blockrank_server.models.prompt.prompt_encoder import Find, PromptEncoder
 from blockrank_server.models.prompt.request import (
     Document,
@@ -30,9 +31,8 @@ class KnownDocuments:
         runs_as: what sets the numbers of the ranker apart from those of others.
     """
 
-    def __init__(
-        self, encoder: PromptEncoder, memory: DocumentMemory, runs_as: Sequence[str]
-    ) -> None:
+    def __init__(self, encoder: AnyEncoder, memory: DocumentMemory, runs_as: Sequence[str]) -> None:
+        assert isinstance(encoder, PromptEncoder)  # documents of others cannot be kept
         self._encoder, self._memory = encoder, memory
         load = None if memory.disk is None else memory.disk.load
         names = [*runs_as, *memory.names]

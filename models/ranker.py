@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.document_cache.document_cache import CacheStats
@@ -32,8 +32,9 @@ from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPasses, warm_up
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.known_documents import KnownDocuments
+from blockrank_server.models.prompt.encoder import AnyEncoder, make_encoder
 from blockrank_server.models.prompt.explanation import ExplainedScore, explanations
-from blockrank_server.models.prompt.prompt_encoder import PromptEncoder
+from blockrank_server.models.prompt.rank_options import RankOptions
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 
@@ -47,8 +48,8 @@ class Ranker:
 
     def __init__(
         self,
-        card: Card,
-        encoder: PromptEncoder,
+        card: AnyCard,
+        encoder: AnyEncoder,
         engine: Engine,
         info: RankerInfo,
         max_batch_tokens: int | None,
@@ -108,14 +109,14 @@ class Ranker:
         placement = Placement.choose(device, dtype, quantization, found.card)
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        encoder = PromptEncoder(found.card, tokenizer, config.max_position_embeddings)
+        encoder = make_encoder(found.card, tokenizer, config.max_position_embeddings)
         plan = MemoryPlan.of(config, found.card, placement, document_cache_bytes, max_batch_tokens)
         bounds = DocumentBounds(plan.document_cache_bytes, document_store, document_store_bytes)
-        engine = load_engine(found, config, placement, bounds)
+        engine = load_engine(found, config, placement, bounds, tokenizer)
         info = RankerInfo(
             name=found.card.name,
             revision=found.served_revision(),
-            num_layers_kept=found.card.last_layer + 1,
+            num_layers_kept=engine.num_layers_kept,
             num_layers=engine.num_layers,
             load_seconds=time.perf_counter() - started,
             **plan._asdict(),
@@ -128,7 +129,7 @@ class Ranker:
         """Return the largest possible raw score: 1 for a mean of heads, their number for a sum."""
         return self._engine.max_score
 
-    def encode(
+    def encode(  # noqa: PLR0913 - one name for each field of a request
         self,
         query: str,
         documents: Sequence[Document],
@@ -137,6 +138,7 @@ class Ranker:
         max_query_tokens: int | None = None,
         truncate: bool = True,
         summary: str = "",
+        instruction: str = "",
         cache_salt: str = "",
         explain: bool = False,
     ) -> EncodedRequest:
@@ -147,7 +149,7 @@ class Ranker:
             documents: 1 to card.limits.max_documents; strings or {title, text}.
             max_document_tokens, max_query_tokens: lower the card's limits for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
-            summary: of what the documents come from, where the card has a place for it; else empty.
+            summary, instruction: where the card has a place for it; else blank (models/README.md).
             cache_salt: documents are found again only with the salt they were kept with.
             explain: asks for the shares of its documents' parts, too (PendingScores.part_shares).
 
@@ -163,6 +165,7 @@ class Ranker:
             max_query_tokens=max_query_tokens,
             truncate=truncate,
             summary=summary,
+            instruction=instruction,
             find=find and partial(find, salt=cache_salt, accepts_cut=truncate),
             explain=explain,
         )
@@ -215,26 +218,24 @@ class Ranker:
         return CacheStats() if self.documents is None else self.documents.stats()
 
     def rank(
-        self, query: str, documents: Sequence[Document], *, summary: str = "", cache_salt: str = ""
+        self, query: str, documents: Sequence[Document], **options: Unpack[RankOptions]
     ) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
-        Scores are relative to the list: they sum to 1 where the card normalises over documents.
-        Summary and cache_salt do here what they do in encode.
+        Where attention is read, scores are relative to the list: they sum to 1 where the card
+        normalises over documents. Options do here what they do in encode.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
-        encoded = self.encode(query, documents, summary=summary, cache_salt=cache_salt)
+        encoded = self.encode(query, documents, **options)
         return self.score([encoded])[0]
 
     def explain(
-        self, query: str, documents: Sequence[Document], *, summary: str = "", cache_salt: str = ""
+        self, query: str, documents: Sequence[Document], **options: Unpack[RankOptions]
     ) -> list[ExplainedScore]:
         """Do as rank does, for up to 100 documents, and tell where in each its score comes from."""
-        request = self.encode(
-            query, documents, summary=summary, cache_salt=cache_salt, explain=True
-        )
+        request = self.encode(query, documents, explain=True, **options)
         pending = self.start([request])
         [scores], [shares] = pending.result(), pending.part_shares()
         return list(map(ExplainedScore, scores, explanations(request.parts, shares)))

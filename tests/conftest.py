@@ -4,11 +4,13 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
 
 # Triton reads this when it is imported, which transformers does; this file comes first in any run.
 if not torch.cuda.is_available():
@@ -70,3 +72,56 @@ def keeping_card(tmp_path: Path) -> Path:
     path = tmp_path / "card.json"
     path.write_text(json.dumps(fields))
     return path
+
+
+YES_NO: dict[str, object] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+}
+# How Qwen's tokenizer splits text before merging.
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@pytest.fixture(scope="session")
+def make_yes_no(fixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a whole Qwen3 (or other) checkpoint of random weights, to be read for yes or no: its
+    folder has the card of Qwen3-Reranker, with lower limits."""
+    # Here and not on top: it imports Triton.
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM  # noqa: PLC0415
+
+    definition = json.loads((fixtures / "qrranker/tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": QWEN_SPLIT}, "behavior": "Isolated"}
+    levels = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    steps = [split | {"invert": False}, levels | {"trim_offsets": True}]
+    definition["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    first = len(definition["model"]["vocab"])
+    for i, word in enumerate(("<think>", "</think>")):
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+        definition["added_tokens"].append({"id": first + i, "content": word} | flags)
+    card = json.loads((BUILT_IN / "Qwen--Qwen3-Reranker-0.6B.json").read_text())
+    card["limits"] = {"max_document_tokens": 40, "max_query_tokens": 16}
+    card["limits"]["max_instruction_tokens"] = 32
+
+    def make(family: str = "qwen3", **changes: object) -> Path:
+        folder = tmp_path_factory.mktemp("yes_no")
+        config = CONFIG_MAPPING[family].from_dict(YES_NO | {"vocab_size": first + 5} | changes)
+        torch.manual_seed(5)
+        model = AutoModelForCausalLM.from_config(config)
+        for weight in model.parameters():  # so that verdicts differ by their documents
+            std = 0.1 if len(weight) > first else 0.4
+            torch.nn.init.normal_(weight, std=std if weight.ndim > 1 else 1.0)
+        model.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(json.dumps(definition))
+        (folder / CARD_FILE).write_text(json.dumps(card))
+        return folder
+
+    return make

@@ -49,13 +49,14 @@ class Adapter:
 
     Args:
         folder: holds what PEFT writes.
-        last_layer: 0-based; tensors of the layers above are skipped, as they are never loaded.
+        last_layer: 0-based; tensors of the layers above are skipped, as they are never loaded. None
+            skips nothing.
 
     Raises:
         CheckpointError: a missing or broken file, or another kind of adapter.
     """
 
-    def __init__(self, folder: Path, last_layer: int) -> None:
+    def __init__(self, folder: Path, last_layer: int | None) -> None:
         self._folder = folder
         self._scale = _config(folder / "adapter_config.json").scale
         self._pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

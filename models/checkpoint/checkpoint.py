@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.cache import (
     cache_folder,
     check_hub_cache,
@@ -29,7 +30,7 @@ class Checkpoint:
         adapter: folder of the adapter to merge, or None.
     """
 
-    card: Card
+    card: AnyCard
     folder: Path
     revision: str | None
     adapter: Path | None
@@ -87,6 +88,7 @@ def find_checkpoint(
     adapter = _adapter(found.card, found.card_file)
     if found.kind == "folder":
         return Checkpoint(found.card, expand_user(path_or_name), None, adapter)
+    assert isinstance(found.card, Card)
     assert found.card.weights is not None
     cache = cache_folder(cache_dir)
     folder = converted_folder(found.card.weights, found.card.last_layer, cache)
@@ -120,5 +122,5 @@ def _hub(
     return Checkpoint(card, folder, repository.commit, adapter)
 
 
-def _adapter(card: Card, file: Path) -> Path | None:
+def _adapter(card: AnyCard, file: Path) -> Path | None:
     return file.parent / card.adapter if card.adapter is not None else None

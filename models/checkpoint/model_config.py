@@ -48,3 +48,20 @@ def head_shape(config: PretrainedConfig) -> tuple[int, int, int]:
     heads: int = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return heads, getattr(config, "num_key_value_heads", None) or heads, head_dim
+
+
+def check_config(config: PretrainedConfig, last_layer: int) -> None:
+    """Refuse a config that our attention cannot run.
+
+    Raises:
+        CheckpointError: it has too few layers, or sliding-window attention.
+    """
+    if last_layer >= config.num_hidden_layers:
+        raise CheckpointError(
+            f"the card reads layer {last_layer}, the checkpoint has {config.num_hidden_layers}"
+        )
+    windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if windowed:
+        raise CheckpointError(f"sliding_window {config.sliding_window} is not supported")

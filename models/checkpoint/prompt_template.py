@@ -1,6 +1,6 @@
 """Defines the part of a card that says how query and documents become one prompt."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,8 @@ Piece = Control | Text
 
 class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     """How query and documents become one token sequence: prefix, documents in order, tail."""
+
+    takes_instruction: ClassVar[bool] = False
 
     tokenise: Literal["blocks", "whole"] = Field(
         description="blocks: every piece of every block is tokenised alone. whole: pieces between "

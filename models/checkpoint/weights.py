@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,18 +17,22 @@ INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 # AutoModelForCausalLM saves a decoder's tensors with it in front of their names, AutoModel without.
 DECODER = "model."
+HEAD = "lm_head.weight"
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 # What a decoder has and a score does not need.
 _NEVER_NEEDED = ("norm.", "lm_head.")
 _LAST_LAYER_NEEDS = ("input_layernorm.", "self_attn.q_", "self_attn.k_")
 
 
-def is_needed(name: str, last_layer: int) -> bool:
-    """Tell whether the tensor of this name takes part in scores read up to last_layer (0-based).
+def is_needed(name: str, last_layer: int | None) -> bool:
+    """Tell whether the tensor of this name takes part in scores.
 
     Args:
         name: in either spelling, with the decoder's prefix or without.
+        last_layer: 0-based, up to which attention is read; None where the head is.
     """
+    if last_layer is None:
+        return True
     bare = name.removeprefix(DECODER)
     if match := _LAYER.fullmatch(bare):
         layer, part = int(match[1]), match[2]
@@ -53,15 +58,19 @@ def tensor_files(folder: Path) -> dict[str, str]:
     return files
 
 
-def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Tensor]]:
+def tensors(
+    folder: Path, last_layer: int | None, head_rows: Sequence[int] = ()
+) -> Iterator[tuple[Path, str, torch.Tensor]]:
     """Yield file, name and content of each tensor that scores need.
 
     Args:
         folder: holds model.safetensors, or shards and their index.
-        last_layer: 0-based; nothing above this layer is read.
+        last_layer: 0-based; nothing above this layer is read. None reads everything.
+        head_rows: are all that is read of the head.
 
     Raises:
-        CheckpointError: no such file, a broken one, or one that lacks what the index says it holds.
+        CheckpointError: no such file, a broken one, one that lacks what the index says it holds, or
+            a head without such rows.
     """
     for path, names in _files(folder, last_layer).items():
         try:
@@ -71,9 +80,19 @@ def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Te
                     raise CheckpointError(f"{path} lacks {lost[0]!r}, which {INDEX_FILE} names")
                 for name in held if names is None else names:
                     if is_needed(name, last_layer):
-                        yield path, name, file.get_tensor(name)
+                        yield path, name, _tensor(path, file, name, head_rows)
         except (SafetensorError, OSError) as error:
             raise unusable(path, error) from error
+
+
+def _tensor(path: Path, file: Any, name: str, rows: Sequence[int]) -> torch.Tensor:
+    if name.removeprefix(DECODER) != HEAD:
+        tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+    matrix = file.get_slice(name)
+    if (num_rows := matrix.get_shape()[0]) <= max(rows):
+        raise CheckpointError(f"{path}: {name} has {num_rows} rows, row {max(rows)} is needed")
+    return torch.cat([matrix[row : row + 1] for row in rows])
 
 
 def check_tensor_files(folder: Path) -> None:
@@ -90,7 +109,7 @@ def check_tensor_files(folder: Path) -> None:
             raise unusable(path, error) from error
 
 
-def _files(folder: Path, last_layer: int) -> Mapping[Path, Iterable[str] | None]:
+def _files(folder: Path, last_layer: int | None) -> Mapping[Path, Iterable[str] | None]:
     """Map each file to the names to read of it; None stands for every name in it."""
     if not (folder / INDEX_FILE).exists():
         return {folder / SINGLE_FILE: None}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from transformers import PretrainedConfig
 
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.document_cache.document_store import DocumentStore
@@ -71,7 +72,7 @@ class DocumentMemory:
 def open_document_memory(
     bounds: DocumentBounds,
     config: PretrainedConfig,
-    card: Card,
+    card: AnyCard,
     dtype: torch.dtype,
     device: torch.device,
     names: Sequence[str] = (),
@@ -95,7 +96,7 @@ def open_document_memory(
                 "document_cache_bytes is 0"
             )
         return None
-    if not card.reusable_documents:
+    if not isinstance(card, Card) or not card.reusable_documents:
         raise CheckpointError(
             f"document_cache_bytes is {num_bytes}, but documents of the card {card.name!r} cannot "
             "be kept: their keys and values depend on the query or on their place in the list"

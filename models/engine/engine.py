@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
@@ -19,6 +20,8 @@ from blockrank_server.models.engine.document_memory import DocumentMemory
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.engine.pending_scores import LaunchedPass, PendingScores
+from blockrank_server.models.engine.reader import Reader
+from blockrank_server.models.engine.verdict_reader import VerdictReader
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.models.prompt.request import EncodedRequest
 
@@ -37,7 +40,7 @@ class Engine:
     def __init__(
         self,
         network: Network,
-        card: Card,
+        card: AnyCard,
         device: torch.device,
         backend: Backend,
         memory: DocumentMemory | None = None,
@@ -59,9 +62,14 @@ class Engine:
         return self._network.num_layers
 
     @property
+    def num_layers_kept(self) -> int:
+        """Count the layers in memory, the last of them in part where attention is read."""
+        return len(self._network.layers)
+
+    @property
     def max_score(self) -> float:
         """Return the largest score a document can have."""
-        if self._card.reduce_heads == "mean":
+        if not isinstance(self._card, Card) or self._card.reduce_heads == "mean":
             return 1.0
         return float(self._card.num_read_heads(self._network.config.num_attention_heads))
 
@@ -113,27 +121,19 @@ class Engine:
 
     def forward(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> AttentionReader:
-        """Return what the read points saw of a batch. Differentiable outside inference mode."""
+    ) -> Reader:
+        """Return what was read of a batch. Differentiable outside inference mode."""
         return self.run(batch, between_steps)[0]
 
     def run(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> tuple[AttentionReader, torch.Tensor | None]:
+    ) -> tuple[Reader, torch.Tensor | None]:
         """Do as forward does, and return what the network returns, too.
 
         That is the last hidden states of a whole decoder, and None where it is cut at the last read
         layer.
         """
-        config, backend = self._network.config, self._backend
-        reader = AttentionReader(
-            self._card,
-            batch,
-            num_heads=config.num_attention_heads,
-            num_kv_heads=config.num_key_value_heads,
-            device=self._device,
-            backend=backend,
-        )
+        reader, backend = self._reader(batch), self._backend
         plan = backend.plan_block_attention(
             batch.segments, batch.num_tokens, self._device, batch.key_rows
         )
@@ -161,7 +161,9 @@ class Engine:
         It is the mean over signal tokens.
         """
         with torch.inference_mode(), self._on_device():
-            masses = self.forward(self._pack(requests)).masses()
+            reader = self.forward(self._pack(requests))
+            assert isinstance(reader, AttentionReader)
+            masses = reader.masses()
             rows = [torch.cat([mass_HrN.mean(1) for mass_HrN in layers]) for layers in masses]
             return [row.float().cpu().numpy() for row in rows]
 
@@ -191,6 +193,19 @@ class Engine:
             if request.lease is not None:
                 request.lease.renew()  # batches since then may have computed more
         return pack(requests, self._card)
+
+    def _reader(self, batch: PackedBatch) -> Reader:
+        if not isinstance(self._card, Card):
+            return VerdictReader(batch, self._device)
+        config = self._network.config
+        return AttentionReader(
+            self._card,
+            batch,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            device=self._device,
+            backend=self._backend,
+        )
 
     def _rows(self, batch: PackedBatch) -> AbstractContextManager[BatchRows | None]:
         return nullcontext() if self._memory is None else self._memory.rows(batch)

@@ -19,9 +19,9 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from blockrank_server.kernels.glue import Activations, Glue, HeadNorm
-from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
 from blockrank_server.models.engine.network import Attention, Network, Place
+from blockrank_server.models.engine.reader import Reader
 from blockrank_server.models.engine.token_slices import (
     ResidualStream,
     Rotary,
@@ -30,6 +30,7 @@ from blockrank_server.models.engine.token_slices import (
     split,
     takes_fp8,
 )
+from blockrank_server.models.engine.verdict_reader import VerdictReader
 from blockrank_server.models.errors import CheckpointError
 
 SLICE_TOKENS = 256
@@ -44,7 +45,7 @@ class FusedNetwork(Network):
 
     Args:
         config: must be of a supported family; it still names all layers of the checkpoint.
-        last_layer: 0-based.
+        last_layer: 0-based; None keeps every layer whole, norm and head, as in Network.
         glue: computes what stands between the products.
         slice_tokens: run together between two attentions; None runs all tokens of a batch together.
 
@@ -56,7 +57,7 @@ class FusedNetwork(Network):
     def __init__(
         self,
         config: PretrainedConfig,
-        last_layer: int,
+        last_layer: int | None,
         glue: Glue,
         slice_tokens: int | None = None,
     ) -> None:
@@ -70,7 +71,7 @@ class FusedNetwork(Network):
         self._places = super().places()
         for i, layer in enumerate(self.layers):
             attention = f"layers.{i}.self_attn"
-            if i < last_layer:
+            if i < len(self.whole_layers):
                 self._merge(attention, _QKV, "qkv_proj")
                 self._merge(f"layers.{i}.mlp", _GATE_UP, "gate_up_proj")
             if hasattr(layer.self_attn, "q_norm"):
@@ -79,7 +80,8 @@ class FusedNetwork(Network):
     @property
     def takes_fp8(self) -> bool:
         """Say whether the attention of the whole layers is to be rounded to float8."""
-        return len(self.layers) > 1 and takes_fp8(self.layers[0].self_attn.o_proj)
+        whole = self.whole_layers
+        return len(whole) > 0 and takes_fp8(whole[0].self_attn.o_proj)
 
     def places(self) -> dict[str, Place]:
         """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
@@ -121,7 +123,7 @@ class FusedNetwork(Network):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> None:
         hidden_TC = self.embed_tokens(token_ids_T)
@@ -133,21 +135,25 @@ class FusedNetwork(Network):
                 *(torch.split(x, size) for x in (hidden_TC, cos[0], sin[0])), strict=True
             )
         ]
-        for layer in self.layers[:-1]:
+        for layer in self.whole_layers:
             out = self._attend(layer, slices, attention, reader, rows)
             heads = split(out, size)
             del out
             for part in slices:
                 self._add_block(layer, part.stream, heads)
                 self._between_steps()
-        self._read_last_fused(slices, reader, rows)
+        if self.has_head:
+            normed_TC = join([part.stream.normed(self.norm, self.lm_head) for part in slices])
+            self._read_verdicts(normed_TC[reader.signal_R], reader)
+        else:
+            self._read_last_fused(slices, reader, rows)
 
     def _attend(
         self,
         layer: Any,
         slices: Sequence[TokenSlice],
         attention: Attention,
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> Any:
         module, config = layer.self_attn, self.config
@@ -165,7 +171,7 @@ class FusedNetwork(Network):
         del heads_ThD
         if rows is not None:
             k_UKD, v_UKD = rows.keys(module.layer_idx, k_UKD), rows.values(module.layer_idx, v_UKD)
-        if reader.reads(module.layer_idx):
+        if not isinstance(reader, VerdictReader) and reader.reads(module.layer_idx):
             reader.read(module.layer_idx, q_THD[reader.signal_R], k_UKD, module.scaling)
         out = self._attention_step(attention, q_THD, k_UKD, v_UKD, module.scaling)
         return out if self.takes_fp8 else out.flatten(1)
@@ -194,8 +200,9 @@ class FusedNetwork(Network):
         stream.add(mlp.down_proj(gated))
 
     def _read_last_fused(
-        self, slices: Sequence[TokenSlice], reader: AttentionReader, rows: BatchRows | None
+        self, slices: Sequence[TokenSlice], reader: Reader, rows: BatchRows | None
     ) -> None:
+        assert not isinstance(reader, VerdictReader)
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
         normed_TC = join(

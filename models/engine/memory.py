@@ -46,22 +46,23 @@ class MemoryNeed:
     def of(
         cls,
         config: PretrainedConfig,
-        last_layer: int,
+        last_layer: int | None,
         dtype: torch.dtype,
         quantization: Quantization,
     ) -> Self:
-        """Estimate the need of a checkpoint that is cut at its last read layer.
+        """Estimate the need of a checkpoint that is cut at its last read layer, or whole.
 
         Args:
             config: must be of a supported family.
-            last_layer: 0-based.
+            last_layer: 0-based; None counts all layers, the final norm and two rows of the head.
             dtype: is that of weights and activations.
-            quantization: is for the linear layers below the last.
+            quantization: is for the linear layers of whole layers.
         """
         itemsize, sizes = dtype.itemsize, _linear_sizes(config)
+        num_whole = config.num_hidden_layers if last_layer is None else last_layer
         in_layer = sum(weight_bytes(quantization, *size, itemsize) for size in sizes)
         return cls(
-            weights=_num_others(config, last_layer) * itemsize + last_layer * in_layer,
+            weights=_num_others(config, last_layer) * itemsize + num_whole * in_layer,
             per_token=_token_bytes(config, itemsize, quantization),
             scratch=scratch_bytes(quantization, max(map(prod, sizes)), itemsize),
         )
@@ -156,7 +157,7 @@ def _linear_sizes(config: PretrainedConfig) -> list[tuple[int, int]]:
     return [*attention, (2 * gated, hidden), (hidden, gated)]
 
 
-def _num_others(config: PretrainedConfig, last_layer: int) -> int:
+def _num_others(config: PretrainedConfig, last_layer: int | None) -> int:
     """Count the weights outside the linear layers of whole layers: they are never quantized."""
     hidden, queries, keys, head_dim = _widths(config)
     # Qwen2's projections have biases always, Llama's where its config says so.
@@ -168,8 +169,10 @@ def _num_others(config: PretrainedConfig, last_layer: int) -> int:
     whole = read + keys * has_bias + hidden + (hidden if has_bias and not is_qwen2 else 0)
     if getattr(config, "mlp_bias", False):
         whole += 2 * config.intermediate_size + hidden
-    last = read + (queries + keys) * hidden
-    return int(config.vocab_size * hidden + last_layer * whole + last)
+    num_whole, last = last_layer, read + (queries + keys) * hidden
+    if num_whole is None:
+        num_whole, last = config.num_hidden_layers, 3 * hidden  # norm, and rows of the head
+    return int(config.vocab_size * hidden + num_whole * whole + last)
 
 
 def _token_bytes(config: PretrainedConfig, itemsize: int, quantization: Quantization) -> int:

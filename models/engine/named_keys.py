@@ -1,6 +1,6 @@
 """Names keys behind the tokens of a batch: rows that tails see besides tokens side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,3 +68,14 @@ def placer(num_tokens: int) -> Callable[[Span], Span]:
         return span[0] + shift, span[1] + shift
 
     return placed
+
+
+def joined(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Merge neighbours among ascending spans; a span given twice stays twice."""
+    joined = [spans[0]]
+    for start, stop in spans[1:]:
+        if start == joined[-1][1]:
+            joined[-1] = joined[-1][0], stop
+        else:
+            joined.append((start, stop))
+    return tuple(joined)

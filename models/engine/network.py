@@ -1,10 +1,11 @@
 """Runs the decoder: transformers' own modules, cut at the last read layer, with our attention.
 
 Of the last read layer only the input norm, q_proj and k_proj (and their norms) are kept, since a
-score needs nothing else of it. There is no cache object, no final norm, no LM head.
+score needs nothing else of it: no final norm, no LM head. Where a verdict is read instead, all
+layers run, the final norm, and two rows of the head. There is no cache object.
 
 Axes: T = packed tokens, U = T and the rows of kept documents, R = signal tokens, H = query heads,
-K = key/value heads, D = head_dim.
+K = key/value heads, D = head_dim, C = hidden size.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from torch import nn
 from transformers import AttentionInterface, AutoModel, PretrainedConfig
 from transformers.models.llama.modeling_llama import rotate_half
 
-from blockrank_server.models.engine.attention_reader import AttentionReader
+from blockrank_server.models.checkpoint.model_config import check_config
 from blockrank_server.models.engine.batch_rows import BatchRows
-from blockrank_server.models.errors import CheckpointError
+from blockrank_server.models.engine.reader import Reader
+from blockrank_server.models.engine.verdict_reader import VerdictReader
 
 # (q_THD, k_UKD, v_TKD, scale) -> [T, H, D] over one packed batch, or [T, H * D] rounded to float8
 # for a network that takes it so.
@@ -36,7 +38,7 @@ def _attend(  # noqa: PLR0913 - transformers' interface, and what we hand throug
     *,
     scaling: float,
     attention: Attention,
-    reader: AttentionReader,
+    reader: Reader,
     rows: BatchRows | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -46,7 +48,7 @@ def _attend(  # noqa: PLR0913 - transformers' interface, and what we hand throug
     assert isinstance(layer, int)
     if rows is not None:
         k_TKD, v_TKD = rows.keys(layer, k_TKD), rows.values(layer, v_TKD)
-    if reader.reads(layer):
+    if not isinstance(reader, VerdictReader) and reader.reads(layer):
         reader.read(layer, q_THD[reader.signal_R], k_TKD, scaling)
     return attention(q_THD, k_TKD, v_TKD, scaling).unsqueeze(0), None
 
@@ -73,19 +75,22 @@ class Network(nn.Module):
 
     Args:
         config: must be of a supported family; it still names all layers of the checkpoint.
-        last_layer: 0-based.
+        last_layer: 0-based; None keeps every layer whole, the final norm, and of the head the rows
+            of two tokens, no and yes.
 
     Raises:
         CheckpointError: the config has too few layers, or sliding-window attention.
     """
 
-    def __init__(self, config: PretrainedConfig, last_layer: int) -> None:
+    def __init__(self, config: PretrainedConfig, last_layer: int | None) -> None:
         super().__init__()
-        check_config(config, last_layer)
         self.num_layers: int = config.num_hidden_layers
-        config.num_hidden_layers = last_layer + 1
+        self.has_head = last_layer is None
+        last = self.num_layers - 1 if last_layer is None else last_layer
+        check_config(config, last)
+        config.num_hidden_layers = last + 1
         if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[: last_layer + 1]
+            config.layer_types = config.layer_types[: last + 1]
         self.config = config
         model = AutoModel.from_config(
             config, attn_implementation=ATTENTION, trust_remote_code=False
@@ -93,9 +98,19 @@ class Network(nn.Module):
         self.embed_tokens = model.embed_tokens
         self.layers = model.layers
         self.rotary_emb = model.rotary_emb
-        last = self.layers[-1]
         self._between_steps: Callable[[], None] = _do_nothing
-        del last.mlp, last.post_attention_layernorm, last.self_attn.v_proj, last.self_attn.o_proj
+        if last_layer is None:
+            self.norm = model.norm
+            self.lm_head = nn.Linear(config.hidden_size, 2, bias=False)
+            return
+        cut = self.layers[-1]
+        del cut.mlp, cut.post_attention_layernorm, cut.self_attn.v_proj, cut.self_attn.o_proj
+
+    @property
+    def whole_layers(self) -> list[Any]:
+        """Return the layers of which everything is kept."""
+        layers: list[Any] = list(self.layers)
+        return layers if self.has_head else layers[:-1]
 
     @property
     def takes_fp8(self) -> bool:
@@ -115,7 +130,7 @@ class Network(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: AttentionReader,
+        reader: Reader,
         between_steps: Callable[[], None] | None = None,
         rows: BatchRows | None = None,
     ) -> None:
@@ -141,12 +156,12 @@ class Network(nn.Module):
         token_ids_T: torch.Tensor,
         position_ids_T: torch.Tensor,
         attention: Attention,
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> None:
         hidden = self.embed_tokens(token_ids_T)[None]
         cos, sin = self.rotary_emb(hidden, position_ids_T[None])
-        for layer in self.layers[:-1]:
+        for layer in self.whole_layers:
             hidden = layer(
                 hidden,
                 attention_mask=None,
@@ -156,7 +171,15 @@ class Network(nn.Module):
                 rows=rows,
             )
             self._between_steps()
-        self._read_last(hidden[0], cos[0], sin[0], reader, rows)
+        if self.has_head:
+            self._read_verdicts(self.norm(hidden[0, reader.signal_R]), reader)
+        else:
+            self._read_last(hidden[0], cos[0], sin[0], reader, rows)
+
+    def _read_verdicts(self, normed_RC: torch.Tensor, reader: Reader) -> None:
+        """Let the logits of no and yes be read, which are computed in fp32."""
+        assert isinstance(reader, VerdictReader)
+        reader.read_logits(normed_RC.float() @ self.lm_head.weight.float().T)
 
     def _attention_step(
         self,
@@ -175,9 +198,10 @@ class Network(nn.Module):
         hidden_TC: torch.Tensor,
         cos_TD: torch.Tensor,
         sin_TD: torch.Tensor,
-        reader: AttentionReader,
+        reader: Reader,
         rows: BatchRows | None,
     ) -> None:
+        assert not isinstance(reader, VerdictReader)
         layer, signal_R = self.layers[-1], reader.signal_R
         attention = layer.self_attn
         normed = layer.input_layernorm(hidden_TC)
@@ -199,20 +223,3 @@ def _do_nothing() -> None:
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     half: torch.Tensor = rotate_half(x)
     return x * cos[:, None] + half * sin[:, None]
-
-
-def check_config(config: PretrainedConfig, last_layer: int) -> None:
-    """Refuse a config that our attention cannot run.
-
-    Raises:
-        CheckpointError: it has too few layers, or sliding-window attention.
-    """
-    if last_layer >= config.num_hidden_layers:
-        raise CheckpointError(
-            f"the card reads layer {last_layer}, the checkpoint has {config.num_hidden_layers}"
-        )
-    windowed = getattr(config, "sliding_window", None) and getattr(
-        config, "use_sliding_window", True
-    )
-    if windowed:
-        raise CheckpointError(f"sliding_window {config.sliding_window} is not supported")

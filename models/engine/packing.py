@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.kept import Kept, NewDocument
 from blockrank_server.models.engine.kept_tokens import kept_tokens
-from blockrank_server.models.engine.named_keys import NamedKeys, placer
+from blockrank_server.models.engine.named_keys import NamedKeys, joined, placer
+from blockrank_server.models.engine.pair_segments import pair_segments
 from blockrank_server.models.engine.part_reads import PartRead, part_reads
 from blockrank_server.models.prompt.request import EncodedRequest
 
@@ -63,7 +65,7 @@ class PackedBatch:
         return len(self.token_ids)
 
 
-def pack(requests: Sequence[EncodedRequest], card: Card) -> PackedBatch:
+def pack(requests: Sequence[EncodedRequest], card: AnyCard) -> PackedBatch:
     """Lay requests one after another on one token axis.
 
     Raises:
@@ -71,6 +73,14 @@ def pack(requests: Sequence[EncodedRequest], card: Card) -> PackedBatch:
     """
     if not requests:
         raise ValueError("a batch needs at least one request")
+    if not isinstance(card, Card):
+        return PackedBatch(
+            token_ids=np.concatenate([request.token_ids for request in requests]),
+            position_ids=np.concatenate([request.position_ids for request in requests]),
+            segments=pair_segments(requests),
+            reads=(),
+            num_documents=tuple(request.num_documents for request in requests),
+        )
     packer = _Packer(card)
     for request in requests:
         packer.add(request)
@@ -129,7 +139,7 @@ class _Packer:
             segment = self.segments[tail.index]
             # Attention does not ask for an order: sorted, the tails of requests that list the same
             # documents see the same spans and are computed together.
-            full = _joined(sorted([prefix, *documents]))
+            full = joined(sorted([prefix, *documents]))
             self.segments[tail.index] = replace(segment, full=full)
             seen = [prefix, *documents, (segment.start, segment.stop)]
             scored = list(map(placed, tail.scored))
@@ -237,14 +247,3 @@ class _Packer:
         signal = request.signal_span[0] + shift, request.signal_span[1] + shift
         context = seen if self.card.normalise_over == "all" else []
         self.reads.append(SpanRead(signal, (*scored, *context)))
-
-
-def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """Merge neighbours among ascending spans; a span given twice stays twice."""
-    joined = [spans[0]]
-    for start, stop in spans[1:]:
-        if start == joined[-1][1]:
-            joined[-1] = joined[-1][0], stop
-        else:
-            joined.append((start, stop))
-    return tuple(joined)

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Self, TypedDict
 import torch
 
 from blockrank_server.kernels.backend import Backend, choose_backend
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.processor import has_bfloat16_products, has_int8_products
 from blockrank_server.models.engine.quantize import check_quantization
@@ -32,7 +33,9 @@ class Placement(NamedTuple):
     quantization: Quantization
 
     @classmethod
-    def choose(cls, device: str, dtype: str, quantization: str, card: Card | None = None) -> Self:
+    def choose(
+        cls, device: str, dtype: str, quantization: str, card: AnyCard | None = None
+    ) -> Self:
         """Choose by name; auto takes what is fast there, and costs no quality that was measured.
 
         Args:
@@ -53,7 +56,7 @@ class Placement(NamedTuple):
         kind = _dtype(dtype, where)
         if quantization == "auto":
             is_fast = where.type == "cpu" and has_int8_products()
-            is_measured = card is not None and card.int8_kept is not None
+            is_measured = isinstance(card, Card) and card.int8_kept is not None
             quantization = "dynamic_int8" if is_fast and is_measured else "none"
         return cls(where, kind, backend, check_quantization(quantization, where, kind))
 

@@ -1,6 +1,7 @@
 """Puts a network's linear layers in fewer bits.
 
-The read layer's projections keep theirs: they are the score, and next to none of the work.
+The read layer's projections, or the head's rows, keep theirs: they are the score, and next to none
+of the work.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -73,14 +74,14 @@ def _torch_version() -> tuple[int, ...]:
 
 
 def linear_names(network: Network, how: Quantization, kept: Collection[str] = ()) -> list[str]:
-    """Name the linear layers to replace: all below the read layer but those kept, or none.
+    """Name the linear layers to replace: all of the whole layers but those kept, or none.
 
     Raises:
         CheckpointError: the network has no layer of a kept name.
     """
     if how == "none":
         return []
-    read = f"layers.{len(network.layers) - 1}."
+    read = "lm_head" if network.has_head else f"layers.{len(network.layers) - 1}."
     names = [
         name
         for name, module in network.named_modules()

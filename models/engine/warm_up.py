@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from blockrank_server.models.prompt.prompt_encoder import Find, PromptEncoder
+from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.prompt.encoder import AnyEncoder
+from blockrank_server.models.prompt.prompt_encoder import Find
 from blockrank_server.models.prompt.request import EncodedRequest
 
 # Twice the keys from which a tail's keys are split, four times those from which a span is.
@@ -45,7 +47,7 @@ TimedPasses = tuple[TimedPass, TimedPass, TimedKnownPass | None]
 
 def warm_up(
     score: Callable[[Sequence[EncodedRequest]], Any],
-    encoder: PromptEncoder,
+    encoder: AnyEncoder,
     num_tokens: int | None,
     find: Find | None = None,
     *,
@@ -95,7 +97,7 @@ def _timed(score: Callable[[Sequence[EncodedRequest]], Any], request: EncodedReq
 
 
 def _timed_known(
-    score: Callable[[Sequence[EncodedRequest]], Any], encoder: PromptEncoder, find: Find
+    score: Callable[[Sequence[EncodedRequest]], Any], encoder: AnyEncoder, find: Find
 ) -> TimedKnownPass:
     longest = min(_KNOWN_TOKENS, encoder.card.limits.max_document_tokens)
     for _ in range(2):  # the second time it takes every path of known documents
@@ -105,7 +107,7 @@ def _timed_known(
     return TimedKnownPass(known.num_computed_tokens, known.num_known_tokens, seconds)
 
 
-def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedRequest:
+def long_request(encoder: AnyEncoder, num_tokens: int | None) -> EncodedRequest:
     """Make a request of the longest documents the card allows, as many as make up the tokens.
 
     Long enough that the tail's keys are split and merged, and the spans' too where a card's spans
@@ -115,15 +117,16 @@ def long_request(encoder: PromptEncoder, num_tokens: int | None) -> EncodedReque
         num_tokens: the documents' together; less than 2,048 is 2,048, and None as many as leave
             the tail 2,048 keys.
     """
-    num_tokens = num_tokens or _LONG_TOKENS * encoder.card.tail_stride
+    card = encoder.card
+    num_tokens = num_tokens or _LONG_TOKENS * (card.tail_stride if isinstance(card, Card) else 1)
     return _encode_tokens(encoder, max(num_tokens, _LONG_TOKENS))
 
 
-def _encode_tokens(encoder: PromptEncoder, num_tokens: int) -> EncodedRequest:
+def _encode_tokens(encoder: AnyEncoder, num_tokens: int) -> EncodedRequest:
     """Encode documents of so many tokens together, as long as may be; at least one of one word."""
-    limits = encoder.card.limits
+    card, limits = encoder.card, encoder.card.limits
     longest, count = limits.max_document_tokens, limits.max_documents
-    if encoder.card.positions.documents == "sequential":
+    if isinstance(card, Card) and card.positions.documents == "sequential":
         longest = min(longest, encoder.max_positions // 4)
         alone = _encode(encoder, longest, 1).num_tokens + _DIGITS
         count = max(1, min(count, encoder.max_positions // alone))
@@ -132,7 +135,7 @@ def _encode_tokens(encoder: PromptEncoder, num_tokens: int) -> EncodedRequest:
 
 
 def _encode(
-    encoder: PromptEncoder, longest: int, count: int, find: Find | None = None
+    encoder: AnyEncoder, longest: int, count: int, find: Find | None = None
 ) -> EncodedRequest:
     words = "word " * longest
     # All different: equal ones may be computed once.

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.gguf import weights_file
-from blockrank_server.models.checkpoint.model_config import load_model_config
+from blockrank_server.models.checkpoint.model_config import check_config, load_model_config
 from blockrank_server.models.checkpoint.weights import check_tensor_files
 from blockrank_server.models.engine.attention_reader import AttentionReader
-from blockrank_server.models.engine.network import ATTENTION, Attention, check_config
+from blockrank_server.models.engine.network import ATTENTION, Attention
 from blockrank_server.models.errors import CheckpointError
 
 
@@ -105,5 +106,5 @@ def load_whole_decoder(found: Checkpoint, device: torch.device, dtype: torch.dty
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{source} lacks {len(missing)} tensors, among them {missing[0]!r}")
-    check_config(model.config, found.card.last_layer)
+    check_config(model.config, attention_card(found.card, "a whole decoder").last_layer)
     return WholeDecoder(model).to(device).requires_grad_(False)

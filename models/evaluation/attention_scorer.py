@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.checkpoint.any_card import AnyCard
 from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.prompt.request import EncodedRequest
@@ -37,7 +37,9 @@ class AttentionScorer:
         return [scores[i] for i in range(len(lists))]
 
 
-def batches(encoded: Sequence[EncodedRequest], max_tokens: int, card: Card) -> Iterator[list[int]]:
+def batches(
+    encoded: Sequence[EncodedRequest], max_tokens: int, card: AnyCard
+) -> Iterator[list[int]]:
     """Yield indices of requests that go together: those that share reusable documents, if any are.
 
     Each batch grows by the request that adds the fewest tokens of documents, up to max_tokens.
@@ -64,7 +66,7 @@ def batches(encoded: Sequence[EncodedRequest], max_tokens: int, card: Card) -> I
         yield batch
 
 
-def _blocks(index: int, request: EncodedRequest, card: Card) -> set[bytes]:
+def _blocks(index: int, request: EncodedRequest, card: AnyCard) -> set[bytes]:
     """Return what is computed for this request before its tail, by what may be shared."""
     ids = request.token_ids
     if not card.reusable_documents:  # nothing: the index makes it unlike any other

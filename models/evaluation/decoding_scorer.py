@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from blockrank_server.kernels.backend import Backend
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
@@ -75,16 +76,17 @@ class DecodingScorer:
             CheckpointError: it is not whole.
             CardError: its documents have no number to decode, or there is an adapter.
         """
-        check_numbers(found.card)
+        card = attention_card(found.card, "decoding")
+        check_numbers(card)
         if found.adapter:
             raise CardError(
-                f"card {found.card.name}: decoding runs a checkpoint as it is, without an adapter"
+                f"card {card.name}: decoding runs a checkpoint as it is, without an adapter"
             )
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         return cls(
-            found.card,
-            PromptEncoder(found.card, tokenizer, config.max_position_embeddings),
+            card,
+            PromptEncoder(card, tokenizer, config.max_position_embeddings),
             load_whole_decoder(found, placement.device, placement.dtype),
             tokenizer,
             placement.device,

@@ -12,13 +12,9 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, count_placeholder
 from blockrank_server.models.document_cache.document_cache import Lease
-from blockrank_server.models.errors import (
-    CardError,
-    EmptyInputError,
-    InputError,
-    InputTooLongError,
-)
+from blockrank_server.models.errors import CardError, InputError
 from blockrank_server.models.prompt.document_parts import check_explainable
+from blockrank_server.models.prompt.limits import lowered, too_long
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
@@ -29,6 +25,7 @@ from blockrank_server.models.prompt.request import (
     with_parts,
 )
 from blockrank_server.models.prompt.template import fill_content
+from blockrank_server.models.prompt.token_limits import check_positions, cut_query
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.prompt.whole_text import WholeTextEncoder
 
@@ -60,7 +57,7 @@ class PromptEncoder:
         self.max_positions = max_positions
         self._check_limits()
 
-    def encode(
+    def encode(  # noqa: PLR0913 - one name for each field of a request
         self,
         query: str,
         documents: Sequence[Document],
@@ -69,6 +66,7 @@ class PromptEncoder:
         max_query_tokens: int | None = None,
         truncate: bool = True,
         summary: str = "",
+        instruction: str = "",
         find: Find | None = None,
         explain: bool = False,
     ) -> EncodedRequest:
@@ -81,6 +79,7 @@ class PromptEncoder:
             max_query_tokens: lowers the card's limit for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
             summary: of what the documents come from, for a card with a place for it; blank is none.
+            instruction: is blank: the prompt has no place for one.
             find: looks for documents whose keys and values are kept, which are not tokenised; must
                 find no cut ones where truncate is False.
             explain: says of each token which part of its document it stands for, as
@@ -90,26 +89,21 @@ class PromptEncoder:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         limits = self.card.limits
-        max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
+        max_query = lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
         max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
+        self._check_no_instruction(instruction)
         if explain:
             check_explainable(len(pairs))
-        ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
-        if num_query_tokens == 0:
-            raise _no_token("query")
-        if num_query_tokens > max_query and not truncate:
-            raise _too_long("query", max_query, num_query_tokens)
+        kept, is_query_cut = cut_query(self._tokenizer, query, max_query, truncate=truncate)
         kept_summary, is_cut = self._summary(summary, truncate=truncate)
         encoded, num_tokens = self._encode(kept, pairs, max_document, kept_summary, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
-            raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
-        self._check_positions(encoded)
-        encoded = replace(
-            encoded, query_truncated=num_query_tokens > max_query, summary_truncated=is_cut
-        )
+            raise too_long(f"documents[{first}]", max_document, num_tokens[first])
+        check_positions(encoded, self.max_positions)
+        encoded = replace(encoded, query_truncated=is_query_cut, summary_truncated=is_cut)
         if not explain:
             return encoded
         contents = [fill_content(self.card.prompt, *pair) for pair in pairs]
@@ -117,13 +111,11 @@ class PromptEncoder:
         characters = self._encoder.content_characters(kept, texts, max_document, kept_summary)
         return with_parts(encoded, pairs, contents, characters)
 
-    def _check_positions(self, encoded: EncodedRequest) -> None:
-        if (end := int(encoded.position_ids.max()) + 1) > self.max_positions:
-            raise InputTooLongError(
-                f"documents and query need {end} positions, the limit is {self.max_positions}",
-                field="documents",
-                limit=self.max_positions,
-                value=end,
+    def _check_no_instruction(self, instruction: str) -> None:
+        check_text(instruction, "instruction")
+        if instruction.strip():
+            raise InputError(
+                f"the prompt of {self.card.name} has no instruction", field="instruction"
             )
 
     def _summary(self, summary: str, *, truncate: bool) -> tuple[str | None, bool]:
@@ -136,7 +128,7 @@ class PromptEncoder:
         limit = self.card.limits.max_summary_tokens
         ((kept, num_tokens),) = self._tokenizer.cut([summary], limit)
         if num_tokens > limit and not truncate:
-            raise _too_long("summary", limit, num_tokens)
+            raise too_long("summary", limit, num_tokens)
         return kept, num_tokens > limit
 
     def document_limit(self, asked: int | None) -> int:
@@ -148,7 +140,7 @@ class PromptEncoder:
         Raises:
             InputError: it is below 1.
         """
-        return _lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
+        return lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
 
     def _encode(
         self,
@@ -205,27 +197,3 @@ class PromptEncoder:
 
 def _pieces(card: Card) -> list[Piece]:
     return [*card.prompt.prefix, *card.prompt.document, *card.prompt.tail]
-
-
-def _lowered(limit: int, asked: int | None, field: str) -> int:
-    if asked is None:
-        return limit
-    if asked < 1:
-        raise InputError(f"{field} is {asked}, at least 1 is needed", field=field, value=asked)
-    return min(limit, asked)
-
-
-def _no_token(field: str) -> EmptyInputError:
-    return EmptyInputError(
-        f"{field} has no token: the checkpoint's vocabulary holds none of its characters",
-        field=field,
-    )
-
-
-def _too_long(field: str, limit: int, value: int) -> InputTooLongError:
-    return InputTooLongError(
-        f"{field} has at least {value} tokens, the limit is {limit} and truncation is off",
-        field=field,
-        limit=limit,
-        value=value,
-    )

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
+from blockrank_server.models.checkpoint.yes_no_card import PairPrompt
 
-_PLACEHOLDER = re.compile(r"\{(query|summary|content|number|title|text)\}")
+_PLACEHOLDER = re.compile(r"\{(query|summary|instruction|content|number|title|text)\}")
 
 
 class Filled(NamedTuple):
@@ -35,7 +36,7 @@ def fill(template: str, values: Mapping[str, str]) -> Filled:
     return Filled(text + template[done:], spans)
 
 
-def fill_content(prompt: PromptTemplate, title: str, text: str) -> Filled:
+def fill_content(prompt: PromptTemplate | PairPrompt, title: str, text: str) -> Filled:
     """Make a document's content of its title and text, without the white space around it."""
     template = prompt.content if title else prompt.content_without_title
     filled, spans = fill(template, {"title": title, "text": text})

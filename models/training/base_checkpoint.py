@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from transformers import PretrainedConfig
 
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card, check_heads
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
@@ -37,6 +38,7 @@ class BaseCheckpoint:
     """
 
     found: Checkpoint
+    card: Card
     config: PretrainedConfig
     maker: ExampleMaker
 
@@ -52,16 +54,17 @@ class BaseCheckpoint:
         """
         found = find_checkpoint(config.model, card=config.card)
         fields = load_model_config(found.folder)
-        check_heads(found.card, fields.num_attention_heads)
-        _check_card(config, found.card)
+        card = attention_card(found.card, "training")
+        check_heads(card, fields.num_attention_heads)
+        _check_card(config, card)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        prompt = PromptEncoder(found.card, tokenizer, fields.max_position_embeddings)
+        prompt = PromptEncoder(card, tokenizer, fields.max_position_embeddings)
         answer = None
         if config.loss.lm:
-            first = found.card.prompt.first_number
+            first = card.prompt.first_number
             answer = AnswerText(tokenizer, config.loss.answer, first, config.loss.answer_end)
             answer.token_ids([True])  # refuses an answer_end that is no control token
-        return cls(found, fields, ExampleMaker(prompt, config.data, answer))
+        return cls(found, card, fields, ExampleMaker(prompt, config.data, answer))
 
     def load(
         self, config: TrainConfig, device: torch.device
@@ -74,7 +77,7 @@ class BaseCheckpoint:
             CheckpointError: a tensor is missing, broken or unexpected.
             ConfigError: no layer is left to train.
         """
-        card = self.found.card
+        card = self.card
         is_narrow = config.lora is not None and config.dtype == "bfloat16"
         dtype = torch.bfloat16 if is_narrow else torch.float32
         network: Network | WholeDecoder

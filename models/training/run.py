@@ -76,7 +76,7 @@ def _run(config: TrainConfig, folder: RunFolder, resume_from: Path | None, cache
         args,
         data.training,
         data.validation,
-        Collator(base.found.card),
+        Collator(base.card),
         lists_per_epoch=data.lists_per_epoch,
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -85,7 +85,7 @@ def _run(config: TrainConfig, folder: RunFolder, resume_from: Path | None, cache
         history = trainer.state.log_history
         if is_resuming:  # the Trainer's summary is of the steps since then alone, or of none
             history = [report for report in history if "train_runtime" not in report]
-        folder.finish(weights, base.found.card, dtype, history)
+        folder.finish(weights, base.card, dtype, history)
     if args.device.type == "cuda":
         # Not on the CPU: gloo's group waits for its threads when it is destroyed, and holds the
         # lock that a thread may still need to free a tensor (torch 2.13). The exit ends it.

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend
 from blockrank_server.kernels.padded_attention import PaddedAttentionPlan, padded_attention
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.whole_decoder import WholeDecoder
@@ -63,6 +64,7 @@ class TrainableRanker(nn.Module):
     def forward(self, batch: Batch) -> BatchLoss:
         """Return loss and scores of a batch."""
         reader, hidden_TC = self._engine.run(batch.packed)
+        assert isinstance(reader, AttentionReader)
         scores = reader.scores()
         is_raw = self._loss.logits == "log_sum_exp"
         compared = reader.log_sum_exps() if is_raw else scores

@@ -171,14 +171,19 @@ def _on_body(
 
 
 def _for_prompt(request: RerankRequest, ranker: "Ranker") -> RerankRequest:
-    """Leave out the summary, with a warning, where the model's prompt has no place for one."""
-    if not request.summary.strip() or ranker.card.prompt.takes_summary:
-        return request
+    """Leave out summary and instruction, with a warning, where the prompt has no place for them."""
+    prompt, summary, instruction = ranker.card.prompt, request.summary, request.instruction
+    unused: tuple[str, ...] = ()
+    if instruction.strip() and not prompt.takes_instruction:
+        unused, instruction = request.instruction_fields, ""
+    if summary.strip() and not prompt.takes_summary:
+        unused, summary = (*unused, "summary"), ""
     return replace(
         request,
-        summary="",
-        ignored_fields=(*request.ignored_fields, "summary"),
-        warnings=(*request.warnings, no_place("summary")),
+        summary=summary,
+        instruction=instruction,
+        ignored_fields=(*request.ignored_fields, *unused),
+        warnings=(*request.warnings, *map(no_place, unused)),
     )
 
 
@@ -192,6 +197,7 @@ def _encode(
         max_query_tokens=request.max_query_tokens,
         truncate=request.truncate,
         summary=request.summary,
+        instruction=request.instruction,
         cache_salt=cache_salt,
         explain=request.explain,
     )

@@ -55,6 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
         select_heads,
         serve,
         train,
+        verify,
     )
     from blockrank_server.service.cli.parser import CommandParser  # noqa: PLC0415
 
@@ -63,7 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
     )
     text = f"blockrank-server {version('blockrank-server')}"
     parser.add_argument("--version", action="version", version=text)
-    modules = (serve, rerank, info, precompute, group_lists, train, evaluate, select_heads)
+    modules = (serve, rerank, info, precompute, group_lists, train, evaluate, select_heads, verify)
     parser.add_commands(module.COMMAND for module in modules)
     return parser.parse_args(arguments)
 

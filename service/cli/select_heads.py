@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card, ReadPoint
 from blockrank_server.models.files.output_file import write_text
 from blockrank_server.service.cli.exit_codes import OK, UsageError
@@ -71,16 +72,17 @@ def select_heads(
     except (EvaluationError, DataError) as error:
         raise UsageError(str(error)) from error
     found = checkpoint_of(settings)
+    own = attention_card(found.card, "select-heads")
     config = load_model_config(found.folder)
     first, last = options.layers or (0, config.num_hidden_layers - 1)
     if last >= config.num_hidden_layers:
         raise UsageError(f"--layers ends at {last}, the model has {config.num_hidden_layers}")
-    masses = _measure(drawn, settings, found, max(last, found.card.last_layer), open_ranker)
+    masses = _measure(drawn, settings, found, max(last, own.last_layer), open_ranker)
     num_heads = config.num_attention_heads
     choice = HeadChoice(masses, num_heads, (first, last), options.temperature)
     heads = _choose(choice, options)
     _write_card(options, found, heads, num_heads)
-    print(_report(choice, heads, _heads_of(found.card, num_heads)))
+    print(_report(choice, heads, _heads_of(own, num_heads)))
     return OK
 
 
@@ -110,7 +112,9 @@ def _measure(
 
     with tempfile.TemporaryDirectory() as folder:
         card = Path(folder) / "card.json"
-        card.write_text(all_heads_card(found.card, last_layer).model_dump_json())
+        card.write_text(
+            all_heads_card(attention_card(found.card, "select-heads"), last_layer).model_dump_json()
+        )
         adapter = found.with_adapter(settings.adapter).adapter
         ranker = open_ranker(settings.model_copy(update={"card": str(card), "adapter": adapter}))
     with tqdm(total=sum(map(len, drawn.values())), unit="list", disable=None) as bar:

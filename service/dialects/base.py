@@ -30,8 +30,9 @@ _ELSEWHERE = (
     *("rank_fields", "return_len", "max_chunks_per_doc", "rewrite_query"),
     *("overrides", "parameters"),
 )
+_INSTRUCTION_FIELDS = ("instruction", "instruct")
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
-_NO_PLACE = "Ignored with a warning: no model served so far has a place for it in its prompt."
+_INSTRUCTION = "On what is relevant. Ignored with a warning unless the model's prompt has it."
 _SUMMARY = (
     "Of what the documents come from. Ignored with a warning unless the model's prompt has it."
 )
@@ -91,8 +92,8 @@ class Dialect(RequestBody):
     )
     raw_scores: bool | None = Field(None, description="The model's own scores, not in [0, 1].")
     use_activation: bool | None = Field(None, description="false means raw_scores = true.")
-    instruction: str | None = Field(None, description=_NO_PLACE)
-    instruct: str | None = Field(None, description=_NO_PLACE)
+    instruction: str | None = Field(None, description=_INSTRUCTION)
+    instruct: str | None = Field(None, description="Synonym of instruction.")
     summary: str | None = Field(None, description=_SUMMARY)
     cache_salt: CacheSalt | None = Field(None, repr=False)
 
@@ -152,6 +153,8 @@ class Dialect(RequestBody):
             max_query_tokens=self.max_tokens_per_query,
             model=self.model,
             summary=self.summary or "",
+            instruction=self.instruction or self.instruct or "",
+            instruction_fields=tuple(f for f in _INSTRUCTION_FIELDS if getattr(self, f)),
             cache_salt=self.cache_salt or "",
             ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
             warnings=(
@@ -164,9 +167,6 @@ class Dialect(RequestBody):
 
     def _without_effect(self) -> Iterator[tuple[str, str]]:
         """Yield known fields that were given and change nothing, each with a sentence."""
-        for field in ("instruction", "instruct"):
-            if getattr(self, field):
-                yield field, no_place(field)
         for field in ("top_n", "top_k"):
             if self.is_complete and getattr(self, field):
                 yield field, f"{field} is ignored: an answer in this dialect holds every document"
@@ -183,6 +183,8 @@ class Dialect(RequestBody):
         cap = self.truncate_prompt_tokens or -1
         if self.max_tokens_per_doc is not None and cap not in (-1, self.max_tokens_per_doc):
             yield "truncate_prompt_tokens is ignored: max_tokens_per_doc is given"
+        if self.instruction and self.instruct not in (None, "", self.instruction):
+            yield "instruct is ignored: instruction is given"
         if self.raw_scores is True and self.use_activation is True:
             yield "use_activation true is ignored: raw_scores is true"
         if self.raw_scores is False and self.use_activation is False:

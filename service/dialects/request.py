@@ -26,6 +26,8 @@ class RerankRequest:
         max_query_tokens: lowers the card's limit; None leaves it.
         model: the name the caller gave, if any.
         summary: not checked yet; empty where none was given.
+        instruction: likewise.
+        instruction_fields: of the body, that gave one.
         cache_salt: documents are found again only with the salt they were kept with.
         explain: whether results tell where their scores come from.
         ignored_fields: fields of the body that have no meaning here.
@@ -42,6 +44,8 @@ class RerankRequest:
     max_query_tokens: int | None = None
     model: str | None = None
     summary: str = ""
+    instruction: str = ""
+    instruction_fields: tuple[str, ...] = ()
     cache_salt: str = field(default="", repr=False)
     explain: bool = False
     ignored_fields: tuple[str, ...] = ()
@@ -49,10 +53,11 @@ class RerankRequest:
 
     @property
     def num_characters(self) -> int:
-        """Count the characters of query, summary, titles and texts."""
+        """Count the characters of query, summary, instruction, titles and texts."""
         return (
             len(self.query)
             + len(self.summary)
+            + len(self.instruction)
             + sum(
                 len(document) if isinstance(document, str) else sum(map(len, document.values()))
                 for document in self.documents

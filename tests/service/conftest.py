@@ -96,6 +96,7 @@ class FakeRanker:
         max_query_tokens: int | None = None,
         truncate: bool = True,
         summary: str = "",
+        instruction: str = "",
         cache_salt: str = "",
         explain: bool = False,
     ) -> EncodedRequest:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.weights import INDEX_FILE, SINGLE_FILE
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
@@ -26,6 +27,7 @@ def test_golden_scores_come_out_of_the_published_form(
     published: Path, fixtures: Path, open_published: OpenPublished
 ) -> None:
     ranker = open_published()
+    assert isinstance(ranker.card, Card)
     for line in (fixtures / "qrranker/cases.jsonl").read_text().splitlines():
         case = json.loads(line)
         heads = {f"{point.layer}-{head}" for point in ranker.card.read for head in point.heads}
@@ -117,6 +119,7 @@ def test_a_downloaded_folder_opens_by_the_name_of_the_built_in_card(
             torch.tensor(encoded.token_ids)[None].long(), output_attentions=True
         ).attentions
     signal = slice(*encoded.signal_span)
+    assert isinstance(ranker.card, Card)
     expected = [
         sum(
             float(seen[point.layer][0, head, signal, a:b].sum(-1).mean())

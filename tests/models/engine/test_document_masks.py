@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.prompt.request import EncodedRequest
@@ -142,5 +143,7 @@ def test_the_stride_comes_out_of_the_batch_not_out_of_the_engines_card(
     batch = batch_of_lists(plain, np.random.default_rng(2))
     engine: Engine = plain._engine
     with torch.inference_mode():
-        rows = engine.forward(pack(batch, plain.card.model_copy(update=changed))).scores()
+        reader = engine.forward(pack(batch, plain.card.model_copy(update=changed)))
+        assert isinstance(reader, AttentionReader)
+        rows = reader.scores()
     assert [row.tolist() for row in rows] == thinned.score(batch)

@@ -13,6 +13,7 @@ from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.fused_network import SLICE_TOKENS
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
+from blockrank_server.models.engine.reader import Reader
 from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.ranker import Ranker
@@ -31,7 +32,7 @@ class SmallDevice:
 
     def __call__(
         self, batch: PackedBatch, between_steps: Callable[[], None] | None = None
-    ) -> AttentionReader:
+    ) -> Reader:
         assert all(ref() is None for ref in self.left_behind), "a failed pass still holds memory"
         self.seen.append(batch.num_tokens)
         activations = torch.ones(batch.num_tokens)

@@ -13,6 +13,7 @@ from blockrank_server.kernels.backend import TORCH_BACKEND, Backend, triton_back
 from blockrank_server.kernels.segments import Segment
 from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.checkpoint.card import Card
+from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.engine import Engine
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.loading import load_network
@@ -78,8 +79,9 @@ def batch() -> PackedBatch:
 
 @torch.inference_mode()
 def masses(network: Network, card: Card, backend: Backend) -> list[torch.Tensor]:
-    found = Engine(network, card, CPU, backend).forward(batch()).masses()
-    return [mass for layers in found for mass in layers]
+    reader = Engine(network, card, CPU, backend).forward(batch())
+    assert isinstance(reader, AttentionReader)
+    return [mass for layers in reader.masses() for mass in layers]
 
 
 @pytest.mark.parametrize("backend", [TORCH_BACKEND, triton_backend()], ids=["torch", "triton"])

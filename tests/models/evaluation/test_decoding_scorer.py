@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blockrank_server.kernels.backend import TORCH_BACKEND
+from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.engine.engine import Engine
@@ -57,7 +58,8 @@ def parrot(checkpoint: Checkpoint) -> Parrot:
 def greedy(checkpoint: Checkpoint, decoder: WholeDecoder, num_tokens: int) -> list[int]:
     """Tokens after the prompt, each by a forward pass over all before it."""
     tokenizer = TextTokenizer(checkpoint.folder / "tokenizer.json")
-    prompt = PromptEncoder(checkpoint.card, tokenizer, decoder.config.max_position_embeddings)
+    card = attention_card(checkpoint.card, "decoding")
+    prompt = PromptEncoder(card, tokenizer, decoder.config.max_position_embeddings)
     engine = Engine(cast(Network, decoder), checkpoint.card, CPU, TORCH_BACKEND)
     request = prompt.encode("river", DOCUMENTS)
     ids: list[int] = []

@@ -97,7 +97,7 @@ def make_batch(toy_lists: Path) -> Callable[..., Any]:
             found = parse_row(row, f"toy:{i + 1}")
             draw = config.data.draw_of(config.data.sources[0])
             examples.append(base.maker.make(found, "toy", draw, random.Random(i)))
-        return base, Collator(base.found.card)(examples)["batch"]
+        return base, Collator(base.card)(examples)["batch"]
 
     return make
 

@@ -89,7 +89,7 @@ def test_the_first_list_of_a_pass_decides_its_stride(
 ) -> None:
     base, batch = make_batch(make_config())
     first, second = batch.examples
-    collate = Collator(base.found.card)
+    collate = Collator(base.card)
     thin = [replace(first, tail_stride=4), replace(second, tail_stride=1)]
     assert batch.packed.key_rows is None
     packed = collate(thin)["batch"].packed

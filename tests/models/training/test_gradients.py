@@ -179,7 +179,7 @@ def test_a_batch_of_lists_of_different_length_gives_the_mean_gradient(
     randomise_adapters(model.network)
     in_double(model)
     together = gradients(model, batch)
-    collate = Collator(base.found.card)
+    collate = Collator(base.card)
     alone = [gradients(model, collate([example])["batch"]) for example in batch.examples]
     for name, gradient in together.items():
         mean = torch.stack([one[name] for one in alone]).mean(0)

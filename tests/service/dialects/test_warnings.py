@@ -26,8 +26,6 @@ def request_of(dialect: type[Dialect], **fields: Any) -> RerankRequest:
         ({"truncation_side": "left"}, "truncation_side left is ignored: only the end"),
         ({"truncate": "START"}, "truncate START is ignored: only the end"),
         ({"truncation": "start"}, "truncation START is ignored: only the end"),
-        ({"instruction": "be kind"}, "instruction is ignored: the model's prompt has no place"),
-        ({"instruct": "be kind"}, "instruct is ignored: the model's prompt has no place"),
     ],
 )
 @EVERY_DIALECT
@@ -48,6 +46,7 @@ def test_a_field_without_effect_is_warned_of_and_counted(
         ({"raw_scores": False, "use_activation": False}, "raw_scores false is ignored: use_acti"),
         ({"truncate": "NONE", "truncation": True}, "truncation is ignored: truncate says that"),
         ({"truncate": "END", "truncation": False}, "truncate is ignored: truncation says that"),
+        ({"instruction": "a", "instruct": "b"}, "instruct is ignored: instruction is given"),
         ({"return_len": True}, "return_len is ignored: it has no effect here"),
         ({"max_chunks_per_doc": 3}, "max_chunks_per_doc is ignored: it has no effect here"),
         ({"overrides": {"window_size": 5}}, "overrides is ignored: it has no effect here"),

@@ -1,0 +1,11 @@
+"""Names the options that are the same wherever a list is ranked."""
+
+from typing import TypedDict
+
+
+class RankOptions(TypedDict, total=False):
+    """Names what a list may be ranked with besides query and documents: see Ranker.encode."""
+
+    summary: str
+    instruction: str
+    cache_salt: str
