@@ -30,6 +30,7 @@ FLOORS = {
         {"ranker"},
         {"known_documents"},
         {"engine"},
+        {"reasoning"},
         {"prompt", "data"},
         {"checkpoint", "quantization", "document_cache"},
         {"files"},

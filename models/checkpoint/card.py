@@ -5,7 +5,7 @@ Qwen2, Qwen3) needs a card and nothing else. models/README.md lists every field.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -17,6 +17,8 @@ from blockrank_server.models.files.text import TextError, broken_json, read_text
 
 CARD_FILE = "rerank_card.json"
 BUILT_IN = Path(__file__).parents[1] / "cards"
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Positions(BaseModel, extra="forbid", frozen=True):
@@ -72,6 +74,9 @@ class Card(BaseModel, extra="forbid", frozen=True):
     """Holds all that the engine must know about one reranker."""
 
     card_version: Literal[1] = Field(description="Version of this format.")
+    kind: Literal["attention"] = Field(
+        default="attention", description="Tells this card from one of reasoning."
+    )
     name: str = Field(min_length=1, max_length=200, description="Name shown to clients.")
     description: str = Field(default="", description="One sentence for people.")
     source: str = Field(default="", description="Paper, repository, licence.")
@@ -161,10 +166,19 @@ class Card(BaseModel, extra="forbid", frozen=True):
 
 
 def load_card(path: Path) -> Card:
-    """Read and validate a card.
+    """Read and validate a card of attention.
 
     Raises:
         CardError: naming the file and each field at fault.
+    """
+    return parse_card(path, read_card(path), Card)
+
+
+def read_card(path: Path) -> str:
+    """Read the JSON of a card, of whichever kind.
+
+    Raises:
+        CardError: it cannot be read, or is not JSON.
     """
     try:
         text = read_text(path)
@@ -174,10 +188,19 @@ def load_card(path: Path) -> Card:
         raise CardError(f"card {error}") from error
     if not text:
         raise CardError(f"card {path} {stand_in(b'')}")
+    if fault := broken_json(text, allows_nul=False):
+        raise CardError(f"card {path}: {fault}")
+    return text
+
+
+def parse_card(path: Path, text: str, kind: type[Kind]) -> Kind:
+    """Validate the JSON of a card.
+
+    Raises:
+        CardError: naming the file and each field at fault.
+    """
     try:
-        if fault := broken_json(text, allows_nul=False):
-            raise CardError(f"card {path}: {fault}")
-        return Card.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()

@@ -5,7 +5,8 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
-from blockrank_server.models.checkpoint.card import CARD_FILE, Card, load_card
+from blockrank_server.models.checkpoint.any_card import AnyCard, load_any_card
+from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.weights import (
     INDEX_FILE,
     SINGLE_FILE,
@@ -36,13 +37,17 @@ class HubRepository:
         self.folder = self._fetch("config.json").parent
         self.commit = self._revision = self.folder.name
 
-    def card(self) -> Card | None:
+    def card(self) -> AnyCard | None:
         """Fetch and read the card beside the weights; None where there is none."""
         path = self._find(CARD_FILE)
-        return load_card(path) if path else None
+        return load_any_card(path) if path else None
 
-    def fetch_weights(self, last_layer: int) -> Path:
-        """Fetch the tokenizer and the shards of layers 0 .. last_layer; return their folder."""
+    def fetch_weights(self, last_layer: int | None) -> Path:
+        """Fetch the tokenizer and the shards of layers 0 .. last_layer; return their folder.
+
+        Args:
+            last_layer: None fetches all shards.
+        """
         self._fetch("tokenizer.json")
         if self._find(INDEX_FILE) is None:
             self._fetch(SINGLE_FILE)

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blockrank_server.models.checkpoint.card import (
-    CARD_FILE,
-    Card,
-    built_in_cards,
-    find_card,
-    load_card,
-)
+from blockrank_server.models.checkpoint.any_card import AnyCard, load_any_card
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card, built_in_cards, find_card
 from blockrank_server.models.errors import CardError, CheckpointError
 from blockrank_server.models.files.paths import expand_user
 
@@ -33,7 +28,7 @@ class Location:
 
     kind: Literal["folder", "embedded", "hub"]
     card_file: Path | None
-    card: Card | None
+    card: AnyCard | None
 
 
 def locate(
@@ -55,10 +50,10 @@ def locate(
     built_in = built_in_cards().get(path_or_name)
     if folder.is_dir():
         file = _card_beside(folder, given)
-        found = Location("folder", file, load_card(file))
+        found = Location("folder", file, load_any_card(file))
     elif _HUB_NAME.fullmatch(path_or_name):
         fallback = given or built_in
-        return Location("hub", fallback, load_card(fallback) if fallback else None)
+        return Location("hub", fallback, load_any_card(fallback) if fallback else None)
     elif built_in is not None:
         found = _embedded(path_or_name, given or built_in)
     elif folder.exists():
@@ -88,7 +83,7 @@ def _card_beside(folder: Path, given: Path | None) -> Path:
 
 
 def _embedded(name: str, file: Path) -> Location:
-    card = load_card(file)
-    if card.weights is None:
+    card = load_any_card(file)
+    if not isinstance(card, Card) or card.weights is None:
         raise CardError(f"card {file} names no weights, and model {name!r} has none without it")
     return Location("embedded", file, card)

@@ -22,12 +22,15 @@ _NEVER_NEEDED = ("norm.", "lm_head.")
 _LAST_LAYER_NEEDS = ("input_layernorm.", "self_attn.q_", "self_attn.k_")
 
 
-def is_needed(name: str, last_layer: int) -> bool:
+def is_needed(name: str, last_layer: int | None) -> bool:
     """Tell whether the tensor of this name takes part in scores read up to last_layer (0-based).
 
     Args:
         name: in either spelling, with the decoder's prefix or without.
+        last_layer: None needs the whole decoder, final norm and head too.
     """
+    if last_layer is None:
+        return True
     bare = name.removeprefix(DECODER)
     if match := _LAYER.fullmatch(bare):
         layer, part = int(match[1]), match[2]
@@ -53,12 +56,12 @@ def tensor_files(folder: Path) -> dict[str, str]:
     return files
 
 
-def tensors(folder: Path, last_layer: int) -> Iterator[tuple[Path, str, torch.Tensor]]:
+def tensors(folder: Path, last_layer: int | None) -> Iterator[tuple[Path, str, torch.Tensor]]:
     """Yield file, name and content of each tensor that scores need.
 
     Args:
         folder: holds model.safetensors, or shards and their index.
-        last_layer: 0-based; nothing above this layer is read.
+        last_layer: 0-based; nothing above this layer is read. None reads every tensor.
 
     Raises:
         CheckpointError: no such file, a broken one, or one that lacks what the index says it holds.
@@ -90,7 +93,7 @@ def check_tensor_files(folder: Path) -> None:
             raise unusable(path, error) from error
 
 
-def _files(folder: Path, last_layer: int) -> Mapping[Path, Iterable[str] | None]:
+def _files(folder: Path, last_layer: int | None) -> Mapping[Path, Iterable[str] | None]:
     """Map each file to the names to read of it; None stands for every name in it."""
     if not (folder / INDEX_FILE).exists():
         return {folder / SINGLE_FILE: None}

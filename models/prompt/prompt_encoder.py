@@ -12,13 +12,9 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, count_placeholder
 from blockrank_server.models.document_cache.document_cache import Lease
-from blockrank_server.models.errors import (
-    CardError,
-    EmptyInputError,
-    InputError,
-    InputTooLongError,
-)
+from blockrank_server.models.errors import CardError, InputError, InputTooLongError
 from blockrank_server.models.prompt.document_parts import check_explainable
+from blockrank_server.models.prompt.limits import lowered, no_token, too_long
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
@@ -90,7 +86,7 @@ class PromptEncoder:
             InputError: or a subclass, which names the field, the limit and the value.
         """
         limits = self.card.limits
-        max_query = _lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
+        max_query = lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
         max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
@@ -98,14 +94,14 @@ class PromptEncoder:
             check_explainable(len(pairs))
         ((kept, num_query_tokens),) = self._tokenizer.cut([query], max_query)
         if num_query_tokens == 0:
-            raise _no_token("query")
+            raise no_token("query")
         if num_query_tokens > max_query and not truncate:
-            raise _too_long("query", max_query, num_query_tokens)
+            raise too_long("query", max_query, num_query_tokens)
         kept_summary, is_cut = self._summary(summary, truncate=truncate)
         encoded, num_tokens = self._encode(kept, pairs, max_document, kept_summary, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
-            raise _too_long(f"documents[{first}]", max_document, num_tokens[first])
+            raise too_long(f"documents[{first}]", max_document, num_tokens[first])
         self._check_positions(encoded)
         encoded = replace(
             encoded, query_truncated=num_query_tokens > max_query, summary_truncated=is_cut
@@ -136,7 +132,7 @@ class PromptEncoder:
         limit = self.card.limits.max_summary_tokens
         ((kept, num_tokens),) = self._tokenizer.cut([summary], limit)
         if num_tokens > limit and not truncate:
-            raise _too_long("summary", limit, num_tokens)
+            raise too_long("summary", limit, num_tokens)
         return kept, num_tokens > limit
 
     def document_limit(self, asked: int | None) -> int:
@@ -148,7 +144,7 @@ class PromptEncoder:
         Raises:
             InputError: it is below 1.
         """
-        return _lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
+        return lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
 
     def _encode(
         self,
@@ -205,27 +201,3 @@ class PromptEncoder:
 
 def _pieces(card: Card) -> list[Piece]:
     return [*card.prompt.prefix, *card.prompt.document, *card.prompt.tail]
-
-
-def _lowered(limit: int, asked: int | None, field: str) -> int:
-    if asked is None:
-        return limit
-    if asked < 1:
-        raise InputError(f"{field} is {asked}, at least 1 is needed", field=field, value=asked)
-    return min(limit, asked)
-
-
-def _no_token(field: str) -> EmptyInputError:
-    return EmptyInputError(
-        f"{field} has no token: the checkpoint's vocabulary holds none of its characters",
-        field=field,
-    )
-
-
-def _too_long(field: str, limit: int, value: int) -> InputTooLongError:
-    return InputTooLongError(
-        f"{field} has at least {value} tokens, the limit is {limit} and truncation is off",
-        field=field,
-        limit=limit,
-        value=value,
-    )
