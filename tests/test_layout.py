@@ -27,7 +27,8 @@ FLOORS = {
     ),
     "models": (
         {"training", "evaluation"},
-        {"ranker"},
+        {"any_ranker"},
+        {"ranker", "reasoning_ranker"},
         {"known_documents"},
         {"engine"},
         {"reasoning"},

@@ -31,19 +31,33 @@ def load_decoder(
 
     Raises:
         CheckpointError: a file is missing or broken; a tensor is missing, unexpected, or of another
-            shape than the config says; or the checkpoint is packed in another way.
+            shape than the config says; the checkpoint is packed in another way; or its weights do
+            not fit the device.
     """
     check_config(config, config.num_hidden_layers - 1)
-    packing = getattr(config, "quantization_config", None)
-    awq = None if packing is None else AwqFormat.of(packing)
+    awq = AwqFormat.of(config.quantization_config) if is_packed(config) else None
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config, attn_implementation=ATTENTION, trust_remote_code=False
         )
     loading = _Loading(WholeDecoder(model), awq, device, dtype, is_tied=config.tie_word_embeddings)
-    for path, name, tensor in tensors(folder, None):
-        loading.add(path, name, tensor)
+    try:
+        for path, name, tensor in tensors(folder, None):
+            loading.add(path, name, tensor)
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(f"the weights of {folder} do not fit {device}: {error}") from error
     return loading.finished(folder)
+
+
+def is_packed(config: PretrainedConfig) -> bool:
+    """Say whether a checkpoint's linear layers are packed in fewer bits."""
+    return getattr(config, "quantization_config", None) is not None
+
+
+def num_bytes(decoder: WholeDecoder) -> int:
+    """Count the bytes of its weights, as they are kept."""
+    tensors_kept = [*decoder.parameters(), *decoder.buffers()]
+    return sum(tensor.numel() * tensor.itemsize for tensor in tensors_kept)
 
 
 class _Loading:

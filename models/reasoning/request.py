@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -34,6 +34,13 @@ class Reasoned:
         assert chain.end is not None
         assert chain.reading is not None
         return cls(chain.text, chain.end, chain.reading, len(chain.ids))
+
+
+class ReasonedScore(NamedTuple):
+    """Holds a document's score between 0 and 1, and the chain before it."""
+
+    score: float
+    reasoned: Reasoned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +86,17 @@ class ReasoningRequest(EncodedRequest):
             query_truncated=query_truncated,
             num_optional=num_optional,
         )
+
+    @classmethod
+    def own(cls, request: EncodedRequest) -> "ReasoningRequest":
+        """Return a request that is one of reasoning.
+
+        Raises:
+            TypeError: it is of another ranker.
+        """
+        if not isinstance(request, ReasoningRequest):
+            raise TypeError("the request was not encoded by a ranker of reasoning")
+        return request
 
     def prompts(self) -> Iterator[list[int]]:
         """Give the prompt of each document."""
