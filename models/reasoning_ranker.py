@@ -12,9 +12,8 @@ from blockrank_server.models.checkpoint.checkpoint import find_reasoning_checkpo
 from blockrank_server.models.checkpoint.model_config import ends_of_text, load_model_config
 from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
 from blockrank_server.models.document_cache.document_cache import CacheStats
-from blockrank_server.models.engine.chain_engine import ChainEngine
-from blockrank_server.models.engine.decoder_loading import is_packed, load_decoder, num_bytes
 from blockrank_server.models.engine.finished_scores import FinishedScores
+from blockrank_server.models.engine.load_chain_engine import load_chain_engine
 from blockrank_server.models.engine.memory import used_and_total_bytes
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
@@ -89,31 +88,23 @@ class ReasoningRanker:
         started = time.perf_counter()
         _refuse(adapter, quantization, document_cache_bytes)
         placement = Placement.choose(device, dtype, "none")
-        cache = expand_user(cache_dir) if cache_dir else None
         found = find_reasoning_checkpoint(
-            str(path_or_name), card=card, revision=revision, offline=offline, cache_dir=cache
+            str(path_or_name),
+            card=card,
+            revision=revision,
+            offline=offline,
+            cache_dir=expand_user(cache_dir) if cache_dir else None,
         )
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = PairEncoder(found.card, tokenizer, config.max_position_embeddings)
         rules = ChainRules.of(found.card, tokenizer, ends_of_text(config))
-        decoder = load_decoder(found.folder, config, placement.device, placement.dtype)
         pace = ChainPace()
-        engine = ChainEngine(decoder, pace, tokenizer.num_tokens, max_batch_tokens or _MAX_TOKENS)
-        info = RankerInfo(
-            name=found.card.name,
-            revision=found.served_revision(),
-            device=str(placement.device),
-            dtype=placement.names()["dtype"],
-            attention="torch",
-            num_layers_kept=decoder.num_layers,
-            num_layers=decoder.num_layers,
-            load_seconds=time.perf_counter() - started,
-            weight_bytes=num_bytes(decoder),
-            max_batch_tokens=None,
-            quantization="awq" if is_packed(config) else "none",
+        loaded = load_chain_engine(
+            found, config, placement, pace, tokenizer.num_tokens, max_batch_tokens or _MAX_TOKENS
         )
-        return cls(found.card, encoder, rules, engine, pace, info)
+        info = replace(loaded.info, load_seconds=time.perf_counter() - started)
+        return cls(found.card, encoder, rules, loaded.engine, pace, info)
 
     def encode(
         self,

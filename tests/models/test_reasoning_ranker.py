@@ -11,6 +11,7 @@ import pytest
 from blockrank_server.models.checkpoint.card import BUILT_IN, CARD_FILE
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint, is_reasoning
 from blockrank_server.models.errors import CardError, CheckpointError, InputError
+from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.reasoning.chain import End
 from blockrank_server.models.reasoning_ranker import ReasoningRanker
@@ -40,7 +41,7 @@ def edit(file: Path, change: Callable[[Fields], object]) -> None:
 def test_it_ranks_and_tells_what_was_written(folder: Path) -> None:
     assert is_reasoning(str(folder))
     ranker = ReasoningRanker.open(folder, device="cpu", max_batch_tokens=300)
-    documents = ["One.", {"title": "Two", "text": "glaciers"}, "Three, then."]
+    documents: list[Document] = ["One.", {"title": "Two", "text": "glaciers"}, "Three, then."]
     scores = ranker.rank("ice", documents)
     explained = ranker.explain("ice", documents)
     assert [score for score, _ in explained] == pytest.approx(scores, abs=1e-6)
@@ -132,4 +133,4 @@ def test_a_summary_and_an_empty_query_are_refused(folder: Path) -> None:
     ranker = ReasoningRanker.open(folder, device="cpu")
     for options in ({"summary": "s"}, {"cache_salt": "\ud800"}, {"max_document_tokens": 0}):
         with pytest.raises(InputError, match=next(iter(options)).split("_")[0]):
-            ranker.encode("q", ["a"], **options)  # type: ignore[arg-type]
+            ranker.encode("q", ["a"], **options)
