@@ -137,11 +137,9 @@ def _find(
     adapter = _adapter(served, found.card_file)
     if found.kind == "folder":
         return Checkpoint(served, expand_user(path_or_name), None, adapter)
-    weights, last_layer = served.weights, served.last_layer
-    assert weights is not None
-    assert last_layer is not None
-    folder = converted_folder(weights, last_layer, cache_folder(cache_dir))
-    return Checkpoint(served, folder, weights.sha256[:16], adapter)
+    assert served.weights is not None
+    folder = converted_folder(served.weights, served.last_layer, cache_folder(cache_dir))
+    return Checkpoint(served, folder, served.weights.sha256[:16], adapter)
 
 
 def _of_kind(kind: type[Kind], card: AnyCard) -> Kind:

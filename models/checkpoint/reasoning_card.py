@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from blockrank_server.models.checkpoint.card import RequestLimits
+from blockrank_server.models.checkpoint.card import RequestLimits, Weights
 from blockrank_server.models.checkpoint.prompt_template import Piece, count_placeholder
 
 
@@ -91,6 +91,7 @@ class ReasoningCard(BaseModel, extra="forbid", frozen=True):
     name: str = Field(min_length=1, max_length=200, description="Name shown to clients.")
     description: str = Field(default="", description="One sentence for people.")
     source: str = Field(default="", description="Paper, repository, licence.")
+    weights: Weights | None = Field(default=None, description="null: safetensors in the folder.")
     prompt: PairTemplate = Field(description="Template of query and document.")
     chain: ChainLimits = Field(description="How a chain ends.")
     verdict: Verdict = Field(description="Where the score is read.")
@@ -114,10 +115,6 @@ class ReasoningCard(BaseModel, extra="forbid", frozen=True):
     @property
     def last_layer(self) -> None:
         """Return None: every layer is needed, and norm and head above them."""
-
-    @property
-    def weights(self) -> None:
-        """Return None: the tensors are in *.safetensors beside config.json."""
 
     @property
     def adapter(self) -> None:

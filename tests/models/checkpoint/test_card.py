@@ -20,6 +20,7 @@ def test_built_in_cards_are_valid_and_found_by_name() -> None:
     cards = built_in_cards()
     assert set(cards) == {
         "default",
+        "default-reasoning",
         "MindscapeRAG/QRRanker",
         "quicktensor/blockrank-msmarco-mistral-7b",
         *(f"jhu-clsp/rank1-{size}{awq}" for size in RANK1 for awq in ("", "-awq")),
@@ -55,7 +56,9 @@ def test_a_card_says_of_which_kind_it_is(blockrank_card: dict[str, Any], tmp_pat
 
 def test_the_built_in_cards_say_what_the_papers_say() -> None:
     cards = {
-        name: load_card(path) for name, path in built_in_cards().items() if "rank1" not in name
+        name: load_card(path)
+        for name, path in built_in_cards().items()
+        if "rank1" not in name and name != "default-reasoning"
     }
     blockrank, qrranker = (
         cards["quicktensor/blockrank-msmarco-mistral-7b"],
