@@ -5,7 +5,7 @@ _RATE = 0.2
 # Until it is learnt: chains of rank1 have 100 to 500 words (arXiv:2502.18418).
 _TOKENS_PER_CHAIN = 350.0
 # What stands between a verdict and its caller, besides the model: the queue's and HTTP's work.
-_MARGIN_S = 0.1
+_MARGIN_S = 0.2
 _SAFETY = 1.5
 
 

@@ -57,6 +57,21 @@ def test_a_request_can_be_scored_again(folder: Path) -> None:
     assert first == (ranker.score([request]), list(request.reasoned))
 
 
+def test_bfloat16_is_near_float32(folder: Path) -> None:
+    edit(folder / CARD_FILE, lambda card: card["chain"].update(max_tokens=1))
+    documents: list[Document] = [f"{i} glaciers move about {i} metres a day" for i in range(12)]
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        ranker = ReasoningRanker.open(folder, device="cpu", dtype=dtype)
+        assert ranker.info.dtype == dtype
+        found.append(ranker.explain("ice", documents))
+    pairs = zip(*found, strict=True)
+    # Another first token makes another score.
+    near = [abs(a.score - b.score) for a, b in pairs if a.reasoned.text == b.reasoned.text]
+    assert len(near) >= 10
+    assert max(near) < 0.05
+
+
 def test_the_warm_up_times_what_a_forced_verdict_takes(folder: Path) -> None:
     ranker = ReasoningRanker.open(folder, device="cpu")
     before = ranker.encode("ice", ["One."]).num_optional_tokens
