@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,15 +48,13 @@ class TextTokenizer:
             for token in definition["added_tokens"]:
                 token["special"] = True
             self._tokenizer = Tokenizer.from_str(json.dumps(definition))
-            self._controlled = Tokenizer.from_str(json.dumps(definition))
         except FileNotFoundError as error:
             raise CheckpointError(f"no tokenizer.json in {path.parent}") from error
         except Exception as error:  # the tokenizers library raises bare Exception
             reason = stand_in_at(path) or f"is not a tokenizer: {error}"
             raise CheckpointError(f"{path} {reason}") from error
-        for each in (self._tokenizer, self._controlled):
-            each.no_truncation()
-            each.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         self._control = {t["content"]: int(t["id"]) for t in definition["added_tokens"]}
 
@@ -75,12 +74,17 @@ class TextTokenizer:
         """Count the ids that stand for a token; a network's head may have more rows."""
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
+    @cached_property
+    def _of_written(self) -> Tokenizer:
+        """Copy the tokenizer; a copy takes spelt-out control tokens for what they are."""
+        return Tokenizer.from_str(self._tokenizer.to_str())
+
     def encode_written(self, text: str) -> list[int]:
         """Return the ids of what a model wrote, in which control tokens are spelt out.
 
         It is not for a caller's text, which would become control tokens.
         """
-        return self._controlled.encode(text, add_special_tokens=False).ids
+        return self._of_written.encode(text, add_special_tokens=False).ids
 
     def encode(self, text: str) -> Encoding:
         """Find ids and character offsets of text; nothing in it is taken for a control token."""

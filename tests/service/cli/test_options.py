@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_opened(
     [
         (["--model", "/no/where"], "model '/no/where' is no folder, no hub name"),
         (["--model", "./nowhere"], "model './nowhere' is no folder, no hub name"),
-        (["--model", "defualt"], "none of MindscapeRAG/QRRanker, default-reasoning, default, jhu-clsp/"),
+        (["--model", "defualt"], "none of MindscapeRAG/QRRanker, default-reasoning, default, "),
         (["--model", __file__], "is a file; name the folder it is in"),
         (["--card", "nope"], "card 'nope' is neither a file nor one of MindscapeRAG/QRRanker, def"),
         (["--card", __file__], "test_options.py: card: Invalid JSON"),
