@@ -10,7 +10,7 @@ import torch
 
 from blockrank_server.models.checkpoint.checkpoint import find_reasoning_checkpoint
 from blockrank_server.models.checkpoint.model_config import ends_of_text, load_model_config
-from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard, check_settings
 from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.engine.finished_scores import FinishedScores
 from blockrank_server.models.engine.load_chain_engine import load_chain_engine
@@ -18,7 +18,6 @@ from blockrank_server.models.engine.memory import used_and_total_bytes
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, TimedPasses
-from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
@@ -81,12 +80,14 @@ class ReasoningRanker:
             max_batch_tokens: bounds, about, the tokens of prompts and chains that run side by side.
 
         Raises:
-            CardError: the card is of another kind, not valid, or does not fit the checkpoint.
-            CheckpointError: a file or tensor is missing, broken or unexpected; or an argument does
-                not apply.
+            CardError: the card is of another kind, not valid, or does not fit the checkpoint or an
+                argument.
+            CheckpointError: a file or tensor is missing, broken or unexpected.
         """
         started = time.perf_counter()
-        _refuse(adapter, quantization, document_cache_bytes)
+        check_settings(
+            adapter=adapter, quantization=quantization, document_cache_bytes=document_cache_bytes
+        )
         placement = Placement.choose(device, dtype, "none")
         found = find_reasoning_checkpoint(
             str(path_or_name),
@@ -221,16 +222,3 @@ class ReasoningRanker:
         request = self.encode(query, documents, explain=True)
         [scores] = self.score([request])
         return list(map(ReasonedScore, scores, request.reasoned))
-
-
-def _refuse(
-    adapter: str | Path | None, quantization: str, document_cache_bytes: int | Literal["auto"]
-) -> None:
-    given = {
-        "adapter": adapter is not None,
-        "quantization": quantization != "none",
-        "document_cache_bytes": document_cache_bytes != 0,
-    }
-    for name, is_given in given.items():
-        if is_given:
-            raise CheckpointError(f"{name} does not apply to a card of kind reasoning")

@@ -4,12 +4,14 @@ The card says everything about prompt, end and verdict (rank1: arXiv:2502.18418)
 tokens only continues them. models/README.md lists every field.
 """
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from blockrank_server.models.checkpoint.card import RequestLimits, Weights
 from blockrank_server.models.checkpoint.prompt_template import Piece, count_placeholder
+from blockrank_server.models.errors import CardError
 
 
 class PairTemplate(BaseModel, extra="forbid", frozen=True):
@@ -119,3 +121,21 @@ class ReasoningCard(BaseModel, extra="forbid", frozen=True):
     @property
     def adapter(self) -> None:
         """Return None: a checkpoint runs as it is."""
+
+
+def check_settings(
+    *, adapter: str | Path | None, quantization: str, document_cache_bytes: int | str
+) -> None:
+    """Refuse what a card of reasoning has no use for: weights run as they are, nothing is kept.
+
+    Raises:
+        CardError: naming the setting.
+    """
+    given = {
+        "adapter": adapter is not None,
+        "quantization": quantization != "none",
+        "document_cache_bytes": document_cache_bytes != 0,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise CardError(f"{name} does not apply to a card of kind reasoning")
