@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.checkpoint import find_checkpoint
 from blockrank_server.models.checkpoint.model_config import load_model_config
 from blockrank_server.models.document_cache.document_cache import CacheStats
@@ -48,7 +48,7 @@ class Ranker:
 
     def __init__(
         self,
-        card: AnyCard,
+        card: PackedCard,
         encoder: AnyEncoder,
         engine: Engine,
         info: RankerInfo,

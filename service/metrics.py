@@ -1,6 +1,7 @@
 """Defines every Prometheus series of the service, all of them there from the start.
 
 Label `documents` is the bucket of a shortlist's length: the edge at or above it, or "more".
+Label `ended` tells what ended a chain of reasoning.
 Label `cached` tells which of its documents were known, where any are kept.
 """
 
@@ -9,12 +10,16 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from blockrank_server.models.reasoning.chain import End
+from blockrank_server.models.reasoning.request import Reasoned
 from blockrank_server.service.errors import all_errors
 from blockrank_server.service.scheduler.job import DOCUMENT_EDGES, document_bucket
 from blockrank_server.service.scheduler.metric_factory import MetricFactory
 from blockrank_server.service.scheduler.metrics import SchedulerMetrics
 
 BUCKETS = (*map(str, DOCUMENT_EDGES), "more")
+
+CHAIN_TOKENS = tuple(2**i for i in range(4, 14))  # 16 .. 8,192
 
 NO_DIALECT = "none"  # the body did not get as far as a dialect
 CLIENT_GONE = 499
@@ -88,6 +93,9 @@ class Metrics:
             "filled_documents", "Documents of POST and DELETE /documents.", "outcome"
         )
         self._ignored = series.counter("ignored_fields", "Fields without a meaning here.", "field")
+        self._generated = series.counter("generated_tokens", "Tokens of chains of reasoning.")
+        self._chains = series.counter("chains", "Chains of reasoning.", "ended")
+        self._chain_tokens = series.histogram("chain_tokens", "Tokens of a chain.", CHAIN_TOKENS)
         self._create_series(dialects, CachedShare if keeps_documents else (CachedShare.NONE,))
         ProcessCollector(registry=registry)
 
@@ -108,6 +116,8 @@ class Metrics:
             self._filled.labels(outcome)
         for name in (*KNOWN_IGNORED, "other"):
             self._ignored.labels(name)
+        for end in End:
+            self._chains.labels(end)
 
     def encoded(self, *, num_documents: int, num_truncated: int, tokenize_s: float) -> None:
         """Count a request that was tokenised."""
@@ -130,6 +140,13 @@ class Metrics:
         self._infer.labels(bucket).observe(infer_s)
         self._documents.labels(bucket, cached).inc(num_documents)
         self._tokens.labels(bucket).inc(num_tokens)
+
+    def reasoned(self, found: Iterable[Reasoned]) -> None:
+        """Count the chains of a request that has its scores."""
+        for each in found:
+            self._generated.inc(each.num_tokens)
+            self._chain_tokens.observe(each.num_tokens)
+            self._chains.labels(each.end).inc()
 
     def rejected(self, reason: str) -> None:
         """Count an error by ServiceError.reason."""

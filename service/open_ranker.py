@@ -10,14 +10,14 @@ from blockrank_server.models.engine.cpu_quota import cpu_quota, num_cores, num_t
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
+    from blockrank_server.models.any_ranker import AnyRanker
     from blockrank_server.models.checkpoint.checkpoint import Checkpoint
-    from blockrank_server.models.ranker import Ranker
 
-OpenRanker = Callable[[Settings], "Ranker"]
+OpenRanker = Callable[[Settings], "AnyRanker"]
 
 
-def open_ranker(settings: Settings) -> "Ranker":
-    """Open the ranker the settings name.
+def open_ranker(settings: Settings) -> "AnyRanker":
+    """Open the ranker the settings name, of the kind that its card says.
 
     Raises:
         CardError, CheckpointError: it cannot be opened.
@@ -26,6 +26,8 @@ def open_ranker(settings: Settings) -> "Ranker":
     # Here and not on top: it imports torch.
     from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
 
+    if _is_reasoning(settings):
+        return _open_reasoning_ranker(settings)
     return Ranker.open(
         settings.model,
         card=settings.card,
@@ -43,7 +45,38 @@ def open_ranker(settings: Settings) -> "Ranker":
     )
 
 
-def open_served_ranker(settings: Settings) -> "Ranker":
+def _is_reasoning(settings: Settings) -> bool:
+    # Here and not on top: as above.
+    from blockrank_server.models.checkpoint.checkpoint import is_reasoning  # noqa: PLC0415
+
+    return is_reasoning(
+        settings.model,
+        card=settings.card,
+        revision=settings.revision,
+        offline=settings.offline,
+        cache_dir=settings.cache_dir,
+    )
+
+
+def _open_reasoning_ranker(settings: Settings) -> "AnyRanker":
+    from blockrank_server.models.reasoning_ranker import ReasoningRanker  # noqa: PLC0415
+
+    return ReasoningRanker.open(
+        settings.model,
+        card=settings.card,
+        adapter=settings.adapter,
+        device=settings.device,
+        dtype=settings.dtype,
+        revision=settings.revision,
+        offline=settings.offline,
+        cache_dir=settings.cache_dir,
+        max_batch_tokens=settings.max_batch_tokens,
+        quantization=settings.quantization,
+        document_cache_bytes=settings.document_cache_bytes,
+    )
+
+
+def open_served_ranker(settings: Settings) -> "AnyRanker":
     """Open the ranker the settings name, and log what part of the CPU it has.
 
     Raises:

@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         None,
         gt=0,
         description="A request must be answered within this time; its header X-Request-Timeout-Ms "
-        "can lower it. Unset takes 60000 on the CPU and 8000 on CUDA.",
+        "can lower it. Unset takes 60000 on the CPU and 8000 on CUDA, and 120000 for reasoning.",
     )
     drain_timeout_s: int = Field(
         60,

@@ -27,9 +27,11 @@ FLOORS = {
     ),
     "models": (
         {"training", "evaluation"},
-        {"ranker"},
+        {"any_ranker"},
+        {"ranker", "reasoning_ranker"},
         {"known_documents"},
         {"engine"},
+        {"reasoning"},
         {"prompt", "data"},
         {"checkpoint", "quantization", "document_cache"},
         {"files"},

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 from blockrank_server.models.checkpoint.card import Card, parse_card, read_card
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError
 
-AnyCard = Card | YesNoCard
-_KINDS: dict[object, type[Card] | type[YesNoCard]] = {
+PackedCard = Card | YesNoCard
+"""Reads a list by one packed prefill."""
+AnyCard = PackedCard | ReasoningCard
+_KINDS: dict[object, type[Card] | type[YesNoCard] | type[ReasoningCard]] = {
     "attention": Card,
     "yes_no": YesNoCard,
+    "reasoning": ReasoningCard,
 }
 
 

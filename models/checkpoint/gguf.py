@@ -28,20 +28,21 @@ from blockrank_server.models.files.stand_in import stand_in_at
 _FORMAT = 1
 
 
-def converted_folder(weights: Weights, last_layer: int, cache_dir: Path) -> Path:
+def converted_folder(weights: Weights, last_layer: int | None, cache_dir: Path) -> Path:
     """Find the folder with config.json, tokenizer.json and model.safetensors of a card's GGUF file.
 
     It is made on the first call.
 
     Args:
         weights: the package, file and checksum that the card names.
-        last_layer: 0-based; the layers above are left out.
+        last_layer: 0-based; the layers above are left out, and norm and head. None keeps all.
         cache_dir: keeps the converted folders.
 
     Raises:
         CheckpointError: the package or file is missing, or is not the one the card names.
     """
-    name = f"{Path(weights.file).stem}-{weights.sha256[:16]}-layers{last_layer + 1}-v{_FORMAT}"
+    kept = "whole" if last_layer is None else f"layers{last_layer + 1}"
+    name = f"{Path(weights.file).stem}-{weights.sha256[:16]}-{kept}-v{_FORMAT}"
     folder = cache_dir / name
     if folder.is_dir():
         return folder
@@ -90,7 +91,7 @@ def weights_file(weights: Weights) -> Path:
     return path
 
 
-def _convert(source: Path, last_layer: int, folder: Path) -> None:
+def _convert(source: Path, last_layer: int | None, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=source.name, dtype=torch.float32, local_files_only=True
     )

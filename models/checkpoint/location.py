@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from blockrank_server.models.checkpoint.any_card import AnyCard, load_any_card
-from blockrank_server.models.checkpoint.card import CARD_FILE, Card, built_in_cards, find_card
+from blockrank_server.models.checkpoint.card import CARD_FILE, built_in_cards, find_card
+from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError, CheckpointError
 from blockrank_server.models.files.paths import expand_user
 
@@ -84,6 +85,6 @@ def _card_beside(folder: Path, given: Path | None) -> Path:
 
 def _embedded(name: str, file: Path) -> Location:
     card = load_any_card(file)
-    if not isinstance(card, Card) or card.weights is None:
+    if isinstance(card, YesNoCard) or card.weights is None:
         raise CardError(f"card {file} names no weights, and model {name!r} has none without it")
     return Location("embedded", file, card)

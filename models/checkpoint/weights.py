@@ -29,7 +29,8 @@ def is_needed(name: str, last_layer: int | None) -> bool:
 
     Args:
         name: in either spelling, with the decoder's prefix or without.
-        last_layer: 0-based, up to which attention is read; None where the head is.
+        last_layer: 0-based, up to which attention is read; None needs the whole decoder, final norm
+            and head too.
     """
     if last_layer is None:
         return True
@@ -65,8 +66,8 @@ def tensors(
 
     Args:
         folder: holds model.safetensors, or shards and their index.
-        last_layer: 0-based; nothing above this layer is read. None reads everything.
-        head_rows: are all that is read of the head.
+        last_layer: 0-based; nothing above this layer is read. None reads every tensor.
+        head_rows: where given, are all that is read of the head.
 
     Raises:
         CheckpointError: no such file, a broken one, one that lacks what the index says it holds, or
@@ -86,7 +87,7 @@ def tensors(
 
 
 def _tensor(path: Path, file: Any, name: str, rows: Sequence[int]) -> torch.Tensor:
-    if name.removeprefix(DECODER) != HEAD:
+    if not rows or name.removeprefix(DECODER) != HEAD:
         tensor: torch.Tensor = file.get_tensor(name)
         return tensor
     matrix = file.get_slice(name)

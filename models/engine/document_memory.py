@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from transformers import PretrainedConfig
 
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.document_cache import DocumentCache
 from blockrank_server.models.document_cache.document_store import DocumentStore
@@ -72,7 +72,7 @@ class DocumentMemory:
 def open_document_memory(
     bounds: DocumentBounds,
     config: PretrainedConfig,
-    card: AnyCard,
+    card: PackedCard,
     dtype: torch.dtype,
     device: torch.device,
     names: Sequence[str] = (),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.upload import upload
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
@@ -40,7 +40,7 @@ class Engine:
     def __init__(
         self,
         network: Network,
-        card: AnyCard,
+        card: PackedCard,
         device: torch.device,
         backend: Backend,
         memory: DocumentMemory | None = None,

@@ -3,7 +3,7 @@
 from transformers import PretrainedConfig
 
 from blockrank_server.models.checkpoint.adapter import Adapter
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card, check_heads
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.content_digest import content_digest
@@ -60,7 +60,7 @@ def load_engine(
     return Engine(network, found.card, placement.device, placement.backend, memory)
 
 
-def _kept(card: AnyCard, placement: Placement) -> tuple[str, ...]:
+def _kept(card: PackedCard, placement: Placement) -> tuple[str, ...]:
     """Name the linear layers that stay as they are where the others are quantized."""
     is_int8 = placement.quantization == "dynamic_int8"
     return card.int8_kept or () if is_int8 and isinstance(card, Card) else ()

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 from transformers import PretrainedConfig
 
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.engine.memory import (
     MemoryNeed,
     available_bytes,
@@ -31,7 +31,7 @@ class MemoryPlan(NamedTuple):
     def of(
         cls,
         config: PretrainedConfig,
-        card: AnyCard,
+        card: PackedCard,
         placement: Placement,
         document_cache_bytes: int | Literal["auto"],
         max_batch_tokens: int | None,

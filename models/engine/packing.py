@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from blockrank_server.kernels.key_rows import KeyRows
 from blockrank_server.kernels.segments import Segment, Span
 from blockrank_server.kernels.span_lse import SpanRead
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.kept import Kept, NewDocument
 from blockrank_server.models.engine.kept_tokens import kept_tokens
@@ -65,7 +65,7 @@ class PackedBatch:
         return len(self.token_ids)
 
 
-def pack(requests: Sequence[EncodedRequest], card: AnyCard) -> PackedBatch:
+def pack(requests: Sequence[EncodedRequest], card: PackedCard) -> PackedBatch:
     """Lay requests one after another on one token axis.
 
     Raises:

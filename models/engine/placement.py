@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self, TypedDict
 import torch
 
 from blockrank_server.kernels.backend import Backend, choose_backend
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.processor import has_bfloat16_products, has_int8_products
 from blockrank_server.models.engine.quantize import check_quantization
@@ -34,7 +34,7 @@ class Placement(NamedTuple):
 
     @classmethod
     def choose(
-        cls, device: str, dtype: str, quantization: str, card: AnyCard | None = None
+        cls, device: str, dtype: str, quantization: str, card: PackedCard | None = None
     ) -> Self:
         """Choose by name; auto takes what is fast there, and costs no quality that was measured.
 

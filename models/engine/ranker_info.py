@@ -23,7 +23,8 @@ class RankerInfo:
         weight_bytes: taken by the layers kept, on the device, as quantized.
         max_batch_tokens: the most tokens of one batch that fit the device's memory, an estimate;
             None on the CPU, which is not checked. A larger request may fail.
-        quantization: that of the linear layers below the read layer.
+        quantization: that of the linear layers below the read layer; awq where a checkpoint of
+            reasoning is packed so.
         document_cache_bytes: the bound on the kept keys and values of documents; 0: none are kept.
     """
 
@@ -37,7 +38,7 @@ class RankerInfo:
     load_seconds: float
     weight_bytes: int
     max_batch_tokens: int | None
-    quantization: Quantization
+    quantization: Quantization | Literal["awq"]
     document_cache_bytes: int = 0
 
     def numbers(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from blockrank_server.models.checkpoint.any_card import AnyCard
+from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.data.shortlists import Shortlist
 from blockrank_server.models.evaluation.scorer import Progress, Scores
 from blockrank_server.models.prompt.request import EncodedRequest
@@ -38,7 +38,7 @@ class AttentionScorer:
 
 
 def batches(
-    encoded: Sequence[EncodedRequest], max_tokens: int, card: AnyCard
+    encoded: Sequence[EncodedRequest], max_tokens: int, card: PackedCard
 ) -> Iterator[list[int]]:
     """Yield indices of requests that go together: those that share reusable documents, if any are.
 
@@ -66,7 +66,7 @@ def batches(
         yield batch
 
 
-def _blocks(index: int, request: EncodedRequest, card: AnyCard) -> set[bytes]:
+def _blocks(index: int, request: EncodedRequest, card: PackedCard) -> set[bytes]:
     """Return what is computed for this request before its tail, by what may be shared."""
     ids = request.token_ids
     if not card.reusable_documents:  # nothing: the index makes it unlike any other

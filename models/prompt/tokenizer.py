@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,23 @@ class TextTokenizer:
             return self._control[token]
         except KeyError:
             raise CheckpointError(f"the tokenizer has no control token {token!r}") from None
+
+    @property
+    def num_tokens(self) -> int:
+        """Count the ids that stand for a token; a network's head may have more rows."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def _of_written(self) -> Tokenizer:
+        """Copy the tokenizer; a copy takes spelt-out control tokens for what they are."""
+        return Tokenizer.from_str(self._tokenizer.to_str())
+
+    def encode_written(self, text: str) -> list[int]:
+        """Return the ids of what a model wrote, in which control tokens are spelt out.
+
+        It is not for a caller's text, which would become control tokens.
+        """
+        return self._of_written.encode(text, add_special_tokens=False).ids
 
     def encode(self, text: str) -> Encoding:
         """Find ids and character offsets of text; nothing in it is taken for a control token."""

@@ -25,6 +25,8 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 # Where the server's own is not set. Two cores of a CPU take 10 s for 100 documents of 60 words.
 TIMEOUT_MS_ON_CPU = 60_000
 TIMEOUT_MS_ON_CUDA = 8_000
+# A chain of reasoning has hundreds of tokens; shortly before it, verdicts are forced.
+TIMEOUT_MS_OF_REASONING = 120_000
 Answer = Callable[[Request, bytes], Coroutine[Any, Any, Response]]
 T = TypeVar("T")
 
@@ -65,12 +67,14 @@ async def respond(request: Request, answer: Answer) -> Response:
 
 
 def max_timeout_ms(settings: Settings, worker: ModelWorker) -> int:
-    """Return the server's own deadline; where it is not set, the one of the model's device.
+    """Return the server's own deadline; where none is set, that of card and device.
 
     Before the model is loaded, it is only for the body of a request that is then refused.
     """
     if settings.request_timeout_ms is not None:
         return settings.request_timeout_ms
+    if worker.has_loaded and worker.ranker.card.kind == "reasoning":
+        return TIMEOUT_MS_OF_REASONING
     is_cuda = worker.has_loaded and worker.ranker.info.device.startswith("cuda")
     return TIMEOUT_MS_ON_CUDA if is_cuda else TIMEOUT_MS_ON_CPU
 

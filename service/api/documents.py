@@ -27,8 +27,8 @@ from blockrank_server.service.scheduler.admission_queue import HopelessError
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
+    from blockrank_server.models.any_ranker import AnyRanker
     from blockrank_server.models.known_documents import KnownDocuments
-    from blockrank_server.models.ranker import Ranker
 
 _SPELLING = {"documents": "documents", "max_document_tokens": "max_tokens_per_doc"}
 _SALT = "cache_salt"
@@ -78,7 +78,7 @@ class _Work:
         places: indices of the documents that are not blank, once the body is read.
     """
 
-    def __init__(self, raw: bytes, ranker: "Ranker", record: RequestRecord) -> None:
+    def __init__(self, raw: bytes, ranker: "AnyRanker", record: RequestRecord) -> None:
         self._raw, self._ranker, self._record = raw, ranker, record
         self.places: list[int] = []
         self._warnings: list[str] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from blockrank_server.models.errors import EmptyInputError, InputError
 from blockrank_server.models.prompt.explanation import Explanation, explanations
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
+from blockrank_server.models.reasoning.request import Reasoned, ReasoningRequest
 from blockrank_server.service.api.broken_text import Place, broken_warning
 from blockrank_server.service.dialects.base import Dialect, no_place
 from blockrank_server.service.dialects.request import (
@@ -26,7 +27,7 @@ from blockrank_server.service.errors import (
 )
 
 if TYPE_CHECKING:
-    from blockrank_server.models.ranker import Ranker
+    from blockrank_server.models.any_ranker import AnyRanker
 
 _SALT = "cache_salt"
 _MAX_LISTED = 20  # documents in a warning
@@ -53,7 +54,7 @@ class PreparedRequest:
     def result(
         self,
         scores: Sequence[float],
-        ranker: "Ranker",
+        ranker: "AnyRanker",
         *,
         request_id: str,
         part_shares: Sequence[float] = (),
@@ -79,7 +80,15 @@ class PreparedRequest:
             cached=_cached(encoded),
             warnings=(*request.warnings, *self._cuts()),
             explanations=self._explanations(part_shares),
+            reasoned=self.reasoned if request.explain else {},
+            num_generated_tokens=sum(each.num_tokens for each in self.reasoned.values()),
         )
+
+    @property
+    def reasoned(self) -> dict[int, Reasoned]:
+        """Return the chains of reasoning by index, once there are scores; else, or none, empty."""
+        found = self.encoded.reasoned if isinstance(self.encoded, ReasoningRequest) else []
+        return dict(zip(self.kept, found, strict=False))
 
     def _explanations(self, part_shares: Sequence[float]) -> dict[int, Explanation]:
         if self.encoded is None or not self.encoded.parts:
@@ -105,7 +114,7 @@ class PreparedRequest:
 def prepare_request(
     dialect: type[Dialect],
     body: Mapping[str, Any],
-    ranker: "Ranker",
+    ranker: "AnyRanker",
     *,
     broken: Sequence[Place] = (),
     strict_model: bool = False,
@@ -170,7 +179,7 @@ def _on_body(
     yield from ignored_spellings(body, spelling)
 
 
-def _for_prompt(request: RerankRequest, ranker: "Ranker") -> RerankRequest:
+def _for_prompt(request: RerankRequest, ranker: "AnyRanker") -> RerankRequest:
     """Leave out summary and instruction, with a warning, where the prompt has no place for them."""
     prompt, summary, instruction = ranker.card.prompt, request.summary, request.instruction
     unused: tuple[str, ...] = ()
@@ -188,7 +197,7 @@ def _for_prompt(request: RerankRequest, ranker: "Ranker") -> RerankRequest:
 
 
 def _encode(
-    request: RerankRequest, kept: Sequence[int], ranker: "Ranker", cache_salt: str
+    request: RerankRequest, kept: Sequence[int], ranker: "AnyRanker", cache_salt: str
 ) -> EncodedRequest:
     return ranker.encode(
         request.query,

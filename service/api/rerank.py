@@ -31,7 +31,7 @@ from blockrank_server.service.scheduler.job import Scored
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
-    from blockrank_server.models.ranker import Ranker
+    from blockrank_server.models.any_ranker import AnyRanker
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -88,6 +88,7 @@ async def _scored(worker: ModelWorker, reading: "_Reading", record: RequestRecor
         infer_s=scored.infer_s,
         cached=record.cached,
     )
+    reading.metrics.reasoned(reading.prepared.reasoned.values())
     return scored
 
 
@@ -101,7 +102,7 @@ class _Reading:
     prepared: PreparedRequest
 
     def __init__(
-        self, request: Request, raw: bytes, dialects: Sequence[type[Dialect]], ranker: "Ranker"
+        self, request: Request, raw: bytes, dialects: Sequence[type[Dialect]], ranker: "AnyRanker"
     ) -> None:
         self._headers, self._raw, self._dialects = request.headers, raw, dialects
         self._record: RequestRecord = request.state.record

@@ -15,7 +15,7 @@ from blockrank_server.service.errors import InvalidFieldError
 from blockrank_server.service.scheduler.model_worker import ModelWorker
 
 if TYPE_CHECKING:
-    from blockrank_server.models.ranker import Ranker
+    from blockrank_server.models.any_ranker import AnyRanker
 
 
 async def tokenize(request: Request) -> Response:
@@ -29,7 +29,7 @@ async def _tokenize(request: Request, raw: bytes) -> Response:
     return await worker.prepare(lambda: _answer(raw, ranker))
 
 
-def _answer(raw: bytes, ranker: "Ranker") -> Response:
+def _answer(raw: bytes, ranker: "AnyRanker") -> Response:
     fields, broken = read_json(raw)
     if not fields.keys() & {"inputs", "prompt"}:
         raise InvalidFieldError("body has neither inputs (TEI) nor prompt (vLLM)")

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.extras import check_installed
@@ -148,7 +148,7 @@ def _scorer(
     made_by |= {"by": options.by, "limit": options.limit}
     if options.by == "decoding":
         return DecodingScorer.open(found, placement), made_by, None
-    ranker = open_ranker(settings)
+    ranker = cast("Ranker", open_ranker(settings))  # checkpoint_of refuses other kinds of cards
     fits = ranker.info.max_batch_tokens or _BATCH_TOKENS
     tokens = options.batch_tokens or min(fits, _BATCH_TOKENS)
     return AttentionScorer(ranker, tokens), made_by, ranker

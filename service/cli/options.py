@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from blockrank_server.models.checkpoint.cache import cache_folder, check_hub_cache
 from blockrank_server.models.checkpoint.location import locate
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard, check_settings
 from blockrank_server.models.document_cache.store_folder import check_owner
 from blockrank_server.models.engine.cuda_driver import check_device
 from blockrank_server.models.errors import RankerError
@@ -87,6 +88,12 @@ def check_model(settings: Settings, *, is_loaded: bool = True) -> None:
     """
     try:
         found = locate(settings.model, card=settings.card, revision=settings.revision)
+        if isinstance(found.card, ReasoningCard):
+            check_settings(
+                adapter=settings.adapter,
+                quantization=settings.quantization,
+                document_cache_bytes=settings.document_cache_bytes,
+            )
         if is_loaded and found.kind == "embedded":
             cache_folder(settings.cache_dir)
         if is_loaded and found.kind == "hub":

@@ -16,7 +16,7 @@ from blockrank_server.service.open_ranker import OpenRanker, open_ranker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
-    from blockrank_server.models.ranker import Ranker
+    from blockrank_server.models.any_ranker import AnyRanker
 
 _MAX_CHARACTERS = 80
 
@@ -53,7 +53,7 @@ class _Tournament:
         cut_lines: numbers of the lines that were cut to the card's limit.
     """
 
-    def __init__(self, ranker: "Ranker", query: str) -> None:
+    def __init__(self, ranker: "AnyRanker", query: str) -> None:
         self.ranker = ranker
         self.cut_lines: set[int] = set()
         self._query = query

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tqdm import tqdm
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from blockrank_server.models.checkpoint.checkpoint import Checkpoint
     from blockrank_server.models.evaluation.head_choice import Head, HeadChoice, Masses
     from blockrank_server.models.evaluation.head_masses import JudgedList
+    from blockrank_server.models.ranker import Ranker
 
 _EXAMPLES = """examples:
   blockrank-server select-heads data/train --out rerank_card.json
@@ -116,7 +117,8 @@ def _measure(
             all_heads_card(attention_card(found.card, "select-heads"), last_layer).model_dump_json()
         )
         adapter = found.with_adapter(settings.adapter).adapter
-        ranker = open_ranker(settings.model_copy(update={"card": str(card), "adapter": adapter}))
+        changed = settings.model_copy(update={"card": str(card), "adapter": adapter})
+        ranker = cast("Ranker", open_ranker(changed))
     with tqdm(total=sum(map(len, drawn.values())), unit="list", disable=None) as bar:
         return {name: measure_heads(ranker, lists, bar.update) for name, lists in drawn.items()}
 

@@ -19,6 +19,7 @@ from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
+    from blockrank_server.models.any_ranker import AnyRanker
     from blockrank_server.models.ranker import Ranker
 
 # Measured on the default card: models/README.md.
@@ -38,7 +39,7 @@ def verify_scores(file: Path, settings: Settings, open_ranker: OpenRanker = open
         raise UsageError(str(error)) from error
     if provenance.checkpoint != _digest(settings):
         raise UsageError(f"{file} holds the scores of other weights or of another adapter")
-    ranker = open_ranker(settings)
+    ranker = _packed(open_ranker(settings))
     if (tolerance := provenance.tolerance.get(ranker.info.dtype)) is None:
         raise UsageError(f"{file} states no tolerance for {ranker.info.dtype}")
     differences: list[float] = []
@@ -73,13 +74,22 @@ def store_scores(
         OSError: the file cannot be written.
     """
     read = _read_lists(lists)
-    ranker = open_ranker(settings)
+    ranker = _packed(open_ranker(settings))
     if (ranker.info.dtype, ranker.info.quantization) != ("float32", "none"):
         raise UsageError("scores are stored of --dtype float32, --quantization none")
     scored = [each.model_copy(update={"scores": tuple(_score(ranker, each))}) for each in read]
     write_scores(file, _digest(settings), TOLERANCE, scored)
     print(f"wrote {file}", file=sys.stderr)
     return OK
+
+
+def _packed(ranker: "AnyRanker") -> "Ranker":
+    """Refuse chains of reasoning, whose scores belong to no list."""
+    from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
+
+    if isinstance(ranker, Ranker):
+        return ranker
+    raise UsageError(f"verify replays scores of one pass, card {ranker.card.name} writes chains")
 
 
 def _read_lists(path: Path) -> list[StoredList]:

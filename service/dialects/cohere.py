@@ -11,7 +11,12 @@ from typing_extensions import TypedDict
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
-from blockrank_server.service.dialects.explained import ExplainedDocument, explained
+from blockrank_server.service.dialects.explained import (
+    ExplainedDocument,
+    ReasonedDocument,
+    explained,
+    reasoned,
+)
 from blockrank_server.service.dialects.fields import (
     Explain,
     Flag,
@@ -39,6 +44,7 @@ class CohereResult(TypedDict):
     relevance_score: Score
     document: NotRequired[CohereDocument]
     explanation: NotRequired[ExplainedDocument]
+    reasoning: NotRequired[ReasonedDocument]
 
 
 class CohereVersion(TypedDict):
@@ -134,6 +140,8 @@ class Cohere(Dialect):
         for item, ranked in zip(found, result.ranking, strict=True):
             if (explanation := result.explanations.get(ranked.index)) is not None:
                 item["explanation"] = explained(explanation)
+            if (chain := result.reasoned.get(ranked.index)) is not None:
+                item["reasoning"] = reasoned(chain)
         return found
 
     def document(self, index: int, ranked: str) -> object:
@@ -167,7 +175,10 @@ def cohere_meta(result: RerankResult) -> CohereMeta:
     meta: CohereMeta = {
         "api_version": {"version": "2"},
         "billed_units": {"search_units": result.num_units},
-        "tokens": {"input_tokens": result.num_tokens, "output_tokens": 0},
+        "tokens": {
+            "input_tokens": result.num_tokens,
+            "output_tokens": result.num_generated_tokens,
+        },
     }
     if result.cached is not None:
         meta["cached_tokens"] = result.cached.num_tokens

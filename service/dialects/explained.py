@@ -5,6 +5,7 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from blockrank_server.models.prompt.explanation import Explanation, PartShare
+from blockrank_server.models.reasoning.request import Reasoned
 
 # Sums of 66 shares that are rounded to so many digits are off by less than a millionth.
 _DIGITS = 8
@@ -33,6 +34,30 @@ class ExplainedDocument(TypedDict):
     title: NotRequired[ExplainedPart]
     frame: float
     truncated_at: NotRequired[int]
+
+
+class ReasonedDocument(TypedDict):
+    """Holds the chain of reasoning before the score of one result.
+
+    `ended` tells what ended it: verdict, end_of_text, max_tokens, max_context or deadline. `read`
+    tells where the score was read: verdict; forced, after the chain was closed for it; or fallback,
+    which is a fixed number. `tokens` counts those generated. The text may quote the document.
+    """
+
+    text: str
+    ended: str
+    read: str
+    tokens: int
+
+
+def reasoned(found: Reasoned) -> ReasonedDocument:
+    """Write a chain of reasoning."""
+    return {
+        "text": found.text,
+        "ended": found.end,
+        "read": found.reading,
+        "tokens": found.num_tokens,
+    }
 
 
 def explained(explanation: Explanation) -> ExplainedDocument:

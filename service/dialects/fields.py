@@ -65,7 +65,8 @@ Explain = Annotated[
     Flag,
     Field(
         description="Adds `explanation` to each result: the share that each sentence of the "
-        f"document has in its score. For up to {MAX_EXPLAINED_DOCUMENTS} documents."
+        "document has in its score; or, where the model reasons, `reasoning`: what it wrote. "
+        f"For up to {MAX_EXPLAINED_DOCUMENTS} documents."
     ),
 ]
 Query = Annotated[
@@ -129,15 +130,19 @@ class TokenDetails(TypedDict):
 
 
 class Usage(TypedDict):
-    """Counts the tokens of the whole prompt; nothing is generated."""
+    """Counts the tokens of the whole prompt, and those generated where the model reasons."""
 
     prompt_tokens: int
+    completion_tokens: NotRequired[int]
     total_tokens: int
     prompt_tokens_details: NotRequired[TokenDetails]
 
 
 def usage(result: RerankResult) -> Usage:
     found: Usage = {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens}
+    if result.num_generated_tokens:
+        found["completion_tokens"] = result.num_generated_tokens
+        found["total_tokens"] += result.num_generated_tokens
     if (details := token_details(result)) is not None:
         found["prompt_tokens_details"] = details
     return found

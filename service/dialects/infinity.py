@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY
 from blockrank_server.service.dialects.cohere import Cohere, CohereMeta
-from blockrank_server.service.dialects.explained import ExplainedDocument
+from blockrank_server.service.dialects.explained import ExplainedDocument, ReasonedDocument
 from blockrank_server.service.dialects.fields import Score, Usage
 
 
@@ -19,6 +19,7 @@ class InfinityResult(TypedDict):
     relevance_score: Score
     document: NotRequired[str]
     explanation: NotRequired[ExplainedDocument]
+    reasoning: NotRequired[ReasonedDocument]
 
 
 class InfinityAnswer(TypedDict):

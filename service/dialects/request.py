@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
+from blockrank_server.models.reasoning.request import Reasoned
 
 _MAX_SCORE_CHARACTERS = 18
 _DOCUMENTS_PER_UNIT = 100
@@ -93,6 +94,8 @@ class RerankResult:
         cached: what was known of the documents; None where none are kept.
         warnings: sentences on what was cut or ignored.
         explanations: by index, where they are asked for; blank documents have none.
+        reasoned: chains of reasoning, likewise.
+        num_generated_tokens: those of the chains, whether they are asked for or not.
     """
 
     request: RerankRequest
@@ -103,6 +106,8 @@ class RerankResult:
     cached: Cached | None = None
     warnings: tuple[str, ...] = ()
     explanations: Mapping[int, Explanation] = field(default_factory=dict)
+    reasoned: Mapping[int, Reasoned] = field(default_factory=dict)
+    num_generated_tokens: int = 0
 
     @property
     def num_documents(self) -> int:

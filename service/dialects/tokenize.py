@@ -9,7 +9,7 @@ from blockrank_server.service.dialects.fields import Flag, RequestBody
 from blockrank_server.service.errors import EmptyFieldError, InvalidFieldError
 
 if TYPE_CHECKING:
-    from blockrank_server.models.ranker import Ranker
+    from blockrank_server.models.any_ranker import AnyRanker
 
 # Far more than any document may have; tokenising them takes less than a second.
 _MAX_CHARACTERS = 1_000_000
@@ -31,7 +31,7 @@ class TeiTokenize(RequestBody):
     inputs: str | list[str] = Field(description="One text, or a list of them.")
     add_special_tokens: bool | None = Field(None, description="Has no effect.")
 
-    def answer(self, ranker: "Ranker") -> list[list[TeiToken]]:
+    def answer(self, ranker: "AnyRanker") -> list[list[TeiToken]]:
         """Return the tokens of each text."""
         texts = [self.inputs] if isinstance(self.inputs, str) else self.inputs
         if not texts:
@@ -40,7 +40,7 @@ class TeiTokenize(RequestBody):
         return [_tei_tokens(text, ranker) for text in texts]
 
 
-def _tei_tokens(text: str, ranker: "Ranker") -> list[TeiToken]:
+def _tei_tokens(text: str, ranker: "AnyRanker") -> list[TeiToken]:
     return [
         {"id": i, "text": text[start:stop], "special": False, "start": start, "stop": stop}
         for i, start, stop in ranker.tokenize(text)
@@ -64,7 +64,7 @@ class VllmTokenize(RequestBody):
     add_special_tokens: bool | None = Field(None, description="Has no effect.")
     return_token_strs: Flag = False
 
-    def answer(self, ranker: "Ranker") -> VllmTokens:
+    def answer(self, ranker: "AnyRanker") -> VllmTokens:
         """Return the tokens of the text."""
         _check_size(len(self.prompt), "prompt")
         tokens = ranker.tokenize(self.prompt)

@@ -105,7 +105,8 @@ class AdmissionQueue:
 
     def late(self, now_s: float) -> list[Job]:
         """Find the jobs that could not meet their deadline if they started now."""
-        return [j for j in self._jobs if now_s + self._predicted_s(j) > j.deadline_s]
+        predict_s = self._duration_model.predict_marginal_s
+        return [j for j in self._jobs if now_s + predict_s(j.num_least_tokens) > j.deadline_s]
 
     def _check_hope(self, job: Job, left_s: float) -> None:
         # With no time left it is late already, which says nothing about the next try.

@@ -63,6 +63,11 @@ class Job:
     is_claimed: bool = False
 
     @property
+    def num_least_tokens(self) -> int:
+        """Count what the request costs where its deadline is near."""
+        return self.num_tokens - self.request.num_optional_tokens
+
+    @property
     def bucket(self) -> str:
         """Return the bucket of a shortlist that costs as much and of which nothing is known."""
         request = self.request

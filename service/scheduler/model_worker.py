@@ -32,11 +32,12 @@ from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Scored
 from blockrank_server.service.scheduler.metrics import SchedulerMetrics
 from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits
+from blockrank_server.service.scheduler.reasoning_callers import ReasoningCallers
 from blockrank_server.service.scheduler.tokenizer_pool import TokenizerPool
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
-    from blockrank_server.models.ranker import Ranker
+    from blockrank_server.models.any_ranker import AnyRanker
 
 T = TypeVar("T")
 
@@ -73,20 +74,15 @@ class ModelWorker:
             BatchingPolicy(max_wait_s=settings.max_wait_ms / 1000),
             metrics,
             self._duration_model,
-            BatchLimits(
-                max_batch_tokens=settings.max_batch_tokens,
-                max_batch_s=settings.max_batch_ms / 1000,
-                max_queue_requests=settings.max_queue_requests,
-                max_queue_tokens=settings.max_queue_tokens,
-                max_wait_share_of_deadline=settings.max_wait_share_of_deadline,
-            ),
+            BatchLimits.of(settings),
         )
+        self._callers = ReasoningCallers()
         self._pool = TokenizerPool(settings.num_tokenize_threads)
         # A daemon, so that a process told to stop does not wait for a load of minutes.
         self._thread = threading.Thread(target=self._own_model, name="model", daemon=True)
         self._is_draining = False
         self._loading = Phase.LOADING
-        self._ranker: Ranker | None = None
+        self._ranker: AnyRanker | None = None
         self.load_error: BaseException | None = None
         self._log = structlog.get_logger(__name__)
         metrics.watch(
@@ -105,7 +101,7 @@ class ModelWorker:
         return Phase.DRAINING if self._is_draining else self._loading
 
     @property
-    def ranker(self) -> "Ranker":
+    def ranker(self) -> "AnyRanker":
         """Return the ranker, once it is ready.
 
         Raises:
@@ -146,6 +142,7 @@ class ModelWorker:
     def drain(self) -> None:
         """Refuse new requests; those accepted are answered. Safe in a signal handler."""
         self._is_draining = True
+        self._callers.drain(self._settings.drain_timeout_s)
 
     async def prepare(self, work: Callable[[], T]) -> T:
         """Run work on a tokenising thread.
@@ -182,6 +179,7 @@ class ModelWorker:
                 scored.set_result(Scored([], 0.0, 0.0))
             else:
                 self._check_memory(request)
+                self._callers.watch(request, deadline_s, scored)
                 self._batcher.submit(request, deadline_s, scored)
 
         self._check_room()

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Job
+from blockrank_server.service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,17 @@ class BatchLimits:
     max_queue_requests: int
     max_queue_tokens: int
     max_wait_share_of_deadline: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Take the limits that an operator has set."""
+        return cls(
+            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_s=settings.max_batch_ms / 1000,
+            max_queue_requests=settings.max_queue_requests,
+            max_queue_tokens=settings.max_queue_tokens,
+            max_wait_share_of_deadline=settings.max_wait_share_of_deadline,
+        )
 
     def room(self, duration_model: DurationModel) -> float:
         """Return the tokens that fit one batch at the present speed."""

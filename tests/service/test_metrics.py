@@ -53,6 +53,9 @@ NAMES = {
     "rerank_document_store_bytes": "gauge",
     "rerank_document_store_max_bytes": "gauge",
     "rerank_filled_documents": "counter",
+    "rerank_generated_tokens": "counter",
+    "rerank_chains": "counter",
+    "rerank_chain_tokens": "histogram",
 }
 
 

@@ -10,9 +10,11 @@ from pydantic import BaseModel
 
 from blockrank_server.models.checkpoint.any_card import load_any_card
 from blockrank_server.models.checkpoint.card import Card, built_in_cards, check_heads, load_card
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError
 
+RANK1 = ("7b", "14b", "32b", "mistral-2501-24b", "llama3-8b")
 YES_NO = (
     *(f"Qwen/Qwen3-Reranker-{size}" for size in ("0.6B", "4B", "8B")),
     *(f"mixedbread-ai/mxbai-rerank-{size}-v2" for size in ("base", "large")),
@@ -23,16 +25,47 @@ def test_built_in_cards_are_valid_and_found_by_name() -> None:
     cards = built_in_cards()
     assert set(cards) == {
         "default",
+        "default-reasoning",
         "MindscapeRAG/QRRanker",
         "quicktensor/blockrank-msmarco-mistral-7b",
         *YES_NO,
+        *(f"jhu-clsp/rank1-{size}{awq}" for size in RANK1 for awq in ("", "-awq")),
     }
     assert {load_any_card(path).name for path in cards.values()} == set(cards)
 
 
+def test_the_cards_of_rank1_differ_in_how_a_text_begins() -> None:
+    begins = {"mistral-2501-24b": "<s>", "llama3-8b": "<|begin_of_text|>"}
+    cards = built_in_cards()
+    same = {"name", "description", "source"}
+    first = load_any_card(cards["jhu-clsp/rank1-7b"])
+    for size in RANK1:
+        for awq in ("", "-awq"):
+            fields = load_any_card(cards[f"jhu-clsp/rank1-{size}{awq}"]).model_dump(mode="json")
+            if size in begins:
+                assert fields["prompt"]["pair"].pop(0) == {"control": begins[size]}
+            expected = first.model_dump(mode="json")
+            assert {k: fields[k] for k in fields if k not in same} == {
+                k: expected[k] for k in expected if k not in same
+            }
+
+
+def test_a_card_says_of_which_kind_it_is(blockrank_card: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "card.json"
+    file.write_text(json.dumps(blockrank_card | {"kind": "attention"}))
+    assert load_any_card(file) == Card.model_validate(blockrank_card)
+    for unknown in ("pointwise", ["reasoning"], None):
+        file.write_text(json.dumps(blockrank_card | {"kind": unknown}))
+        with pytest.raises(CardError, match="kind is not one of attention, yes_no, reasoning"):
+            load_any_card(file)
+
+
 def test_the_built_in_cards_say_what_the_papers_say() -> None:
-    built_in = built_in_cards().items()
-    cards = {name: load_card(path) for name, path in built_in if name not in YES_NO}
+    cards = {
+        name: load_card(path)
+        for name, path in built_in_cards().items()
+        if "rank1" not in name and name not in (*YES_NO, "default-reasoning")
+    }
     blockrank, qrranker = (
         cards["quicktensor/blockrank-msmarco-mistral-7b"],
         cards["MindscapeRAG/QRRanker"],
@@ -60,7 +93,7 @@ def classes(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def test_every_field_is_documented_in_the_class_and_in_the_page() -> None:
     page = (Path(__file__).parents[3] / "models/README.md").read_text()
-    for model in {*classes(Card), *classes(YesNoCard)}:
+    for model in {*classes(Card), *classes(YesNoCard), *classes(ReasoningCard)}:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
             assert f"`{name}`" in page, f"{model.__name__}.{name} is not in models/README.md"

@@ -156,6 +156,10 @@ def test_a_folder_that_cannot_be_opened(
         (["--card", "nope"], f"card 'nope' is neither a file nor one of {CARDS}"),
         (["--card", __file__], "test_options.py: card: Invalid JSON"),
         (["--card", "MindscapeRAG/QRRanker"], "names no weights, and model 'default' has none"),
+        (
+            ["--model", "default-reasoning", "--quantization", "int8"],
+            "quantization does not apply to a card of kind reasoning",
+        ),
         (["--revision", "v1"], "revision 'v1' applies to hub names, not to 'default'"),
     ],
 )

@@ -1,0 +1,6 @@
+"""Names what can be opened and served: a ranker of whichever kind of card."""
+
+from blockrank_server.models.ranker import Ranker
+from blockrank_server.models.reasoning_ranker import ReasoningRanker
+
+AnyRanker = Ranker | ReasoningRanker
