@@ -26,9 +26,10 @@ FLOORS = {
         {"errors"},
     ),
     "models": (
+        {"calibration"},
         {"training", "evaluation"},
         {"ranker"},
-        {"known_documents"},
+        {"known_documents", "score_scale"},
         {"engine"},
         {"prompt", "data"},
         {"checkpoint", "quantization", "document_cache"},

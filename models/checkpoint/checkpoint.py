@@ -35,8 +35,14 @@ class Checkpoint:
     adapter: Path | None
 
     def with_adapter(self, folder: Path | None) -> Self:
-        """Replace the card's adapter by another one, if one is given."""
-        return self if folder is None else replace(self, adapter=folder)
+        """Replace the card's adapter by another one, if one is given.
+
+        A calibration does not hold for another adapter, and is left out.
+        """
+        if folder is None:
+            return self
+        card = self.card.model_copy(update={"calibration": None})
+        return replace(self, adapter=folder, card=card)
 
     def served_revision(self) -> str | None:
         """Name the revision and the start of the adapter's checksum; None for a local folder.
