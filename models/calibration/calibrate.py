@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from blockrank_server.models.calibration.errors import CalibrationError
-from blockrank_server.models.calibration.fit import Line, Points, fit_line, refit_line
+from blockrank_server.models.calibration.fit import Line, Points, fit_line
 from blockrank_server.models.calibration.measures import (
     Quality,
     best_probabilities,
@@ -16,6 +16,7 @@ from blockrank_server.models.calibration.measures import (
 from blockrank_server.models.calibration.score_table import ScoredList
 from blockrank_server.models.checkpoint.calibration import Calibration, probability
 
+LEVEL_WEIGHT = 0.5
 MIN_LISTS, MIN_LISTS_OF_A_KIND = 100, 20
 MIN_JUDGEMENTS, MIN_JUDGEMENTS_OF_A_KIND = 50, 10
 
@@ -35,7 +36,7 @@ class Fitted(NamedTuple):
     rows: list[Row]
 
 
-def calibrate(lists: Sequence[ScoredList]) -> Fitted:
+def calibrate(lists: Sequence[ScoredList], level_weight: float = LEVEL_WEIGHT) -> Fitted:
     """Fit a calibration on all lists, and judge each set by one fitted on the others.
 
     Where there is one set, each half of its queries is judged by the other.
@@ -55,8 +56,10 @@ def calibrate(lists: Sequence[ScoredList]) -> Fitted:
     rows = []
     for name, own in groups.items():
         others = [x for other, found in groups.items() if other != name for x in found]
-        rows.append(Row(name, "the others", quality(own, fit_line(Points.of(others)))))
-    line = fit_line(Points.of(lists))
+        rows.append(
+            Row(name, "the others", quality(own, fit_line(Points.of(others), level_weight)))
+        )
+    line = fit_line(Points.of(lists), level_weight)
     rows.append(Row("all", "all", quality(lists, line)))
     best, has_relevant = best_probabilities(lists, line)
     return Fitted(
@@ -81,7 +84,7 @@ def refit(before: Calibration, lists: Sequence[ScoredList]) -> Fitted:
     """
     _check_judgements(lists)
     old = Line(before.slope, before.intercept, before.level_weight)
-    line = refit_line(Points.of(lists), before.level_weight)
+    line = fit_line(Points.of(lists), before.level_weight)
     after = quality(lists, line)
     return Fitted(
         before.model_copy(

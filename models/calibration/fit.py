@@ -1,4 +1,4 @@
-"""Fits the numbers of a calibration: logistic regression of judgements on shares and levels."""
+"""Fits slope and intercept of a calibration: logistic regression of judgements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from blockrank_server.models.calibration.score_table import ScoredList
 from blockrank_server.models.checkpoint.calibration import TINIEST_SHARE
 
 Array = NDArray[np.float64]
-_MAX_STEPS = 100
+_MAX_STEPS, _MAX_STEP, _TOLERANCE = 100, 5.0, 1e-9
 # Where a threshold parts all judgements the logits would grow without end.
 _RIDGE = 1e-3
 
@@ -58,26 +58,16 @@ class Points:
         return line.slope * (self.log_shares + line.level_weight * self.levels) + line.intercept
 
 
-def fit_line(points: Points) -> Line:
-    """Fit slope, intercept and level weight, which stays in 0 to 1.
+def fit_line(points: Points, level_weight: float) -> Line:
+    """Fit slope and intercept.
+
+    The level weight is no affair of judgements: whatever it is, the other two make probabilities of
+    it. It trades one threshold for all lists (0) for parts of a list that can be merged (1).
 
     Raises:
         CalibrationError: a larger share does not make a document more likely to be relevant.
     """
-    slope, of_level, intercept = _regress(points, [points.log_shares, points.levels])
-    level_weight = of_level / slope if slope > 0 else 0.0
-    if slope > 0 and 0 <= level_weight <= 1:
-        return Line(slope, intercept, level_weight)
-    return refit_line(points, float(np.clip(level_weight, 0.0, 1.0)))
-
-
-def refit_line(points: Points, level_weight: float) -> Line:
-    """Fit slope and intercept alone.
-
-    Raises:
-        CalibrationError: as fit_line.
-    """
-    slope, intercept = _regress(points, [points.log_shares + level_weight * points.levels])
+    slope, intercept = _regress(points, points.log_shares + level_weight * points.levels)
     if slope <= 0:
         raise CalibrationError(
             f"the judgements contradict the scores: the slope is {slope:.3f}, above 0 is needed"
@@ -85,18 +75,23 @@ def refit_line(points: Points, level_weight: float) -> Line:
     return Line(slope, intercept, level_weight)
 
 
-def _regress(points: Points, columns: Sequence[Array]) -> list[float]:
-    """Return the coefficients of columns, and the constant, by Newton's method."""
-    x_DP = np.stack([*columns, np.ones_like(points.labels)], axis=1)
-    ridge_P = np.append(np.full(len(columns), _RIDGE), 0.0)
-    found_P = np.zeros(x_DP.shape[1])
+def _regress(points: Points, x: Array) -> tuple[float, float]:
+    """Return the coefficient of x and the constant, by Newton's method."""
+    x_D2 = np.stack([x, np.ones_like(x)], axis=1)
+    ridge_2 = np.array([_RIDGE, 0.0])
+    found_2 = np.zeros(2)
     weights = points.weights / points.weights.mean()
     for _ in range(_MAX_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(x_DP @ found_P, -50.0, 50.0)))
-        gradient_P = x_DP.T @ (weights * (p - points.labels)) + ridge_P * found_P
-        curvature_PP = (x_DP.T * (weights * np.maximum(p * (1 - p), 1e-9))) @ x_DP
-        step_P = np.linalg.solve(curvature_PP + np.diag(ridge_P + 1e-9), gradient_P)
-        found_P -= step_P * min(1.0, 5.0 / np.abs(step_P).max(initial=1e-12))
-        if np.abs(step_P).max() < 1e-9:
+        p = sigmoid(x_D2 @ found_2)
+        gradient_2 = x_D2.T @ (weights * (p - points.labels)) + ridge_2 * found_2
+        curvature_22 = (x_D2.T * (weights * np.maximum(p * (1 - p), 1e-9))) @ x_D2
+        step_2 = np.linalg.solve(curvature_22 + np.diag(ridge_2 + 1e-9), gradient_2)
+        largest = float(np.abs(step_2).max())
+        found_2 -= step_2 * min(1.0, _MAX_STEP / max(largest, _TOLERANCE))
+        if largest < _TOLERANCE:
             break
-    return [float(value) for value in found_P]
+    return float(found_2[0]), float(found_2[1])
+
+
+def sigmoid(z: Array) -> Array:
+    return 1 / (1 + np.exp(-np.clip(z, -700.0, 700.0)))

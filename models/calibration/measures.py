@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blockrank_server.models.calibration.fit import Array, Line, Points
+from blockrank_server.models.calibration.fit import Array, Line, Points, sigmoid
 from blockrank_server.models.calibration.score_table import ScoredList
 
 _NUM_BINS = 10
@@ -39,7 +39,7 @@ class Quality(NamedTuple):
 
 def quality(lists: Sequence[ScoredList], line: Line) -> Quality:
     points = Points.of(lists)
-    p, labels = probabilities(points.logits(line)), points.labels
+    p, labels = sigmoid(points.logits(line)), points.labels
     best, has_relevant = best_probabilities(lists, line)
     threshold = recall_threshold(best, has_relevant)
     alone = [auc(p[own], labels[own]) for own in _by_list(points)]
@@ -52,10 +52,6 @@ def quality(lists: Sequence[ScoredList], line: Line) -> Quality:
         auroc=auc(best, has_relevant),
         false_accept=mean((best >= threshold)[has_relevant == 0].astype(np.float64)),
     )
-
-
-def probabilities(logits: Array) -> Array:
-    return 1 / (1 + np.exp(-np.clip(logits, -700.0, 700.0)))
 
 
 def calibration_error(p: Array, labels: Array) -> float:
@@ -82,7 +78,7 @@ def best_probabilities(lists: Sequence[ScoredList], line: Line) -> tuple[Array, 
     points = Points.of(whole)
     best = np.full(len(lists), -np.inf)
     np.maximum.at(best, points.lists, points.logits(line))
-    return probabilities(best), np.array([float(x.has_relevant) for x in lists])
+    return sigmoid(best), np.array([float(x.has_relevant) for x in lists])
 
 
 def recall_threshold(best: Array, has_relevant: Array) -> float:

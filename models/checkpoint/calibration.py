@@ -21,7 +21,10 @@ class Calibration(BaseModel, extra="forbid", frozen=True):
     slope: float = Field(gt=0, allow_inf_nan=False, description="Of z in the logarithms.")
     intercept: float = Field(allow_inf_nan=False, description="z of an even share at level 0.")
     level_weight: float = Field(
-        ge=0, le=1, description="1: lists alone decide nothing. 0: only shares decide."
+        ge=0,
+        le=1,
+        description="How much of the list's level is added back: 0 compares documents of one list "
+        "only, 1 does not care what else is in it.",
     )
     any_relevant_from: float = Field(
         ge=0,

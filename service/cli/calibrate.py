@@ -123,7 +123,10 @@ def _calibrate(
     if options.refit and before is None:
         raise CalibrationError(f"card {found.card.name} has no calibration that --refit could fit")
     table = _table(options, settings, found, groups, open_ranker)
-    fitted = refit(before, table.lists) if options.refit and before else calibrate(table.lists)
+    if options.refit and before:
+        fitted = refit(before, table.lists)
+    else:
+        fitted = calibrate(table.lists, options.level_weight)
     _write_card(settings, found, out, fitted.calibration)
     print(as_markdown(fitted))
 
@@ -181,12 +184,27 @@ def _add_flags(parser: CommandParser) -> None:
     add("--out", metavar="FILE", type=Path, help=text)
     text = "Lists drawn of each set. Default: 200."
     add("--lists", metavar="N", type=positive, default=200, help=text)
+    text = (
+        "How much of a list's level is added to its shares, 0 to 1. 0 tells best what is relevant "
+        "by one threshold; with 1 the parts of a list are best merged. Default: 0.5."
+    )
+    add("--level-weight", metavar="W", type=_weight, default=0.5, help=text)
     text = "Keeps the scores, so that a second run scores nothing."
     add("--table", metavar="FILE", type=Path, help=text)
     text = "Fit slope and intercept alone, on lists as they are."
     add("--refit", action="store_true", help=text)
     add("--seed", type=int, default=7, help="Decides which lists are drawn. Default: 7.")
     add_settings(parser, MODEL_SETTINGS)
+
+
+def _weight(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
 
 
 def _run(options: argparse.Namespace) -> int:
