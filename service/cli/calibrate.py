@@ -156,6 +156,7 @@ def _table(
     with tqdm(total=sum(map(len, groups.values())), unit="list", disable=None) as bar:
         table = ScoreTable(made_by, tuple(score_lists(ranker, groups, tokens, bar.update)))
     if options.table:
+        options.table.parent.mkdir(parents=True, exist_ok=True)
         table.write(options.table)
         print(f"wrote {options.table}", file=sys.stderr)
     return table

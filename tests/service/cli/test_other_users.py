@@ -82,6 +82,7 @@ def test_a_user_without_rights_or_home_is_told_so_in_a_line(folder: Path, fixtur
             ["info", "--load"],
             ["evaluate", lists, "--out", folder.parent / "out"],
             ["select-heads", lists, "--out", folder.parent / "card.json"],
+            ["calibrate", lists, "--out", folder.parent / "card.json"],
         ],
         "there is no home folder to keep the cache in: set HOME or HF_HOME": [
             ["rerank", *query, lists, "--model", "owner/name", "--card", "default"]
@@ -90,6 +91,7 @@ def test_a_user_without_rights_or_home_is_told_so_in_a_line(folder: Path, fixtur
             ["evaluate", lists, "--out", theirs / "below"],
             ["evaluate", lists, "--out", "/tmp", "--write-run", theirs / "below"],
             ["select-heads", lists, "--out", theirs / "card.json"],
+            ["calibrate", lists, "--out", theirs / "card.json"],
             ["group-lists", lists, "--out", theirs / "grouped"],
             ["train", folder / "run.yaml", "--set", f"output={theirs}/run"],
         ],
