@@ -57,11 +57,11 @@ def calibrate(lists: Sequence[ScoredList], level_weight: float = LEVEL_WEIGHT) -
     for name, own in groups.items():
         others = [x for other, found in groups.items() if other != name for x in found]
         rows.append(
-            Row(name, "the others", quality(own, fit_line(Points.of(others), level_weight)))
+            Row(name, "the others", _judged(own, fit_line(Points.of(others), level_weight)))
         )
     line = fit_line(Points.of(lists), level_weight)
-    rows.append(Row("all", "all", quality(lists, line)))
-    best, has_relevant = best_probabilities(lists, line)
+    rows.append(Row("all", "all", _judged(lists, line)))
+    best, has_relevant = best_probabilities(lists, line.chance)
     return Fitted(
         Calibration(
             **_rounded(line),
@@ -83,9 +83,9 @@ def refit(before: Calibration, lists: Sequence[ScoredList]) -> Fitted:
             the scores.
     """
     _check_judgements(lists)
-    old = Line(before.slope, before.intercept, before.level_weight)
+    old = _line(before)
     line = fit_line(Points.of(lists), before.level_weight)
-    after = quality(lists, line)
+    after = _judged(lists, line)
     return Fitted(
         before.model_copy(
             update=_rounded(line)
@@ -96,8 +96,28 @@ def refit(before: Calibration, lists: Sequence[ScoredList]) -> Fitted:
                 "ece": round(after.ece, 4),
             }
         ),
-        [Row("all", "as it was", quality(lists, old)), Row("all", "all", after)],
+        [Row("all", "as it was", _judged(lists, old)), Row("all", "all", after)],
     )
+
+
+def judge(calibration: Calibration, lists: Sequence[ScoredList]) -> Fitted:
+    """Judge a calibration on each set, beside the shares that it is made of."""
+    line, rows = _line(calibration), []
+    groups = {
+        name: [x for x in lists if x.group == name] for name in sorted({x.group for x in lists})
+    }
+    for name, own in (groups | {"all": list(lists)}).items():
+        rows.append(Row(name, "as it was", _judged(own, line)))
+        rows.append(Row(name, "share", quality(own, lambda points: points.shares)))
+    return Fitted(calibration, rows)
+
+
+def _judged(lists: Sequence[ScoredList], line: Line) -> Quality:
+    return quality(lists, line.chance)
+
+
+def _line(calibration: Calibration) -> Line:
+    return Line(calibration.slope, calibration.intercept, calibration.level_weight)
 
 
 def _rounded(line: Line) -> dict[str, float]:

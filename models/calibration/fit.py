@@ -24,12 +24,17 @@ class Line(NamedTuple):
     intercept: float
     level_weight: float
 
+    def chance(self, points: "Points") -> Array:
+        """Return the probability of each document."""
+        return sigmoid(points.logits(self))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
     """Holds the judged documents of lists, D in all.
 
     Attributes:
+        shares: [D] of the document's list.
         log_shares: [D] log(n * share).
         levels: [D] the level of the document's list.
         labels: [D] 1 where it is relevant.
@@ -37,6 +42,7 @@ class Points:
         weights: [D] what a document counts; each list counts the same.
     """
 
+    shares: Array
     log_shares: Array
     levels: Array
     labels: Array
@@ -46,13 +52,14 @@ class Points:
     @classmethod
     def of(cls, lists: Sequence[ScoredList]) -> "Points":
         rows = [
-            (np.log(max(share, TINIEST_SHARE) * len(x.shares)), x.level, label, i, 1 / x.num_judged)
+            (share, len(x.shares), x.level, label, i, 1 / x.num_judged)
             for i, x in enumerate(lists)
             for share, label in zip(x.shares, x.labels, strict=True)
             if label is not None
         ]
-        columns = np.array(rows, np.float64).reshape(-1, 5).T
-        return cls(columns[0], columns[1], columns[2], columns[3].astype(np.int64), columns[4])
+        share, num, level, label, place, weight = np.array(rows, np.float64).reshape(-1, 6).T
+        log_share = np.log(np.maximum(share, TINIEST_SHARE) * num)
+        return cls(share, log_share, level, label, place.astype(np.int64), weight)
 
     def logits(self, line: Line) -> Array:
         return line.slope * (self.log_shares + line.level_weight * self.levels) + line.intercept

@@ -1,16 +1,20 @@
 """Measures whether probabilities are what they say: on documents, and on whole lists."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from blockrank_server.models.calibration.fit import Array, Line, Points, sigmoid
+from blockrank_server.models.calibration.fit import Array, Points
 from blockrank_server.models.calibration.score_table import ScoredList
 
 _NUM_BINS = 10
 _RECALL = 0.9
+
+
+# What is taken for the chance that each document is relevant.
+Chance = Callable[[Points], Array]
 
 
 class Quality(NamedTuple):
@@ -37,10 +41,10 @@ class Quality(NamedTuple):
     false_accept: float
 
 
-def quality(lists: Sequence[ScoredList], line: Line) -> Quality:
+def quality(lists: Sequence[ScoredList], chance: Chance) -> Quality:
     points = Points.of(lists)
-    p, labels = sigmoid(points.logits(line)), points.labels
-    best, has_relevant = best_probabilities(lists, line)
+    p, labels = chance(points), points.labels
+    best, has_relevant = best_probabilities(lists, chance)
     threshold = recall_threshold(best, has_relevant)
     alone = [auc(p[own], labels[own]) for own in _by_list(points)]
     return Quality(
@@ -71,14 +75,14 @@ def auc(scores: Array, labels: Array) -> float:
     return float((ranks[labels == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
-def best_probabilities(lists: Sequence[ScoredList], line: Line) -> tuple[Array, Array]:
+def best_probabilities(lists: Sequence[ScoredList], chance: Chance) -> tuple[Array, Array]:
     """Return the best probability of each list, judged or not, and whether it holds an answer."""
     whole = [ScoredList(x.group, x.query_id, x.level, x.shares, (False,) * len(x.shares))
              for x in lists]  # fmt: skip
     points = Points.of(whole)
-    best = np.full(len(lists), -np.inf)
-    np.maximum.at(best, points.lists, points.logits(line))
-    return sigmoid(best), np.array([float(x.has_relevant) for x in lists])
+    best = np.zeros(len(lists))
+    np.maximum.at(best, points.lists, chance(points))
+    return best, np.array([float(x.has_relevant) for x in lists])
 
 
 def recall_threshold(best: Array, has_relevant: Array) -> float:

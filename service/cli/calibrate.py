@@ -39,12 +39,13 @@ _EXAMPLES = """examples:
   blockrank-server calibrate data/train --card rerank_card.json
   blockrank-server calibrate data/train --card default --out my_card.json --table scores.jsonl
   blockrank-server calibrate my_judgements.jsonl --refit --card rerank_card.json
+  blockrank-server calibrate data/eval --judge
 
 Draws lists of 5 to 100 documents from the sets, a third of them without what is relevant, scores
 them, and writes into the card what turns a score into the chance that a document is relevant. Sets
 NAME-topics and NAME-held-out count as one. With --refit the lists are taken as they are, and two
-numbers are fitted anew: 50 judgements are enough. Never give it lists you evaluate on.
-models/SCORES.md tells what it means.
+numbers are fitted anew: 50 judgements are enough. Never fit on lists you evaluate on; --judge
+takes them. models/SCORES.md tells what it means.
 exit codes: 0 ok, 1 model failure, 2 wrong usage or data"""
 
 
@@ -73,12 +74,13 @@ def run_calibration(
     return OK
 
 
-def _output(options: argparse.Namespace, settings: Settings) -> Path:
+def _output(options: argparse.Namespace, settings: Settings) -> Path | None:
     """Return the card that is written: --out, or the file that --card names."""
     out: Path | None = options.out or _card_file(settings)
-    if out is None:
+    if out is None and not options.judge:
         raise UsageError("--out is missing: where --card is no file, another one is written")
-    check_output("--out", out.parent)
+    if out is not None:
+        check_output("--out", out.parent)
     if options.table:
         check_output("--table", options.table.parent)
     return out
@@ -111,22 +113,30 @@ def _calibrate(
     options: argparse.Namespace,
     settings: Settings,
     groups: "dict[str, list[JudgedList]]",
-    out: Path,
+    out: Path | None,
     open_ranker: OpenRanker,
 ) -> None:
-    from blockrank_server.models.calibration.calibrate import calibrate, refit  # noqa: PLC0415
+    from blockrank_server.models.calibration.calibrate import (  # noqa: PLC0415
+        calibrate,
+        judge,
+        refit,
+    )
     from blockrank_server.models.calibration.errors import CalibrationError  # noqa: PLC0415
     from blockrank_server.models.calibration.report import as_markdown  # noqa: PLC0415
 
     found = checkpoint_of(settings).with_adapter(settings.adapter)
     before = found.card.calibration
-    if options.refit and before is None:
-        raise CalibrationError(f"card {found.card.name} has no calibration that --refit could fit")
+    if before is None and (options.refit or options.judge):
+        raise CalibrationError(f"card {found.card.name} has no calibration yet")
     table = _table(options, settings, found, groups, open_ranker)
+    if options.judge and before:
+        print(as_markdown(judge(before, table.lists)))
+        return
     if options.refit and before:
         fitted = refit(before, table.lists)
     else:
         fitted = calibrate(table.lists, options.level_weight)
+    assert out is not None
     _write_card(settings, found, out, fitted.calibration)
     print(as_markdown(fitted))
 
@@ -192,8 +202,11 @@ def _add_flags(parser: CommandParser) -> None:
     add("--level-weight", metavar="W", type=_weight, default=0.5, help=text)
     text = "Keeps the scores, so that a second run scores nothing."
     add("--table", metavar="FILE", type=Path, help=text)
-    text = "Fit slope and intercept alone, on lists as they are."
-    add("--refit", action="store_true", help=text)
+    how = parser.add_mutually_exclusive_group()
+    text = "Fit slope and intercept anew, on lists as they are."
+    how.add_argument("--refit", action="store_true", help=text)
+    text = "Judge the card's calibration, and write nothing."
+    how.add_argument("--judge", action="store_true", help=text)
     add("--seed", type=int, default=7, help="Decides which lists are drawn. Default: 7.")
     add_settings(parser, MODEL_SETTINGS)
 

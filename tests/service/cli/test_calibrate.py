@@ -96,6 +96,9 @@ def test_a_card_is_calibrated_and_refitted_in_place(
     assert refitted is not None
     assert refitted.level_weight == 0.25
     assert refitted.num_lists == 9
+    assert main(["calibrate", str(lists), *model, "--judge", "--lists", "20"]) == 0
+    assert "| toy | share |" in capsys.readouterr().out
+    assert load_card(card).calibration == refitted
 
 
 def test_another_card_is_written(
@@ -117,7 +120,7 @@ def test_what_cannot_be_calibrated_is_told_in_a_line(
     assert said.endswith(
         "lists with judgements, 100 are needed; 50 judgements are enough for --refit"
     )
-    assert told([*command, "--refit"], capsys).endswith("has no calibration that --refit could fit")
+    assert told([*command, "--refit"], capsys).endswith("has no calibration yet")
     assert told(["calibrate", lists, "--card", "default"], capsys) == (
         "--out is missing: where --card is no file, another one is written"
     )
