@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from blockrank_server.models.checkpoint.calibration import Calibration, probability
 from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.cli.main import main
@@ -57,7 +58,13 @@ def told(arguments: list[Any], capsys: pytest.CaptureFixture[str]) -> str:
     return said.removeprefix("error: ").rstrip()
 
 
-def test_a_card_is_calibrated_and_refitted_in_place(
+def calibration_of(card: Path) -> Calibration:
+    found = load_card(card).calibration
+    assert found is not None
+    return found
+
+
+def test_a_card_is_calibrated_in_place(
     tmp_path: Path,
     fixtures: Path,
     card: Path,
@@ -71,34 +78,33 @@ def test_a_card_is_calibrated_and_refitted_in_place(
     printed = capsys.readouterr()
     assert "| toy, half | the others |" in printed.out
     assert f"wrote {table}\nwrote {card}" in printed.err
-    calibration = load_card(card).calibration
-    assert calibration is not None
+    calibration = calibration_of(card)
     assert (calibration.fitted_on, calibration.num_lists) == (("toy",), 150)
     assert calibration.level_weight == 0.5
     ranker = Ranker.open(fixtures / "blockrank", card=card, device="cpu")
     query, texts = "what is river?", [f"All about {each}." for each in TOPICS]
     pending = ranker.start([ranker.encode(query, texts)])
-    level = pending.levels()[0]
-    logits = [calibration.logit(share, 9, level) for share in pending.result()[0]]
-    found = ranker.rank(query, texts)
-    assert sorted(range(9), key=found.__getitem__) == sorted(range(9), key=logits.__getitem__)
-    assert ranker.rank_batch([(query, texts)])[0] == pytest.approx(found, abs=1e-6)
-
+    [shares], [level] = pending.result(), pending.levels()
+    expected = [probability(calibration.logit(share, 9, level)) for share in shares]
+    assert ranker.rank(query, texts) == pytest.approx(expected, abs=1e-6)
+    assert ranker.rank_batch([(query, texts)])[0] == pytest.approx(expected, abs=1e-6)
     assert main([*command, "--level-weight", "0.25"]) == 0
-    again = capsys.readouterr()
-    assert str(table) not in again.err  # nothing was scored
-    fitted = load_card(card).calibration
-    assert fitted is not None
-    assert fitted.level_weight == 0.25
+    assert str(table) not in capsys.readouterr().err  # nothing was scored
+    assert calibration_of(card).level_weight == 0.25
+
+
+def test_a_card_is_refitted_and_judged(
+    card: Path, lists: Path, model: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", str(lists), *model, "--lists", "120", "--level-weight", "0.25"]) == 0
+    capsys.readouterr()
     assert main(["calibrate", str(lists), *model, "--refit"]) == 0
-    refitted = load_card(card).calibration
     assert "| all | as it was | 9 |" in capsys.readouterr().out
-    assert refitted is not None
-    assert refitted.level_weight == 0.25
-    assert refitted.num_lists == 9
+    refitted = calibration_of(card)
+    assert (refitted.level_weight, refitted.num_lists) == (0.25, 9)
     assert main(["calibrate", str(lists), *model, "--judge", "--lists", "20"]) == 0
     assert "| toy | share |" in capsys.readouterr().out
-    assert load_card(card).calibration == refitted
+    assert calibration_of(card) == refitted
 
 
 def test_another_card_is_written(
