@@ -80,7 +80,7 @@ function show() {
 
 function showThreshold() {
 	const { result, threshold } = state;
-	if (result) drawThreshold(result.order, result.scores, threshold ?? 0.5);
+	if (result) drawThreshold(result.order, result.scores, threshold ?? 0.05);
 	showLink();
 }
 
