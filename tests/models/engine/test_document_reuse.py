@@ -55,7 +55,7 @@ def test_any_mix_of_known_and_new_documents_scores_the_same(
 def test_known_documents_change_no_level(rankers: Rankers, texts: Any) -> None:
     keeping, plain = rankers(num_bytes=500_000)
     lists = texts(1)
-    for _ in range(5):
+    for _ in range(20):
         batch = lists.batch()
         kept, without = (
             each.start([each.encode(*request) for request in batch]) for each in (keeping, plain)
