@@ -8,6 +8,7 @@ BM25 and each token in late interaction.
 Axes: H = heads read in a layer, r = signal tokens of a request, N = its documents.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -69,10 +70,32 @@ def document_scores(
         rule: see ScoreRule.
 
     Returns:
-        [sum of N] fp32, request after request.
+        [sum of N + requests] fp32: the scores, request after request, then the list_level of each
+        request, which has no gradient.
     """
-    scores = []
+    scores, levels = [], []
     for layers, num in zip(zip(*lse, strict=True), num_documents, strict=True):
         per_head = torch.cat([document_mass(each, num, rule).mean(1) for each in layers])
         scores.append(per_head.mean(0) if rule.reduce_heads == "mean" else per_head.sum(0))
-    return torch.cat(scores)
+        levels.append(list_level(layers, num, rule))
+    return torch.cat([*scores, torch.stack(levels)])
+
+
+def list_level(layers: Sequence[torch.Tensor], num_documents: int, rule: ScoreRule) -> torch.Tensor:
+    """Return how much attention the documents of a list draw on the whole: what a share hides.
+
+    That is the log-mean-exp over the documents, and its mean over heads and signal tokens; tokens
+    are put together before it where the rule takes their geometric mean. A token that sees no key
+    of any document counts as 0.
+
+    Args:
+        layers: of each layer, [H, r, N + C], as document_mass takes it.
+    """
+    rows = []
+    for each in layers:
+        lse_HrN = each.detach()[..., :num_documents]
+        if rule.reduce_tokens == "geometric_mean":
+            lse_HrN = lse_HrN.mean(1, keepdim=True)
+        rows.append(lse_HrN.logsumexp(-1).flatten())
+    row = torch.cat(rows)
+    return torch.where(row.isinf(), 0.0, row - math.log(num_documents)).mean()

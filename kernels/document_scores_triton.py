@@ -30,6 +30,7 @@ class ReadColumn(IntEnum):
     NUM_SPANS = 3  # N + C
     NUM_DOCUMENTS = 4
     FIRST_SCORE = 5  # where the request's scores go
+    LEVEL = 6  # where the level of its list goes
 
 
 # A kernel reads no global but a constexpr.
@@ -40,6 +41,7 @@ READ_NUM_SIGNAL = tl.constexpr(ReadColumn.NUM_SIGNAL)
 READ_NUM_SPANS = tl.constexpr(ReadColumn.NUM_SPANS)
 READ_NUM_DOCUMENTS = tl.constexpr(ReadColumn.NUM_DOCUMENTS)
 READ_FIRST_SCORE = tl.constexpr(ReadColumn.FIRST_SCORE)
+READ_LEVEL = tl.constexpr(ReadColumn.LEVEL)
 
 
 @triton.jit
@@ -54,11 +56,17 @@ def _load_rows(lse_ptr, rows_R, num_rows, spans_N, stop, num_spans, num_averaged
 
 
 @triton.jit
+def _base(peak_R):
+    """Return what is subtracted before exp: nothing where no key was seen, for -inf gives nan."""
+    return tl.where(peak_R == -float("inf"), 0.0, peak_R)
+
+
+@triton.jit
 def _normaliser(
     lse_ptr, rows_R, num_rows, first_span, last_span, num_spans, num_averaged, BLOCK_N: tl.constexpr
 ):
-    """Return (base, total) of rows: the sum of exp(lse) over some spans is exp(base) * total, or 0
-    where base is 0 and total 1, since no span has a key."""
+    """Return (peak, total) of rows: the sum of exp(lse) over some spans is exp(peak) * total, or 0
+    where the peak is -inf and total 1, since no span has a key."""
     steps_N = tl.arange(0, BLOCK_N)
     total_R = tl.full((rows_R.shape[0],), 0.0, tl.float32)
     peak_R = tl.full((rows_R.shape[0],), -float("inf"), tl.float32)
@@ -68,18 +76,24 @@ def _normaliser(
         )
         before_R = peak_R
         peak_R = tl.maximum(peak_R, tl.max(lse_RN, 1))
-        # Nothing seen yet: subtracting -inf would give nan.
-        base_R = tl.where(peak_R == -float("inf"), 0.0, peak_R)
+        base_R = _base(peak_R)
         total_R = total_R * tl.exp(before_R - base_R)
         total_R += tl.sum(tl.exp(lse_RN - base_R[:, None]), 1)
     # The peak itself adds 1 to the sum, so below 1 nothing was seen and no mass is left.
-    return tl.where(peak_R == -float("inf"), 0.0, peak_R), tl.maximum(total_R, 1.0)
+    return peak_R, tl.maximum(total_R, 1.0)
+
+
+@triton.jit
+def _sum_of_levels(peak_R, total_R, num_documents):
+    """Add up the log-mean-exp over documents of rows; 0 for a row that sees no key of any."""
+    level_R = peak_R + tl.log(total_R) - tl.log(num_documents.to(tl.float32))
+    return tl.sum(tl.where(peak_R == -float("inf"), 0.0, level_R), 0)
 
 
 @triton.jit(do_not_specialize=["num_layers"])
 def document_scores_kernel(
-    reads_ptr,  # [Q, L, 6] int64 readings, columns as in ReadColumn
-    scores_ptr,  # fp32, request after request
+    reads_ptr,  # [Q, L, 7] int64 readings, columns as in ReadColumn
+    scores_ptr,  # fp32, request after request, then their levels
     num_layers,
     OVER_ALL: tl.constexpr,  # normalise over the spans after the documents'
     GEOMETRIC: tl.constexpr,  # rows are heads, with the mean over their signal tokens
@@ -88,14 +102,14 @@ def document_scores_kernel(
     BLOCK_N: tl.constexpr,
 ):
     """score = mean over signal tokens, mean or sum over heads, of exp(lse - normaliser): one
-    request, a few of its documents."""
+    request, a few of its documents; and, by the first program of a request, its level."""
     read_ptr = reads_ptr + tl.program_id(0) * num_layers * READ_COLUMNS
     num_documents = tl.load(read_ptr + READ_NUM_DOCUMENTS)
     own_N = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     if tl.program_id(1) * BLOCK_N >= num_documents:  # another request has more documents
         return
     score_N = tl.full((BLOCK_N,), 0.0, tl.float32)
-    num_masses = 0.0
+    level, num_masses = 0.0, 0.0
     for layer in range(num_layers):
         layer_ptr = read_ptr + layer * READ_COLUMNS
         lse_ptr = tl.load(layer_ptr + READ_ADDRESS).to(tl.pointer_type(tl.float32))
@@ -112,20 +126,32 @@ def document_scores_kernel(
             num_rows, num_averaged = num_heads * num_signal, 1
         for first in range(0, num_rows, BLOCK_R):
             rows_R = first + tl.arange(0, BLOCK_R)
-            base_R, total_R = _normaliser(
+            peak_R, total_R = _normaliser(
                 lse_ptr, rows_R, num_rows, first_span, last_span, num_spans, num_averaged, BLOCK_N
             )
+            base_R = _base(peak_R)
             lse_RN = _load_rows(
                 lse_ptr, rows_R, num_rows, own_N, num_documents, num_spans, num_averaged
             )
             score_N += tl.sum(tl.exp(lse_RN - base_R[:, None]) / total_R[:, None], 0)
+            if tl.program_id(1) == 0:
+                if OVER_ALL:
+                    peak_R, total_R = _normaliser(
+                        lse_ptr, rows_R, num_rows, 0, num_documents, num_spans, num_averaged,
+                        BLOCK_N,
+                    )  # fmt: skip
+                level += _sum_of_levels(peak_R, total_R, num_documents)
         num_masses += num_heads.to(tl.float32)
+    level = level / num_masses
     if not GEOMETRIC:
-        score_N = score_N / tl.load(read_ptr + READ_NUM_SIGNAL).to(tl.float32)
+        num_tokens = tl.load(read_ptr + READ_NUM_SIGNAL).to(tl.float32)
+        score_N, level = score_N / num_tokens, level / num_tokens
     if not SUM_HEADS:
         score_N = score_N / num_masses
-    first_score = tl.load(read_ptr + READ_FIRST_SCORE)
-    tl.store(scores_ptr + first_score + own_N, score_N, mask=own_N < num_documents)
+    own_ptr = scores_ptr + tl.load(read_ptr + READ_FIRST_SCORE)
+    tl.store(own_ptr + own_N, score_N, mask=own_N < num_documents)
+    if tl.program_id(1) == 0:
+        tl.store(scores_ptr + tl.load(read_ptr + READ_LEVEL), level)
 
 
 def document_scores(
@@ -137,14 +163,14 @@ def document_scores(
         ValueError: a reading is not contiguous fp32.
     """
     device, rows = lse[0][0].device, []
-    first_score = 0
-    for layers, num in zip(zip(*lse, strict=True), num_documents, strict=True):
+    first_score, num_scores = 0, sum(num_documents)
+    for i, (layers, num) in enumerate(zip(zip(*lse, strict=True), num_documents, strict=True)):
         for each in layers:
             if each.dtype != torch.float32 or not each.is_contiguous():
                 raise ValueError(f"readings must be contiguous float32, got {each.dtype}")
-            rows.append((each.data_ptr(), *each.shape, num, first_score))
+            rows.append((each.data_ptr(), *each.shape, num, first_score, num_scores + i))
         first_score += num
-    scores = torch.empty(first_score, device=device)
+    scores = torch.empty(num_scores + len(num_documents), device=device)
     document_scores_kernel[(len(num_documents), triton.cdiv(max(num_documents), BLOCK_N))](
         upload(np.array(rows, np.int64), device), scores, len(lse),
         OVER_ALL=rule.normalise_over == "all", GEOMETRIC=rule.reduce_tokens == "geometric_mean",

@@ -41,6 +41,10 @@ class DoneScores:
         """Return raw scores, one row a request."""
         return self._rows
 
+    def levels(self) -> list[float]:
+        """Return 0 for each list."""
+        return [0.0] * len(self._rows)
+
     def part_shares(self) -> list[list[float]]:
         """Return none, for none are asked for."""
         return [[] for _ in self._rows]

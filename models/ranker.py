@@ -37,6 +37,7 @@ from blockrank_server.models.prompt.explanation import ExplainedScore, explanati
 from blockrank_server.models.prompt.rank_options import RankOptions
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
+from blockrank_server.models.score_scale import ScoreScale
 
 
 class Ranker:
@@ -54,8 +55,8 @@ class Ranker:
         info: RankerInfo,
         max_batch_tokens: int | None,
     ) -> None:
-        self._encoder, self._engine = encoder, engine
-        self._max_batch_tokens = max_batch_tokens
+        self._encoder, self._engine, self._max_batch_tokens = encoder, engine, max_batch_tokens
+        self._scale = ScoreScale.of(card, engine.max_score)
         memory = engine.document_memory
         self.documents = None if memory is None else KnownDocuments(encoder, memory, info.numbers())
         self.card, self.info = card, info
@@ -176,7 +177,7 @@ class Ranker:
         return [Token(i, *span) for i, span in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
-        """Score every document of every request, in input order, by one forward pass.
+        """Return the raw scores of all documents, in input order, by one forward pass.
 
         Raises:
             DeviceMemoryError: neither the batch nor its halves fit the device.
@@ -222,14 +223,13 @@ class Ranker:
     ) -> list[float]:
         """Score the relevance of each document to the query, in input order; higher is better.
 
-        Where attention is read, scores are relative to the list: they sum to 1 where the card
-        normalises over documents. Options do here what they do in encode.
+        They are probabilities if the card has a calibration (models/SCORES.md) or says yes and no;
+        else they compare inside the list only. Options do here what they do in encode.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
         """
-        encoded = self.encode(query, documents, **options)
-        return self.score([encoded])[0]
+        return self._scale.served(self.start([self.encode(query, documents, **options)]))[0]
 
     def explain(
         self, query: str, documents: Sequence[Document], **options: Unpack[RankOptions]
@@ -237,7 +237,7 @@ class Ranker:
         """Do as rank does, for up to 100 documents, and tell where in each its score comes from."""
         request = self.encode(query, documents, explain=True, **options)
         pending = self.start([request])
-        [scores], [shares] = pending.result(), pending.part_shares()
+        [scores], [shares] = self._scale.served(pending), pending.part_shares()
         return list(map(ExplainedScore, scores, explanations(request.parts, shares)))
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
@@ -247,4 +247,4 @@ class Ranker:
             InputError: or a subclass, for the first request at fault.
         """
         encoded = [self.encode(query, documents) for query, documents in requests]
-        return self.score(encoded) if encoded else []
+        return self._scale.served(self.start(encoded)) if encoded else []

@@ -26,10 +26,11 @@ FLOORS = {
         {"errors"},
     ),
     "models": (
+        {"calibration"},
         {"training", "evaluation"},
         {"any_ranker"},
         {"ranker", "reasoning_ranker"},
-        {"known_documents"},
+        {"known_documents", "score_scale"},
         {"engine"},
         {"reasoning"},
         {"prompt", "data"},

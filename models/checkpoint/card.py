@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from blockrank_server.models.checkpoint.calibration import Calibration
 from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.files.paths import expand_user
@@ -110,6 +111,9 @@ class Card(BaseModel, extra="forbid", frozen=True):
         default="mean", description="How signal tokens are put together, before the heads."
     )
     reduce_heads: Literal["mean", "sum"] = Field(description="How heads are put together.")
+    calibration: Calibration | None = Field(
+        default=None, description="Makes probabilities of scores; null: they stay shares."
+    )
     limits: RequestLimits = Field(description="Documents and tokens of one request.")
     int8_kept: tuple[str, ...] | None = Field(
         default=None,

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Self
+from typing import Any, Generic, Self
 
 from typing_extensions import TypeVar
 
@@ -15,7 +15,7 @@ from blockrank_server.models.checkpoint.cache import (
     check_hub_cache,
     make_cache_folder,
 )
-from blockrank_server.models.checkpoint.card import CARD_FILE
+from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import Location, locate
@@ -45,8 +45,16 @@ class Checkpoint(Generic[CardT_co]):
     adapter: Path | None
 
     def with_adapter(self, folder: Path | None) -> Self:
-        """Replace the card's adapter by another one, if one is given."""
-        return self if folder is None else replace(self, adapter=folder)
+        """Replace the card's adapter by another one, if one is given.
+
+        A calibration does not hold for another adapter, and is left out.
+        """
+        if folder is None:
+            return self
+        if not isinstance(self.card, Card):
+            return replace(self, adapter=folder)
+        card: Any = self.card.model_copy(update={"calibration": None})
+        return replace(self, adapter=folder, card=card)
 
     def served_revision(self) -> str | None:
         """Name the revision and the start of the adapter's checksum; None for a local folder.

@@ -83,7 +83,10 @@ class AttentionReader:
         ]
 
     def joined_scores(self) -> torch.Tensor:
-        """Reduce to [sum of N] fp32 scores; called after the last read layer."""
+        """Reduce to [sum of N + requests] fp32: scores, then the level of each request's list.
+
+        Called after the last read layer.
+        """
         return self._backend.document_scores(self._lse, self._num_documents, self._rule)
 
     def joined_part_shares(self) -> torch.Tensor | None:
@@ -114,7 +117,8 @@ class AttentionReader:
 
     def scores(self) -> list[torch.Tensor]:
         """Reduce to [N] fp32 scores for each request; called after the last read layer."""
-        return list(torch.split(self.joined_scores(), list(self._num_documents)))
+        num_documents = list(self._num_documents)
+        return list(torch.split(self.joined_scores()[: sum(num_documents)], num_documents))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,10 @@ class FinishedScores:
         """Return the score of every document, one row a request."""
         return self.rows
 
+    def levels(self) -> list[float]:
+        """Return 0 for each request: scores belong to no list."""
+        return [0.0] * len(self.rows)
+
     def part_shares(self) -> list[list[float]]:
         """Return nothing for each request: there are no parts."""
         return [[] for _ in self.rows]

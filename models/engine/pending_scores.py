@@ -12,8 +12,8 @@ class LaunchedPass:
     """Holds one forward pass that has been launched, its scores on the way to the CPU.
 
     Args:
-        joined: fp32 scores, request after request, then the shares of parts; on the device, their
-            last use there.
+        joined: fp32 scores, request after request, then the level of each list, then the shares
+            of parts; on the device, their last use there.
         num_documents: one for each request.
         num_parts: one for each request; 0 where none are asked for.
     """
@@ -22,6 +22,7 @@ class LaunchedPass:
         self, joined: torch.Tensor, num_documents: Sequence[int], num_parts: Sequence[int]
     ) -> None:
         self._num_documents, self._num_parts = tuple(num_documents), tuple(num_parts)
+        self._num_scores = sum(self._num_documents)
         self._done: torch.cuda.Event | None = None
         if joined.device.type == "cuda":
             # A copy asked for later would wait for the batches started in between.
@@ -49,11 +50,20 @@ class LaunchedPass:
                 self._done.synchronize()
             except torch.AcceleratorError as error:
                 raise DeviceLostError(f"the device failed: {error}") from error
-        return _split(self._joined[: sum(self._num_documents)], self._num_documents)
+        return _split(self._joined[: self._num_scores], self._num_documents)
+
+    def levels(self) -> list[float]:
+        """Give a number a request, after rows."""
+        levels: list[float] = self._joined[self._num_scores : self._first_share].tolist()
+        return levels
 
     def part_shares(self) -> list[list[float]]:
         """Give a row a request, after rows."""
-        return _split(self._joined[sum(self._num_documents) :], self._num_parts)
+        return _split(self._joined[self._first_share :], self._num_parts)
+
+    @property
+    def _first_share(self) -> int:
+        return self._num_scores + len(self._num_documents)
 
 
 class PendingScores:
@@ -75,6 +85,10 @@ class PendingScores:
     def result(self) -> list[list[float]]:
         """Wait for the device, then give the raw score of every document, one row a request."""
         return [row for each in self._passes for row in each.rows()]
+
+    def levels(self) -> list[float]:
+        """Give the level of each request's list (kernels/document_scores.py); after result."""
+        return [level for each in self._passes for level in each.levels()]
 
     def part_shares(self) -> list[list[float]]:
         """Give the share of every part in its document's score, one row a request; after result."""

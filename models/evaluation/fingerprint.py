@@ -17,7 +17,7 @@ def fingerprint(found: Checkpoint, placement: Placement) -> dict[str, str]:
     names = placement.names()
     return {
         "name": found.card.name,
-        "card": _digest(found.card.model_dump_json().encode()),
+        "card": _digest(found.card.model_dump_json(exclude={"calibration"}).encode()),
         "weights": found.revision or _files(found.folder),
         "adapter": _files(found.adapter) if found.adapter else "none",
         "device": names["device"].partition(":")[0],

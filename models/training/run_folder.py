@@ -100,7 +100,8 @@ class RunFolder:
     ) -> None:
         """Write the trained ranker and how it came to be. For one process to do."""
         weights.save(self.path, dtype)
-        card = weights.card(card)
+        # A calibration is of the scores of other weights.
+        card = weights.card(card).model_copy(update={"calibration": None})
         if self._config.name is not None:
             card = card.model_copy(update={"name": self._config.name})
         text = card.model_dump_json(indent=1, exclude_defaults=True)

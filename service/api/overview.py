@@ -7,9 +7,13 @@ _INTRODUCTION = """\
 A request brings a query and a shortlist of documents; the answer ranks them. Speak the dialect your
 client already speaks: scores and order are the same in all of them.
 
-Scores are shares of the model's attention, in [0, 1]: compare them inside one answer only. Unknown
-fields and any model name are accepted. What is cut, replaced or ignored is told in the header
-`X-Rerank-Warning` and, in the dialects cohere and infinity, in `meta.warnings`.
+A score is the chance that a judge would call the document relevant, where the model's card has a
+calibration (`X-Score-Type: probability`); `raw_scores` gives its logit, by which the parts of a
+list can be merged. Of other models it is a share of the attention, which compares documents of one
+answer only. `min_score` leaves out results below it.
+
+Unknown fields and any model name are accepted. What is cut, replaced or ignored is told in the
+header `X-Rerank-Warning` and, in the dialects cohere and infinity, in `meta.warnings`.
 
     curl localhost:8000/rerank -d '{"query": "capital of France", "documents": ["Berlin", "Paris"]}'
 

@@ -10,13 +10,13 @@ from blockrank_server.models.prompt.explanation import Explanation, explanations
 from blockrank_server.models.prompt.request import EncodedRequest, check_query
 from blockrank_server.models.reasoning.request import Reasoned, ReasoningRequest
 from blockrank_server.service.api.broken_text import Place, broken_warning
+from blockrank_server.service.api.shown_scores import ShownScores, check_scores
 from blockrank_server.service.dialects.base import Dialect, no_place
 from blockrank_server.service.dialects.request import (
     Cached,
     RerankRequest,
     RerankResult,
     is_blank,
-    rank,
 )
 from blockrank_server.service.dialects.spellings import ignored_spellings
 from blockrank_server.service.errors import (
@@ -57,25 +57,29 @@ class PreparedRequest:
         ranker: "AnyRanker",
         *,
         request_id: str,
+        level: float = 0.0,
         part_shares: Sequence[float] = (),
     ) -> RerankResult:
         """Return the ranking of all documents.
 
         Args:
             scores: the raw scores of the documents kept.
-            part_shares: those of their parts, where they are to be explained.
             request_id: the id of the HTTP request, which some dialects send back.
+            level: that of the list that the model saw.
+            part_shares: those of their parts, where they are to be explained.
         """
         request, encoded = self.request, self.encoded
         all_scores = [0.0] * len(request.documents)
         for index, score in zip(self.kept, scores, strict=True):
             all_scores[index] = score
-        max_score = None if request.raw_scores else ranker.max_score
+        shown = ShownScores.of(request, ranker, all_scores, len(self.kept), level)
         return RerankResult(
             request=request,
             request_id=request_id,
-            ranking=tuple(rank(all_scores, max_score=max_score, top_n=request.top_n)),
+            ranking=tuple(shown.ranking(request)),
             model=ranker.card.name,
+            score_type=shown.score_type,
+            any_relevant=shown.any_relevant,
             num_tokens=encoded.num_tokens if encoded else 0,
             cached=_cached(encoded),
             warnings=(*request.warnings, *self._cuts()),
@@ -137,6 +141,7 @@ def prepare_request(
         request = parsed.request()
         warnings = (*_on_body(dialect, body, spelling, broken), *request.warnings)
         request = _for_prompt(replace(request, warnings=warnings), ranker)
+        check_scores(request, ranker)
         if strict_model and request.model not in (None, ranker.card.name):
             raise UnknownModelError(
                 f"model is not {ranker.card.name}, the one served", field="model"

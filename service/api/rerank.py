@@ -56,7 +56,11 @@ async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]])
     scored = await _scored(worker, reading, record)
     prepared, ranker = reading.prepared, reading.ranker
     result = prepared.result(
-        scored.scores, ranker, request_id=record.request_id, part_shares=scored.part_shares
+        scored.scores,
+        ranker,
+        request_id=record.request_id,
+        level=scored.level,
+        part_shares=scored.part_shares,
     )
     content = orjson.dumps(prepared.dialect.render(result))
     headers = response_headers(result, record, ranker.info)

@@ -17,7 +17,8 @@ _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 DESCRIPTIONS = {
     "X-Model": "Name of the model that made the ranking.",
     "X-Model-Revision": "Commit or checksum of its weights; local for a folder without one.",
-    "X-Score-Type": "share: of the largest score there can be, in [0, 1]. raw: the model's own.",
+    "X-Score-Type": "probability: that the document is relevant. logit: of it. share: of the "
+    "largest score there can be, in [0, 1]. raw: the model's own.",
     "Server-Timing": "tokenize, queue, infer and total, in milliseconds.",
     "x-compute-type": "gpu+optimized or cpu.",
     "x-compute-time": "As x-total-time.",
@@ -41,7 +42,7 @@ def response_headers(
     headers = {
         "X-Model": quote(result.model, safe=_PRINTABLE),  # a card's name may be any text
         "X-Model-Revision": info.revision or "local",
-        "X-Score-Type": "raw" if result.request.raw_scores else "share",
+        "X-Score-Type": result.score_type,
         "Server-Timing": ", ".join(
             f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()
         ),

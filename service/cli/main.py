@@ -47,6 +47,7 @@ def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
     from importlib.metadata import version  # noqa: PLC0415
 
     from blockrank_server.service.cli import (  # noqa: PLC0415
+        calibrate,
         evaluate,
         group_lists,
         info,
@@ -64,7 +65,10 @@ def parse(arguments: Sequence[str] | None = None) -> "argparse.Namespace":
     )
     text = f"blockrank-server {version('blockrank-server')}"
     parser.add_argument("--version", action="version", version=text)
-    modules = (serve, rerank, info, precompute, group_lists, train, evaluate, select_heads, verify)
+    modules = (
+        *(serve, rerank, info, precompute, group_lists, train, evaluate, select_heads, calibrate),
+        verify,
+    )
     parser.add_commands(module.COMMAND for module in modules)
     return parser.parse_args(arguments)
 

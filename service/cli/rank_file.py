@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from blockrank_server.models.score_scale import ScoreScale
 from blockrank_server.service.cli.document_lines import DocumentLine, read_lines
 from blockrank_server.service.cli.exit_codes import OK
 from blockrank_server.service.cli.streams import write_json
@@ -34,8 +35,8 @@ def rank_file(
     tournament = _Tournament(open_ranker(settings), options.query)
     lines = tournament.finalists(lines)
     ranker = tournament.ranker
-    scores = tournament.score(lines)
-    ranking = rank(scores, max_score=ranker.max_score, top_n=options.top_n)
+    scores, logits = tournament.final(lines)
+    ranking = rank(scores, order=logits, top_n=options.top_n)
     if options.json:
         write_json(_as_json(options.query, ranker.card.name, lines, ranking))
     else:
@@ -47,7 +48,7 @@ def rank_file(
 
 
 class _Tournament:
-    """Ranks what one list may not hold: scores mean something inside one list only.
+    """Ranks what one list may not hold, so that all that is printed was seen together.
 
     Attributes:
         cut_lines: numbers of the lines that were cut to the card's limit.
@@ -58,10 +59,19 @@ class _Tournament:
         self.cut_lines: set[int] = set()
         self._query = query
 
-    def score(self, lines: Sequence[DocumentLine]) -> list[float]:
+    def final(self, lines: Sequence[DocumentLine]) -> tuple[list[float], list[float] | None]:
+        """Return what is shown of each line, and the logits that order them, if there are any."""
+        scale = ScoreScale.of(self.ranker.card, self.ranker.max_score)
+        raw, level = self._score(lines)
+        shown = scale.numbers(raw, len(raw), level, scale.types[0])
+        return shown, (None if scale.calibration is None else scale.logits(raw, len(raw), level))
+
+    def _score(self, lines: Sequence[DocumentLine]) -> tuple[list[float], float]:
+        """Return raw scores, and the level of the list."""
         encoded = self.ranker.encode(self._query, [line.document for line in lines])
         self.cut_lines.update(lines[index].number for index in encoded.truncated_documents)
-        return self.ranker.score([encoded])[0]
+        pending = self.ranker.start([encoded])
+        return pending.result()[0], pending.levels()[0]
 
     def finalists(self, lines: list[DocumentLine]) -> list[DocumentLine]:
         """Return all lines if one list may hold them, else each part's best, in the file's order.
@@ -83,7 +93,7 @@ class _Tournament:
         return lines
 
     def _best(self, lines: Sequence[DocumentLine], num_kept: int) -> list[DocumentLine]:
-        scores = self.score(lines)
+        scores, _ = self._score(lines)
         best_first = sorted(range(len(lines)), key=scores.__getitem__, reverse=True)  # stable, too
         return [lines[index] for index in best_first[:num_kept]]
 

@@ -153,7 +153,8 @@ def _write_card(
     card = found.card.model_copy(
         update={"name": options.name or found.card.name, "read": read, "adapter": adapter}
     )
-    text = card.model_dump_json(indent=2) + "\n"
+    # A calibration is of the scores of other heads.
+    text = card.model_dump_json(indent=2, exclude={"calibration"}) + "\n"
     if options.out.is_file() and options.out.read_bytes() == text.encode():
         print(f"note: {options.out} is this card already, and is not changed", file=sys.stderr)
         return

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.fields import (
+    AskedScoreType,
     CacheSalt,
     Count,
+    MinScore,
     RequestBody,
     Side,
     TopN,
@@ -57,7 +59,8 @@ class Dialect(RequestBody):
         documents_fields: how the list of documents may be spelled; likewise.
         return_field: the field that asks for the documents back, if an answer has room for them.
         always_returns: whether an answer holds the documents, asked or not.
-        is_complete: whether an answer must hold every document, so that top_n has no meaning.
+        is_complete: whether an answer must hold every document, so that top_n and min_score have
+            no meaning.
         inference_failed: the error that its clients expect when the model fails.
         answer: the type of what render returns, for the documentation.
         example: a body, for the documentation.
@@ -90,8 +93,12 @@ class Dialect(RequestBody):
     truncate_prompt_tokens: int | None = Field(
         None, ge=-1, description="A cap per document; the query is never cut by it. -1 is no cap."
     )
-    raw_scores: bool | None = Field(None, description="The model's own scores, not in [0, 1].")
+    raw_scores: bool | None = Field(
+        None, description="Logits, where scores are probabilities; else the model's own scores."
+    )
     use_activation: bool | None = Field(None, description="false means raw_scores = true.")
+    score_type: AskedScoreType | None = None
+    min_score: MinScore | None = None
     instruction: str | None = Field(None, description=_INSTRUCTION)
     instruct: str | None = Field(None, description="Synonym of instruction.")
     summary: str | None = Field(None, description=_SUMMARY)
@@ -148,6 +155,8 @@ class Dialect(RequestBody):
             top_n=None if self.is_complete else top_n,
             return_documents=return_documents,
             raw_scores=bool(self.raw_scores) or self.use_activation is False,
+            score_type=self.score_type,
+            min_score=None if self.is_complete else self.min_score,
             truncate="NONE" not in (self.truncate, self.truncation),
             max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
             max_query_tokens=self.max_tokens_per_query,
@@ -167,7 +176,7 @@ class Dialect(RequestBody):
 
     def _without_effect(self) -> Iterator[tuple[str, str]]:
         """Yield known fields that were given and change nothing, each with a sentence."""
-        for field in ("top_n", "top_k"):
+        for field in ("top_n", "top_k", "min_score"):
             if self.is_complete and getattr(self, field):
                 yield field, f"{field} is ignored: an answer in this dialect holds every document"
         sides = {"truncate": "START", "truncation": "START"}
@@ -185,6 +194,8 @@ class Dialect(RequestBody):
             yield "truncate_prompt_tokens is ignored: max_tokens_per_doc is given"
         if self.instruction and self.instruct not in (None, "", self.instruction):
             yield "instruct is ignored: instruction is given"
+        if self.raw_scores and self.score_type is not None:
+            yield "raw_scores is ignored: score_type is given"
         if self.raw_scores is True and self.use_activation is True:
             yield "use_activation true is ignored: raw_scores is true"
         if self.raw_scores is False and self.use_activation is False:

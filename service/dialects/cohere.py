@@ -67,12 +67,17 @@ class CohereTokens(TypedDict):
 
 
 class CohereMeta(TypedDict):
-    """Tells about the request. Warnings tell what was cut or ignored."""
+    """Tells about the request. Warnings tell what was cut or ignored.
+
+    Where scores are calibrated, any_relevant says whether the best of them is one that nine in ten
+    lists with an answer reach.
+    """
 
     api_version: CohereVersion
     billed_units: CohereUnits
     tokens: CohereTokens
     cached_tokens: NotRequired[int]
+    any_relevant: NotRequired[bool]
     warnings: NotRequired[list[str]]
 
 
@@ -182,6 +187,8 @@ def cohere_meta(result: RerankResult) -> CohereMeta:
     }
     if result.cached is not None:
         meta["cached_tokens"] = result.cached.num_tokens
+    if result.any_relevant is not None:
+        meta["any_relevant"] = result.any_relevant
     if result.warnings:
         meta["warnings"] = list(result.warnings)
     return meta

@@ -58,6 +58,17 @@ CacheSalt = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": _MAX_SALT_CHARACTERS}),
     Field(description="Kept documents are found only by requests with the same salt."),
 ]
+AskedScoreType = Annotated[
+    Literal["probability", "logit", "share"],
+    Field(description="What scores are; probability and logit need a card with a calibration."),
+]
+MinScore = Annotated[
+    float,
+    Field(
+        allow_inf_nan=False,
+        description="Results below are left out. 0 to 1, unless scores are logits or raw.",
+    ),
+]
 Count = Annotated[int, Field(ge=1)]
 Flag = Annotated[bool, BeforeValidator(_as_flag)]
 TopN = Annotated[int, Field(ge=0)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.reasoning.request import Reasoned
+from blockrank_server.models.score_scale import ScoreType
 
 _MAX_SCORE_CHARACTERS = 18
 _DOCUMENTS_PER_UNIT = 100
@@ -22,6 +23,8 @@ class RerankRequest:
         top_n: results to return; None for all.
         return_documents: whether results carry their text.
         raw_scores: the model's own scores instead of scores in [0, 1].
+        score_type: what scores are to be; None leaves it to the model and to raw_scores.
+        min_score: results below it are left out; None keeps all.
         truncate: cut what is too long; otherwise it is an error.
         max_document_tokens: lowers the card's limit; None leaves it.
         max_query_tokens: lowers the card's limit; None leaves it.
@@ -40,6 +43,8 @@ class RerankRequest:
     top_n: int | None = None
     return_documents: bool = False
     raw_scores: bool = False
+    score_type: ScoreType | None = None
+    min_score: float | None = None
     truncate: bool = True
     max_document_tokens: int | None = None
     max_query_tokens: int | None = None
@@ -88,8 +93,10 @@ class RerankResult:
 
     Attributes:
         request_id: the id of the HTTP request, which some dialects send back.
-        ranking: best first, cut to top_n.
+        ranking: best first, cut to top_n and min_score.
         model: the name of the card.
+        score_type: what its scores are.
+        any_relevant: whether the list holds something relevant, by the card; None if it cannot say.
         num_tokens: tokens of the whole prompt.
         cached: what was known of the documents; None where none are kept.
         warnings: sentences on what was cut or ignored.
@@ -102,6 +109,8 @@ class RerankResult:
     request_id: str
     ranking: tuple[Ranked, ...]
     model: str
+    score_type: ScoreType = "share"
+    any_relevant: bool | None = None
     num_tokens: int = 0
     cached: Cached | None = None
     warnings: tuple[str, ...] = ()
@@ -140,22 +149,28 @@ def is_blank(document: Document) -> bool:
     return not any(part.strip() for part in document.values())
 
 
-def rank(scores: Sequence[float], *, max_score: float | None, top_n: int | None) -> list[Ranked]:
-    """Return the results, best first; equal scores keep the input order.
+def rank(
+    scores: Sequence[float],
+    *,
+    order: Sequence[float] | None = None,
+    top_n: int | None = None,
+    min_score: float | None = None,
+) -> list[Ranked]:
+    """Return the results, best first; equal ones keep the input order.
 
     Args:
-        scores: raw scores in input order.
-        max_score: raw score shown as 1; None shows raw scores.
+        scores: what is shown, in input order.
+        order: what decides instead, such as logits, which differ where probabilities round to 1.
         top_n: results to keep; None for all.
+        min_score: results with less are left out; None keeps all.
     """
-    if max_score is not None:
-        scores = [
-            score / max_score if 0 < score < max_score else float(score > 0) for score in scores
-        ]
     texts = list(map(score_text, scores))
     # By what is shown: scores that differ only past the last digit shown are ties to the caller.
     shown = list(map(float, texts))
-    best_first = sorted(range(len(shown)), key=shown.__getitem__, reverse=True)  # stable, too
+    keys = shown if order is None else order
+    best_first = sorted(range(len(shown)), key=keys.__getitem__, reverse=True)  # stable, too
+    if min_score is not None:
+        best_first = [i for i in best_first if shown[i] >= min_score]
     best_first = best_first[:top_n]
     return list(map(Ranked, best_first, map(texts.__getitem__, best_first)))
 
@@ -166,7 +181,7 @@ def score_text(score: float) -> str:
     OpenSearch casts what it parses to Double, and its parser yields an Integer for 1 and a
     BigDecimal past 18 characters.
     """
-    if 1e-4 <= score < 1e7:  # where %g writes no exponent, whatever it rounds to
+    if 1e-4 <= abs(score) < 1e7:  # where %g writes no exponent, whatever it rounds to
         text = f"{score:.8g}"
         return text if "." in text else f"{text}.0"
     text = f"{score:.16f}"[:_MAX_SCORE_CHARACTERS].rstrip("0")

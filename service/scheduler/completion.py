@@ -95,12 +95,12 @@ class Completer:
         num_computed = num_computed_tokens(job.request for job in batch.jobs)
         self._duration_model.prove(num_computed, done_s - batch.started_s)
         self._observer.completed(report)
-        for job, (row, shares) in zip(batch.jobs, rows, strict=True):
+        for job, (row, level, shares) in zip(batch.jobs, rows, strict=True):
             sizes = len(row), len(shares)
             expected = job.request.num_documents, job.request.num_parts
-            if sizes == expected and all(map(math.isfinite, chain(row, shares))):
+            if sizes == expected and all(map(math.isfinite, chain(row, (level,), shares))):
                 queue_s = batch.started_s - job.accepted_s
-                job.complete(Scored(row, queue_s, report.infer_s, shares))
+                job.complete(Scored(row, queue_s, report.infer_s, level, shares))
             else:
                 self._log.error("not one finite score a document", num_scores=len(row))
                 job.fail(_inference_error())

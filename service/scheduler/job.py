@@ -31,12 +31,14 @@ class Scored:
         scores: raw scores in input order, one a document, all finite.
         queue_s: the time from acceptance to the start of the forward pass.
         infer_s: the time of the forward pass of the job's batch.
+        level: that of the list (kernels/document_scores.py), finite.
         part_shares: that of each part of the documents, all finite; empty where none are asked for.
     """
 
     scores: list[float]
     queue_s: float
     infer_s: float
+    level: float = 0.0
     part_shares: Sequence[float] = ()
 
 

@@ -25,6 +25,9 @@ class ScoresFuture(Protocol):
     def result(self) -> list[list[float]]:
         """Wait for the device, then give raw scores, one row a request."""
 
+    def levels(self) -> list[float]:
+        """Give the level of each request's list, after result."""
+
     def part_shares(self) -> list[list[float]]:
         """Give the shares of documents' parts, one row a request; empty where none are asked for.
 
@@ -90,17 +93,18 @@ class RunningBatch:
         """Say whether nobody waits for any of its jobs, and its forward pass can still be ended."""
         return self.scores is None and all(job.is_abandoned(now_s) for job in self.jobs)
 
-    def rows(self) -> list[tuple[list[float], list[float]]]:
-        """Wait for the device, then give the raw scores and the shares of parts of each job.
+    def rows(self) -> list[tuple[list[float], float, list[float]]]:
+        """Wait for the device, then give each job's raw scores, level and shares of parts.
 
         Raises:
             RuntimeError: there are more or fewer rows than jobs.
         """
         assert self.scores is not None
-        scores, shares = self.scores.result(), self.scores.part_shares()
-        if not len(scores) == len(shares) == len(self.jobs):
+        scores, levels = self.scores.result(), self.scores.levels()
+        shares = self.scores.part_shares()
+        if not len(scores) == len(levels) == len(shares) == len(self.jobs):
             raise RuntimeError(f"{len(self.jobs)} requests gave {len(scores)} rows of scores")
-        return list(zip(scores, shares, strict=True))
+        return list(zip(scores, levels, shares, strict=True))
 
     def report(self, done_s: float, before_s: float) -> BatchReport:
         """Say what the metrics need.

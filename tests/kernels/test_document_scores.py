@@ -7,7 +7,12 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 
-from blockrank_server.kernels.document_scores import ScoreRule, document_mass, document_scores
+from blockrank_server.kernels.document_scores import (
+    ScoreRule,
+    document_mass,
+    document_scores,
+    list_level,
+)
 
 # One head, two signal tokens, three documents: the first token is sure of document 0, the second
 # prefers document 1 a little.
@@ -49,9 +54,38 @@ def test_heads_of_all_layers_count_alike() -> None:
     layers = [[MASS.log()], [MASS.flip(2).log().repeat(3, 1, 1)]]
     once, thrice = MASS[0].mean(0), 3 * MASS.flip(2)[0].mean(0)
     found = document_scores(layers, [3], ScoreRule("documents", "mean", "sum"))
-    torch.testing.assert_close(found, once + thrice)
+    torch.testing.assert_close(found[:3], once + thrice)
     found = document_scores(layers, [3], ScoreRule("documents", "mean", "mean"))
-    torch.testing.assert_close(found, (once + thrice) / 4)
+    torch.testing.assert_close(found[:3], (once + thrice) / 4)
+
+
+@pytest.mark.parametrize("tokens", ["mean", "geometric_mean"])
+def test_the_level_is_the_mean_of_what_a_head_and_token_pay_a_document(tokens: Any) -> None:
+    """Two heads of one layer and one of another; more attention to all is a higher level."""
+    one, two = torch.randn(2, 4, 3), torch.randn(1, 4, 3)
+    rows = torch.cat([one, two])
+    if tokens == "geometric_mean":
+        rows = rows.mean(1, keepdim=True)
+    expected = (rows.exp().mean(-1)).log().mean()
+    rule = ScoreRule("documents", tokens, "sum")
+    torch.testing.assert_close(document_scores([[one], [two]], [3], rule)[3], expected)
+    more = document_scores([[one + 2.5], [two + 2.5]], [3], rule)
+    torch.testing.assert_close(more[3], expected + 2.5)
+    torch.testing.assert_close(more[:3], document_scores([[one], [two]], [3], rule)[:3])
+
+
+def test_with_one_head_and_token_a_score_and_the_level_give_the_log_sum_exp_back() -> None:
+    lse = torch.randn(1, 1, 5)
+    found = document_scores([[lse]], [5], GEOMETRIC)
+    torch.testing.assert_close((5 * found[:5]).log() + found[5], lse[0, 0])
+
+
+def test_the_level_has_no_gradient() -> None:
+    lse = torch.full((1, 2, 3), -torch.inf).requires_grad_()
+    assert list_level([lse], 3, GEOMETRIC) == 0
+    (gradient,) = torch.autograd.grad(document_scores([[lse]], [3], GEOMETRIC)[:2].sum(), lse)
+    assert not list_level([lse], 3, GEOMETRIC).requires_grad
+    assert gradient.shape == lse.shape
 
 
 def readings(
@@ -104,8 +138,10 @@ def test_a_request_without_scored_tokens_scores_zero_and_its_mate_as_alone(
         ).cpu()
         for row in ([lse], [lse, nothing])
     )
-    assert torch.equal(both[:9], alone)
-    assert not both[9:].any()
+    assert torch.equal(both[:9], alone[:9])
+    assert torch.equal(both[13], alone[9])
+    assert not both[9:13].any()
+    assert both[14] == 0
 
 
 def test_readings_that_do_not_lie_together_are_refused(kernels_on: Any) -> None:

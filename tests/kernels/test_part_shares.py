@@ -55,7 +55,8 @@ def shares_of(parts: list[torch.Tensor], rule: ScoreRule) -> torch.Tensor:
 
 
 def scores_of(parts: list[torch.Tensor], rule: ScoreRule) -> torch.Tensor:
-    return document_scores([[each] for each in with_documents(parts, rule)], [NUM_DOCUMENTS], rule)
+    lse = [[each] for each in with_documents(parts, rule)]
+    return document_scores(lse, [NUM_DOCUMENTS], rule)[:NUM_DOCUMENTS]
 
 
 @EVERY_RULE

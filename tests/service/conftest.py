@@ -145,6 +145,9 @@ class FakeScores:
     def result(self) -> list[list[float]]:
         return self.rows
 
+    def levels(self) -> list[float]:
+        return [0.0] * len(self.rows)
+
     def part_shares(self) -> list[list[float]]:
         return [[] for _ in self.rows]
 

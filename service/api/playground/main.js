@@ -15,7 +15,7 @@ let presets = [];
 let info = null;
 let running = null; // aborts the request before
 let hasExplanations = true; // until an answer has none
-const state = { preset: 0, query: "", documents: [], relevant: new Set(), threshold: null, baseline: "given", other: "", otherOrder: null, result: null, selected: 0, scale: 1 };
+const state = { preset: 0, query: "", documents: [], relevant: new Set(), threshold: null, baseline: "given", other: "", otherOrder: null, result: null, selected: 0 };
 
 const patience = (signal) => ({ tell, askKey, signal });
 const refuse = (message) => tell(new ServerError("refused", message));
@@ -24,9 +24,6 @@ const refuse = (message) => tell(new ServerError("refused", message));
 function told(error) {
 	if (error.name !== "AbortError" && !(error instanceof ServerError)) throw error;
 }
-
-// Twice an even share, where the list is long enough for that.
-const usual = (count) => Math.min(2 / count, (1 + 1 / count) / 2);
 
 function before() {
 	if (state.baseline === "bm25") return bm25(state.query, state.documents);
@@ -71,7 +68,7 @@ async function showServer() {
 function show() {
 	const { result, documents } = state;
 	if (!result) return;
-	state.scale = draw({ ...state, ...result, before: before() });
+	draw({ ...state, ...result, before: before() });
 	showThreshold();
 	select(state.selected);
 	judge(state);
@@ -82,8 +79,8 @@ function show() {
 }
 
 function showThreshold() {
-	const { result, threshold, scale } = state;
-	if (result) drawThreshold(result.order, result.scores, threshold ?? usual(result.order.length), scale);
+	const { result, threshold } = state;
+	if (result) drawThreshold(result.order, result.scores, threshold ?? 0.05);
 	showLink();
 }
 
@@ -260,7 +257,7 @@ function listen() {
 	});
 	on("other", "submit", compare);
 	on("threshold", "input", (event) => {
-		state.threshold = (event.target.value / 1000) * state.scale;
+		state.threshold = event.target.value / 1000;
 		showThreshold();
 	});
 	on("best-use", "click", (event) => {

@@ -25,7 +25,6 @@ export function draw({ documents, before, order, scores, explanations, relevant 
 	const numRows = shown.length;
 	const from = [];
 	before.forEach((index, place) => (from[index] = place));
-	const scale = Math.max(...scores, 1e-9) * 1.04;
 	const compress = documents.length > MAX_ROWS ? numRows / documents.length : 1;
 	$("given").replaceChildren(
 		...before.slice(0, compress < 1 ? 0 : numRows).map((index, place) =>
@@ -40,25 +39,24 @@ export function draw({ documents, before, order, scores, explanations, relevant 
 			const index = shown[to];
 			const [y, z] = ys[to];
 			const path = svg("path", { d: `M0,${y}C46,${y} 54,${z} 100,${z}`, class: change(from[index] - to), "data-index": index });
-			path.style.setProperty("stroke-width", `${1.2 + (5 * scores[index]) / scale}px`);
+			path.style.setProperty("stroke-width", `${1.2 + 5 * scores[index]}px`);
 			return path;
 		}),
 	);
 	$("slopes").style.setProperty("--rows", numRows);
 	$("ranked").replaceChildren(
-		...shown.map((index, to) => row(documents[index], index, to, from[index], scores[index], scale, {
+		...shown.map((index, to) => row(documents[index], index, to, from[index], scores[index], {
 			explanation: explanations[index],
 			isTicked: relevant.has(index),
 		})),
 	);
 	const hidden = documents.length - numRows;
 	$("more").textContent = hidden ? `${texts(hidden)} behind these ${numRows} ${hidden === 1 ? "is" : "are"} not shown.` : "";
-	return scale;
 }
 
-function row(document, index, to, from, score, scale, { explanation, isTicked }) {
+function row(document, index, to, from, score, { explanation, isTicked }) {
 	const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("i"));
-	bar.style.setProperty("--share", score / scale);
+	bar.style.setProperty("--share", score);
 	const kind = change(from - to);
 	return h(
 		"li",
@@ -77,15 +75,15 @@ function row(document, index, to, from, score, scale, { explanation, isTicked })
 }
 
 // Moves the line where "relevant" begins, without drawing anything again.
-export function drawThreshold(order, scores, threshold, scale) {
+export function drawThreshold(order, scores, threshold) {
 	const numAbove = order.filter((index) => scores[index] >= threshold).length;
-	$("slopes").style.setProperty("--threshold", Math.min(threshold / scale, 1));
+	$("slopes").style.setProperty("--threshold", threshold);
 	$("slopes").style.setProperty("--above", Math.min(numAbove, MAX_ROWS));
 	$("cut").textContent = numAbove ? `${numAbove} relevant` : "none relevant";
 	$("cut").classList.toggle("off", numAbove >= Math.min(order.length, MAX_ROWS));
 	[...$("ranked").children].forEach((each, place) => each.classList.toggle("below", place >= numAbove));
 	$("threshold-value").textContent = percent(threshold);
-	$("threshold").value = Math.round((1000 * threshold) / scale);
+	$("threshold").value = Math.round(1000 * threshold);
 	$("threshold").setAttribute("aria-valuetext", `${percent(threshold)}: ${texts(numAbove)}`);
 }
 

@@ -52,6 +52,19 @@ def test_any_mix_of_known_and_new_documents_scores_the_same(
     assert stats.used_bytes <= stats.max_bytes
 
 
+def test_known_documents_change_no_level(rankers: Rankers, texts: Any) -> None:
+    keeping, plain = rankers(num_bytes=500_000)
+    lists = texts(1)
+    for _ in range(20):
+        batch = lists.batch()
+        kept, without = (
+            each.start([each.encode(*request) for request in batch]) for each in (keeping, plain)
+        )
+        assert len(kept.levels()) == len(batch)
+        np.testing.assert_allclose(kept.levels(), without.levels(), atol=1e-5, rtol=0)
+    assert keeping.document_cache_stats().hits > 10
+
+
 def test_bfloat16_is_no_further_off_than_without(
     rankers: Rankers,
     texts: Any,

@@ -111,6 +111,8 @@ def test_batches_started_before_a_result_is_read(
     assert not first.was_split
     assert first.is_done == (ranker.info.device == "cpu")
     assert [len(row) for row in first.result()] == [16, 2]
+    alone = [level for each in batch for level in ranker.start([each]).levels()]
+    assert [*first.levels(), *second.levels()] == pytest.approx(alone, abs=1e-5)
 
 
 def num_steps(ranker: Ranker, batch: list[EncodedRequest]) -> int:

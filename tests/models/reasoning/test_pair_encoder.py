@@ -56,7 +56,9 @@ def test_a_template_stands_for_the_query_with_its_white_space(
     assert "Query: Q seas\n\n\nPassage: x\n<think>" in text
 
 
-@pytest.mark.parametrize(("instruction", "said"), [("as a poem", "seas as a poem"), ("seas", "seas")])
+@pytest.mark.parametrize(
+    ("instruction", "said"), [("as a poem", "seas as a poem"), ("seas", "seas")]
+)
 def test_an_instruction_stands_behind_the_query(
     instruction: str, said: str, encoder: PairEncoder, rank1_tokenizer: TextTokenizer
 ) -> None:

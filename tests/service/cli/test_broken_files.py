@@ -28,10 +28,11 @@ READERS: dict[str, tuple[str, str, list[str]]] = {
     "evaluate, qrels": ("lists.qrels.tsv", QRELS, ["evaluate", "lists.jsonl", *MODEL]),
     "evaluate, run": ("a.run", RUN, ["evaluate", "lists.jsonl", "--run", "a.run"]),
     "select-heads": ("lists.jsonl", LISTS, ["select-heads", "lists.jsonl", "--out", "c", *MODEL]),
+    "calibrate": ("lists.jsonl", LISTS, ["calibrate", "lists.jsonl", "--out", "c", *MODEL]),
     "group-lists": ("lists.jsonl", LISTS, ["group-lists", "lists.jsonl", "--out", "g"]),
     "train, config": ("run.yaml", CONFIG, ["train", "run.yaml"]),
 }
-JSON_READERS = ("rerank, JSON", "evaluate", "select-heads", "group-lists")
+JSON_READERS = ("rerank, JSON", "evaluate", "select-heads", "calibrate", "group-lists")
 
 
 @pytest.fixture(autouse=True)

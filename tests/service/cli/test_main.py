@@ -14,7 +14,7 @@ from blockrank_server.service.middleware.api_keys import ApiKeysError
 
 COMMANDS = (
     *("serve", "rerank", "info", "precompute", "group-lists"),
-    *("train", "evaluate", "select-heads", "verify"),
+    *("train", "evaluate", "select-heads", "calibrate", "verify"),
 )
 
 

@@ -180,9 +180,10 @@ def test_every_command_refuses_what_cannot_be_opened(
     assert err.count("\n") == 1
 
 
-def test_evaluate_and_select_heads_refuse_before_they_read(tmp_path: Path) -> None:
+def test_what_reads_data_refuses_a_model_before(tmp_path: Path) -> None:
     flags = ["no-such-data", "--model", "/no/where"]
-    for command in (["evaluate"], ["select-heads", "--out", str(tmp_path / "card.json")]):
+    out = ["--out", str(tmp_path / "card.json")]
+    for command in (["evaluate"], ["select-heads", *out], ["calibrate", *out]):
         options = parse([*command, *flags])
         with pytest.raises(UsageError, match="model '/no/where' is no folder"):
             options.command(options)

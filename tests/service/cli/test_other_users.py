@@ -73,7 +73,7 @@ def outcomes(commands: list[list[Any]]) -> list[tuple[int, str]]:
 
 def test_a_user_without_rights_or_home_is_told_so_in_a_line(folder: Path, fixtures: Path) -> None:
     lists, theirs = folder / "lists.jsonl", folder / "theirs"
-    query = ["--query", "q"]
+    query, card_writers = ["--query", "q"], ("select-heads", "calibrate")
     no_home = "there is no home folder to keep the cache in: set HOME or XDG_CACHE_HOME"
     cases: dict[str, list[list[Any]]] = {
         no_home: [
@@ -81,7 +81,7 @@ def test_a_user_without_rights_or_home_is_told_so_in_a_line(folder: Path, fixtur
             ["serve", "--port", "0"],
             ["info", "--load"],
             ["evaluate", lists, "--out", folder.parent / "out"],
-            ["select-heads", lists, "--out", folder.parent / "card.json"],
+            *([each, lists, "--out", folder.parent / "card.json"] for each in card_writers),
         ],
         "there is no home folder to keep the cache in: set HOME or HF_HOME": [
             ["rerank", *query, lists, "--model", "owner/name", "--card", "default"]
@@ -89,7 +89,7 @@ def test_a_user_without_rights_or_home_is_told_so_in_a_line(folder: Path, fixtur
         f"{theirs} cannot be written to": [
             ["evaluate", lists, "--out", theirs / "below"],
             ["evaluate", lists, "--out", "/tmp", "--write-run", theirs / "below"],
-            ["select-heads", lists, "--out", theirs / "card.json"],
+            *([each, lists, "--out", theirs / "card.json"] for each in card_writers),
             ["group-lists", lists, "--out", theirs / "grouped"],
             ["train", folder / "run.yaml", "--set", f"output={theirs}/run"],
         ],

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train run.yaml",
     "evaluate": "evaluate lists.jsonl",
     "select-heads": "select-heads lists.jsonl --out card.json",
+    "calibrate": "calibrate lists.jsonl --out card.json",
     "help": "--help",
     "help of a command": "rerank --help",
     "version": "--version",

@@ -39,6 +39,9 @@ class FakeScores:
             raise self.error
         return self.rows
 
+    def levels(self) -> list[float]:
+        return [0.0] * len(self.rows)
+
     def part_shares(self) -> list[list[float]]:
         return [[] for _ in self.rows]
 

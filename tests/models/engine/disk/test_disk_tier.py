@@ -33,7 +33,10 @@ def test_after_a_restart_everything_is_known(keeping: Open, texts: Any) -> None:
     request = again.encode("river", pool)
     assert request.num_known_documents == 9
     assert request.num_computed_tokens == request.num_tokens - request.tail_start
-    assert_equal(again.score([request])[0], expected)
+    level = first.start([first.encode("river", pool)]).levels()
+    pending = again.start([request])
+    assert_equal(pending.result()[0], expected)
+    assert_equal(pending.levels(), level)
     stats = again.documents.store_stats()
     assert (stats.hits, stats.misses, stats.num_entries) == (9, 0, 10)  # and the prefix
     assert stats.read_seconds > 0

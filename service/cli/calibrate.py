@@ -1,0 +1,233 @@
+"""Defines the command calibrate: from lists with judgements to what their scores mean."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from blockrank_server.models.checkpoint.any_card import attention_card
+from blockrank_server.models.files.output_file import write_text
+from blockrank_server.models.files.paths import expand_user
+from blockrank_server.service.cli.exit_codes import OK, UsageError
+from blockrank_server.service.cli.options import (
+    MODEL_SETTINGS,
+    add_data_flags,
+    add_settings,
+    check_model,
+    check_output,
+    positive,
+    read_settings,
+    reading,
+)
+from blockrank_server.service.cli.parser import Command, CommandParser
+from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open_ranker
+from blockrank_server.service.settings import Settings
+
+if TYPE_CHECKING:
+    from blockrank_server.models.calibration.drawn_lists import JudgedList
+    from blockrank_server.models.calibration.score_table import ScoreTable
+    from blockrank_server.models.checkpoint.calibration import Calibration
+    from blockrank_server.models.checkpoint.checkpoint import Checkpoint
+
+_BATCH_TOKENS = 32_000
+# What group-lists writes of one set.
+_PARTS = ("-topics", "-held-out")
+
+_EXAMPLES = """examples:
+  blockrank-server calibrate data/train --card rerank_card.json
+  blockrank-server calibrate data/train --card default --out my_card.json --table scores.jsonl
+  blockrank-server calibrate my_judgements.jsonl --refit --card rerank_card.json
+  blockrank-server calibrate data/eval --judge
+
+Draws lists of 5 to 100 documents from the sets, a third of them without what is relevant, scores
+them, and writes into the card what turns a score into the chance that a document is relevant. Sets
+NAME-topics and NAME-held-out count as one. With --refit the lists are taken as they are, and two
+numbers are fitted anew: 50 judgements are enough. Never fit on lists you evaluate on; --judge
+takes them. models/SCORES.md tells what it means.
+exit codes: 0 ok, 1 model failure, 2 wrong usage or data"""
+
+
+def run_calibration(
+    options: argparse.Namespace, settings: Settings, open_ranker: OpenRanker = open_ranker
+) -> int:
+    """Calibrate as the options say, write the card, print a report.
+
+    Raises:
+        UsageError: options or data are at fault.
+        RankerError: the model cannot be opened, or does not take the lists.
+    """
+    out = _output(options, settings)
+    check_model(settings)
+    # Here and not on top: help is shown without waiting for them.
+    from blockrank_server.models.calibration.errors import CalibrationError  # noqa: PLC0415
+    from blockrank_server.models.data.errors import DataError  # noqa: PLC0415
+    from blockrank_server.models.evaluation.errors import EvaluationError  # noqa: PLC0415
+
+    try:
+        with reading():
+            groups = _groups(options)
+        _calibrate(options, settings, groups, out, open_ranker)
+    except (EvaluationError, DataError, CalibrationError) as error:
+        raise UsageError(str(error)) from error
+    return OK
+
+
+def _output(options: argparse.Namespace, settings: Settings) -> Path | None:
+    """Return the card that is written: --out, or the file that --card names."""
+    out: Path | None = options.out or _card_file(settings)
+    if out is None and not options.judge:
+        raise UsageError("--out is missing: where --card is no file, another one is written")
+    if out is not None:
+        check_output("--out", out.parent)
+    if options.table:
+        check_output("--table", options.table.parent)
+    return out
+
+
+def _card_file(settings: Settings) -> Path | None:
+    file = None if settings.card is None else expand_user(settings.card)
+    return file if file is not None and file.is_file() else None
+
+
+def _groups(options: argparse.Namespace) -> "dict[str, list[JudgedList]]":
+    from blockrank_server.models.calibration.drawn_lists import (  # noqa: PLC0415
+        draw_lists,
+        judged_lists,
+    )
+    from blockrank_server.models.evaluation.sets import find_sets, read_set  # noqa: PLC0415
+
+    groups: dict[str, list[JudgedList]] = {}
+    for name, path in find_sets(options.data, options.sets).items():
+        found = read_set(name, path)
+        drawn = (
+            judged_lists(found) if options.refit else draw_lists(found, options.lists, options.seed)
+        )
+        group = next((name.removesuffix(p) for p in _PARTS if name.endswith(p)), name)
+        groups.setdefault(group, []).extend(drawn)
+    return groups
+
+
+def _calibrate(
+    options: argparse.Namespace,
+    settings: Settings,
+    groups: "dict[str, list[JudgedList]]",
+    out: Path | None,
+    open_ranker: OpenRanker,
+) -> None:
+    from blockrank_server.models.calibration.calibrate import (  # noqa: PLC0415
+        calibrate,
+        judge,
+        refit,
+    )
+    from blockrank_server.models.calibration.errors import CalibrationError  # noqa: PLC0415
+    from blockrank_server.models.calibration.report import as_markdown  # noqa: PLC0415
+
+    found = checkpoint_of(settings).with_adapter(settings.adapter)
+    before = attention_card(found.card, "calibrate").calibration
+    if before is None and (options.refit or options.judge):
+        raise CalibrationError(f"card {found.card.name} has no calibration yet")
+    table = _table(options, settings, found, groups, open_ranker)
+    if options.judge and before:
+        print(as_markdown(judge(before, table.lists)))
+        return
+    if options.refit and before:
+        fitted = refit(before, table.lists)
+    else:
+        fitted = calibrate(table.lists, options.level_weight)
+    assert out is not None
+    _write_card(settings, found, out, fitted.calibration)
+    print(as_markdown(fitted))
+
+
+def _table(
+    options: argparse.Namespace,
+    settings: Settings,
+    found: "Checkpoint",
+    groups: "dict[str, list[JudgedList]]",
+    open_ranker: OpenRanker,
+) -> "ScoreTable":
+    """Score the lists, or take the table of scores that is there."""
+    from blockrank_server.models.calibration.score_table import (  # noqa: PLC0415
+        ScoreTable,
+        score_lists,
+    )
+    from blockrank_server.models.engine.placement import Placement  # noqa: PLC0415
+    from blockrank_server.models.evaluation.fingerprint import fingerprint  # noqa: PLC0415
+    from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
+
+    placement = Placement.choose(settings.device, settings.dtype, settings.quantization, found.card)
+    made_by: dict[str, Any] = fingerprint(found, placement)
+    made_by |= {"seed": options.seed, "lists": {name: len(own) for name, own in groups.items()}}
+    if options.table and options.table.exists():
+        return ScoreTable.read(options.table, made_by)
+    ranker = open_ranker(settings)
+    assert isinstance(ranker, Ranker)
+    tokens = min(ranker.info.max_batch_tokens or _BATCH_TOKENS, _BATCH_TOKENS)
+    with tqdm(total=sum(map(len, groups.values())), unit="list", disable=None) as bar:
+        table = ScoreTable(made_by, tuple(score_lists(ranker, groups, tokens, bar.update)))
+    if options.table:
+        options.table.parent.mkdir(parents=True, exist_ok=True)
+        table.write(options.table)
+        print(f"wrote {options.table}", file=sys.stderr)
+    return table
+
+
+def _write_card(
+    settings: Settings, found: "Checkpoint", out: Path, calibration: "Calibration"
+) -> None:
+    """Write into the card that was given, or another one like it."""
+    from blockrank_server.models.calibration.card_file import write_calibration  # noqa: PLC0415
+
+    given = _card_file(settings)
+    if given is None or given.resolve() != out.resolve() or settings.adapter is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        adapter = found.adapter and os.path.relpath(found.adapter, out.parent)
+        card = found.card.model_copy(update={"adapter": adapter})
+        write_text(out, card.model_dump_json(indent=2, exclude_defaults=True) + "\n")
+    write_calibration(out, calibration)
+    print(f"wrote {out}", file=sys.stderr)
+
+
+def _add_flags(parser: CommandParser) -> None:
+    add_data_flags(parser)
+    add = parser.add_argument
+    text = "The card that is written. Default: the file of --card."
+    add("--out", metavar="FILE", type=Path, help=text)
+    text = "Lists drawn of each set. Default: 200."
+    add("--lists", metavar="N", type=positive, default=200, help=text)
+    text = (
+        "How much of a list's level is added to its shares, 0 to 1. 0 tells best what is relevant "
+        "by one threshold; with 1 the parts of a list are best merged. Default: 0.5."
+    )
+    add("--level-weight", metavar="W", type=_weight, default=0.5, help=text)
+    text = "Keeps the scores, so that a second run scores nothing."
+    add("--table", metavar="FILE", type=Path, help=text)
+    how = parser.add_mutually_exclusive_group()
+    text = "Fit slope and intercept anew, on lists as they are."
+    how.add_argument("--refit", action="store_true", help=text)
+    text = "Judge the card's calibration, and write nothing."
+    how.add_argument("--judge", action="store_true", help=text)
+    add("--seed", type=int, default=7, help="Decides which lists are drawn. Default: 7.")
+    add_settings(parser, MODEL_SETTINGS)
+
+
+def _weight(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    return run_calibration(options, read_settings(options))
+
+
+COMMAND = Command(
+    "calibrate", "Make probabilities of a card's scores.", _EXAMPLES, _add_flags, _run
+)
