@@ -117,8 +117,7 @@ class Card(BaseModel, extra="forbid", frozen=True):
     limits: RequestLimits = Field(description="Documents and tokens of one request.")
     int8_kept: tuple[str, ...] | None = Field(
         default=None,
-        description="Linear layers that quantization dynamic_int8 leaves as they are. null: nobody "
-        "has measured it, and quantization auto does not choose it.",
+        description="Linear layers that dynamic_int8 leaves as they are. null: not measured.",
     )
     reusable_documents: bool = Field(
         description="A document's keys and values depend on nothing but prefix and its own text."

@@ -155,7 +155,9 @@ def _find(
 
 def _packed(card: AnyCard) -> PackedCard:
     if isinstance(card, ReasoningCard):
-        raise CardError(f"card {card.name} is of kind {card.kind}, which is not served this way")
+        raise CardError(
+            f"card {card.name} is of kind {card.kind}, and attention or yes_no is needed here"
+        )
     return card
 
 

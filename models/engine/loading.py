@@ -80,8 +80,7 @@ def load_network(  # noqa: PLR0913 - what is loaded, where to, and how it is cha
             quantize_linear(network, place.parameter.removesuffix(".weight"), quantization)
     _check_none_missing(folder, places, spelled, last_layer)
     if is_tied:
-        rows_2C = network.embed_tokens.weight[list(head_rows)]
-        network.lm_head.weight = nn.Parameter(rows_2C, requires_grad=False)
+        network.lm_head.weight = nn.Parameter(network.embed_tokens.weight[list(head_rows)], False)
     network.restore_rotary(device)
     return network.requires_grad_(False).eval()
 

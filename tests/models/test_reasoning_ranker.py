@@ -103,9 +103,13 @@ def test_requests_of_another_ranker_are_refused(
 
 
 def test_a_card_of_the_wrong_kind_is_named(folder: Path, fixtures: Path) -> None:
-    with pytest.raises(CardError, match="is of kind reasoning, and attention is needed here"):
+    with pytest.raises(
+        CardError, match="is of kind reasoning, and attention or yes_no is needed here"
+    ):
         find_checkpoint(str(folder))
-    with pytest.raises(CardError, match="is of kind reasoning, and attention is needed here"):
+    with pytest.raises(
+        CardError, match="is of kind reasoning, and attention or yes_no is needed here"
+    ):
         Ranker.open(fixtures / "rank1", card="jhu-clsp/rank1-7b")
     assert not is_reasoning(str(folder), card="MindscapeRAG/QRRanker")
     with pytest.raises(CardError, match="is of kind attention, and reasoning is needed here"):

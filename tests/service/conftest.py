@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.document_cache import CacheStats
+from blockrank_server.models.engine.finished_scores import FinishedScores
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.prompt.request import EncodedRequest, check_query, titles_and_texts
 from blockrank_server.models.prompt.tokenizer import Token
@@ -126,30 +127,14 @@ class FakeRanker:
 
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
-    ) -> "FakeScores":
+    ) -> "FinishedScores":
         self.batches.append(len(batch))
         self.before_score(batch)
         rows = [[self.max_score * share for share in shares(request)] for request in batch]
-        return FakeScores(rows)
+        return FinishedScores(rows)
 
     def score(self, batch: Sequence[EncodedRequest]) -> list[list[float]]:
         return self.start(batch).result()
-
-
-@dataclass
-class FakeScores:
-    rows: list[list[float]]
-    was_split: bool = False
-    is_done: bool = True
-
-    def result(self) -> list[list[float]]:
-        return self.rows
-
-    def levels(self) -> list[float]:
-        return [0.0] * len(self.rows)
-
-    def part_shares(self) -> list[list[float]]:
-        return [[] for _ in self.rows]
 
 
 def encoded(

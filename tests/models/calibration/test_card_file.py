@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.calibration.card_file import write_calibration
+from blockrank_server.models.checkpoint.any_card import load_any_card
 from blockrank_server.models.checkpoint.calibration import Calibration
-from blockrank_server.models.checkpoint.card import BUILT_IN, load_card
+from blockrank_server.models.checkpoint.card import BUILT_IN, Card, load_card
 
 FIELDS: dict[str, Any] = {
     "slope": 1.25,
@@ -23,7 +24,9 @@ CALIBRATION = Calibration.model_validate(FIELDS)
 
 def test_every_built_in_card_takes_one_and_another_in_its_place(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
-    for built_in in BUILT_IN.glob("*.json"):
+    cards = [path for path in BUILT_IN.glob("*.json") if isinstance(load_any_card(path), Card)]
+    assert len(cards) >= 3
+    for built_in in cards:
         text = built_in.read_text()
         path.write_text(text)
         for slope in (1.25, 2.5):

@@ -46,7 +46,7 @@ def test_only_what_the_scores_need_is_loaded(
         for part in ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj")
     }
     assert not [name for name in names if name.startswith(("layers.5.", "norm.", "lm_head."))]
-    assert len(names) == 1 + 4 * 9 + 3
+    assert len(names) == 1 + 4 * 6 + 3
 
 
 def test_layers_above_the_last_read_one_may_be_absent(

@@ -205,7 +205,7 @@ def test_every_layer_is_quantized_and_the_head_is_not(how: str, tied: Path) -> N
     ranker = Ranker.open(tied, device="cpu", dtype="float32", quantization=how)
     network = ranker._engine._network
     assert isinstance(network, Network)
-    kinds = {type(layer.mlp.up_proj).__name__ for layer in network.layers}
+    kinds = {type(layer.mlp.gate_up_proj).__name__ for layer in network.layers}
     assert kinds == {"Int8Linear"}
     assert network.lm_head.weight.dtype == torch.float32
     tensors = network.state_dict().values()
