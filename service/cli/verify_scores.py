@@ -116,7 +116,7 @@ def _score(ranker: "Ranker", listed: StoredList) -> list[float]:
     documents: list[Document] = [
         each if isinstance(each, str) else each.model_dump() for each in listed.documents
     ]
-    return ranker.rank(listed.query, documents)
+    return ranker.score([ranker.encode(listed.query, documents)])[0]
 
 
 def _pairs(scores: Sequence[float]) -> Iterator[tuple[int, int]]:

@@ -44,6 +44,7 @@ def start(
             BLOCKRANK_MODEL=str(fixtures / "blockrank"),
             BLOCKRANK_CARD=str(keeping_card),
             BLOCKRANK_DEVICE="cpu",
+            BLOCKRANK_DTYPE="float32",
             BLOCKRANK_NUM_TORCH_THREADS="1",
             BLOCKRANK_DOCUMENT_CACHE_BYTES="300000",
             BLOCKRANK_DOCUMENT_STORE=str(store),

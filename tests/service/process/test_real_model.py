@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "blockrank"
 COMMAND = Path(sys.executable).with_name("blockrank-server")
 # Threads that wait for each other on a busy machine's cores make this model 100 times slower.
-ONE_THREAD = {"BLOCKRANK_NUM_TORCH_THREADS": "1"}
+# The same numbers on every machine.
+PLAIN = {"BLOCKRANK_NUM_TORCH_THREADS": "1", "BLOCKRANK_DTYPE": "float32"}
 QUERY = "capital of France"
 DOCUMENTS = ["Berlin is in Germany.", "Paris is the capital of France.", "A third, longer text."]
 
@@ -57,7 +58,7 @@ def client(start_server: "StartServer", fixtures: Path, card: Path) -> Iterator[
         "--port",
         "0",
     )
-    server = start_server(str(COMMAND), "serve", *flags, **ONE_THREAD)
+    server = start_server(str(COMMAND), "serve", *flags, **PLAIN)
     with server.client() as client:
         while client.get("/readyz").status_code != 200:
             pass
@@ -70,7 +71,7 @@ def test_threads_cores_and_quota_are_logged_at_start(
     start_server: "StartServer", fixtures: Path, card: Path
 ) -> None:
     flags = ("--model", str(fixtures / "blockrank"), "--card", str(card), "--device", "cpu")
-    server = start_server(str(COMMAND), "serve", *flags, "--port", "0", **ONE_THREAD)
+    server = start_server(str(COMMAND), "serve", *flags, "--port", "0", **PLAIN)
     told = json.loads(server.read_until('"threads"'))
     server.process.send_signal(signal.SIGTERM)
     assert (told["num_torch_threads"], told["num_cores"]) == (1, len(os.sched_getaffinity(0)))
@@ -119,7 +120,7 @@ def test_the_command_and_the_server_agree(
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | ONE_THREAD,
+        env=os.environ | PLAIN,
     )
     assert (done.returncode, done.stderr) == (0, "")
     shown = {item["line"]: item["score"] for item in json.loads(done.stdout)["results"]}
