@@ -55,7 +55,7 @@ async def respond(request: Request, answer: Answer) -> Response:
     raw: bytes | None = None
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            raw = await read_body(request, settings.max_body_bytes)
+            request.state.body = raw = await read_body(request, settings.max_body_bytes)
             if refusal is not None:
                 raise refusal
             return await _unless_gone(request, answer(request, raw))

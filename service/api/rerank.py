@@ -12,6 +12,7 @@ from starlette.responses import Response
 from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.api.deadline import deadline_too_short, respond
+from blockrank_server.service.api.fallback import input_order
 from blockrank_server.service.api.prepared_request import (
     PreparedRequest,
     in_callers_words,
@@ -22,7 +23,7 @@ from blockrank_server.service.api.response_headers import response_headers
 from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.dialects.spellings import without_null_spellings
-from blockrank_server.service.errors import InferenceError
+from blockrank_server.service.errors import InferenceError, ServiceError
 from blockrank_server.service.metrics import CachedShare, Metrics
 from blockrank_server.service.middleware.document_salt import document_salt
 from blockrank_server.service.middleware.request_record import RequestRecord
@@ -44,7 +45,12 @@ def rerank_as(dialects: Sequence[type[Dialect]]) -> Handler:
 
     async def rerank(request: Request) -> Response:
         request.state.record.is_rerank = True
-        return await respond(request, rank)
+        try:
+            return await respond(request, rank)
+        except ServiceError as error:
+            if (given := await input_order(request, dialects, error)) is None:
+                raise
+            return given
 
     return rerank
 

@@ -18,7 +18,7 @@ DESCRIPTIONS = {
     "X-Model": "Name of the model that made the ranking.",
     "X-Model-Revision": "Commit or checksum of its weights; local for a folder without one.",
     "X-Score-Type": "probability: that the document is relevant. logit: of it. share: of the "
-    "largest score there can be, in [0, 1]. raw: the model's own.",
+    "largest score there can be, in [0, 1]. raw: the model's own. none: nothing was ranked.",
     "Server-Timing": "tokenize, queue, infer and total, in milliseconds.",
     "x-compute-type": "gpu+optimized or cpu.",
     "x-compute-time": "As x-total-time.",

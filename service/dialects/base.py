@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ _ELSEWHERE = (
     *("rank_fields", "return_len", "max_chunks_per_doc", "rewrite_query"),
     *("overrides", "parameters"),
 )
+_FALLBACK = "input_order answers 200 with the order given, instead of 429, 503 or 504."
 _INSTRUCTION_FIELDS = ("instruction", "instruct")
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
 _INSTRUCTION = "On what is relevant. Ignored with a warning unless the model's prompt has it."
@@ -103,6 +104,7 @@ class Dialect(RequestBody):
     instruct: str | None = Field(None, description="Synonym of instruction.")
     summary: str | None = Field(None, description=_SUMMARY)
     cache_salt: CacheSalt | None = Field(None, repr=False)
+    fallback: Literal["input_order"] | None = Field(None, description=_FALLBACK)
 
     @classmethod
     def matches(cls, body: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
@@ -165,6 +167,7 @@ class Dialect(RequestBody):
             instruction=self.instruction or self.instruct or "",
             instruction_fields=tuple(f for f in _INSTRUCTION_FIELDS if getattr(self, f)),
             cache_salt=self.cache_salt or "",
+            fallback=self.fallback,
             ignored_fields=(*(self.model_extra or ()), *(field for field, _ in unused)),
             warnings=(
                 *(sentence for _, sentence in unused),

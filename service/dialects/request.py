@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
@@ -33,6 +34,7 @@ class RerankRequest:
         instruction: likewise.
         instruction_fields: of the body, that gave one.
         cache_salt: documents are found again only with the salt they were kept with.
+        fallback: what to answer where ranking fails; None for an error.
         explain: whether results tell where their scores come from.
         ignored_fields: fields of the body that have no meaning here.
         warnings: sentences on fields that have a meaning elsewhere and none here.
@@ -53,6 +55,7 @@ class RerankRequest:
     instruction: str = ""
     instruction_fields: tuple[str, ...] = ()
     cache_salt: str = field(default="", repr=False)
+    fallback: Literal["input_order"] | None = None
     explain: bool = False
     ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -95,7 +98,7 @@ class RerankResult:
         request_id: the id of the HTTP request, which some dialects send back.
         ranking: best first, cut to top_n and min_score.
         model: the name of the card.
-        score_type: what its scores are.
+        score_type: what its scores are; none where nothing was ranked.
         any_relevant: whether the list holds something relevant, by the card; None if it cannot say.
         num_tokens: tokens of the whole prompt.
         cached: what was known of the documents; None where none are kept.
@@ -109,7 +112,7 @@ class RerankResult:
     request_id: str
     ranking: tuple[Ranked, ...]
     model: str
-    score_type: ScoreType = "share"
+    score_type: ScoreType | Literal["none"] = "share"
     any_relevant: bool | None = None
     num_tokens: int = 0
     cached: Cached | None = None

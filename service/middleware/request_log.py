@@ -77,7 +77,7 @@ class RequestLog:
         )
         self._metrics.finished(
             dialect=record.dialect,
-            status=status,
+            status=record.failed_status or status,
             duration_s=duration_s,
             num_documents=record.num_documents,
             cached=record.cached,

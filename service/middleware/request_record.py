@@ -19,6 +19,7 @@ class RequestRecord:
         is_rerank: whether it counts in the metrics of rerank requests.
         dialect: the name of the body's dialect; None until the body is parsed.
         reason: ServiceError.reason, if it ended in an error.
+        failed_status: the status of that error where it was answered by the order given; else 0.
         key: the name of the caller's API key, if it has one.
         key_salt: what sets the documents of its API key apart from those of others, never logged;
             empty where keys do not salt.
@@ -40,6 +41,7 @@ class RequestRecord:
     is_rerank: bool = False
     dialect: str | None = None
     reason: str | None = None
+    failed_status: int = 0
     key: str | None = None
     key_salt: str = field(default="", repr=False)
     num_documents: int = 0
