@@ -84,10 +84,36 @@ def _normaliser(
 
 
 @triton.jit
-def _sum_of_levels(peak_R, total_R, num_documents):
-    """Add up the log-mean-exp over documents of rows; 0 for a row that sees no key of any."""
-    level_R = peak_R + tl.log(total_R) - tl.log(num_documents.to(tl.float32))
-    return tl.sum(tl.where(peak_R == -float("inf"), 0.0, level_R), 0)
+def _level(
+    read_ptr,
+    num_layers,
+    num_documents,
+    GEOMETRIC: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """Return the mean, over heads and signal tokens, of the log-mean-exp over documents, 0 for a
+    row that sees no key of any. In a pass of its own: beside scores it would spill registers."""
+    level, num_masses = 0.0, 0.0
+    for layer in range(num_layers):
+        layer_ptr = read_ptr + layer * READ_COLUMNS
+        lse_ptr = tl.load(layer_ptr + READ_ADDRESS).to(tl.pointer_type(tl.float32))
+        num_heads = tl.load(layer_ptr + READ_NUM_HEADS)
+        num_signal = tl.load(layer_ptr + READ_NUM_SIGNAL)
+        num_spans = tl.load(layer_ptr + READ_NUM_SPANS)
+        if GEOMETRIC:
+            num_rows, num_averaged = num_heads, num_signal
+        else:
+            num_rows, num_averaged = num_heads * num_signal, 1
+        for first in range(0, num_rows, BLOCK_R):
+            rows_R = first + tl.arange(0, BLOCK_R)
+            peak_R, total_R = _normaliser(
+                lse_ptr, rows_R, num_rows, 0, num_documents, num_spans, num_averaged, BLOCK_N
+            )
+            level_R = peak_R + tl.log(total_R) - tl.log(num_documents.to(tl.float32))
+            level += tl.sum(tl.where(peak_R == -float("inf"), 0.0, level_R), 0)
+        num_masses += num_rows.to(tl.float32)
+    return level / num_masses
 
 
 @triton.jit(do_not_specialize=["num_layers"])
@@ -109,7 +135,7 @@ def document_scores_kernel(
     if tl.program_id(1) * BLOCK_N >= num_documents:  # another request has more documents
         return
     score_N = tl.full((BLOCK_N,), 0.0, tl.float32)
-    level, num_masses = 0.0, 0.0
+    num_masses = 0.0
     for layer in range(num_layers):
         layer_ptr = read_ptr + layer * READ_COLUMNS
         lse_ptr = tl.load(layer_ptr + READ_ADDRESS).to(tl.pointer_type(tl.float32))
@@ -134,23 +160,15 @@ def document_scores_kernel(
                 lse_ptr, rows_R, num_rows, own_N, num_documents, num_spans, num_averaged
             )
             score_N += tl.sum(tl.exp(lse_RN - base_R[:, None]) / total_R[:, None], 0)
-            if tl.program_id(1) == 0:
-                if OVER_ALL:
-                    peak_R, total_R = _normaliser(
-                        lse_ptr, rows_R, num_rows, 0, num_documents, num_spans, num_averaged,
-                        BLOCK_N,
-                    )  # fmt: skip
-                level += _sum_of_levels(peak_R, total_R, num_documents)
         num_masses += num_heads.to(tl.float32)
-    level = level / num_masses
     if not GEOMETRIC:
-        num_tokens = tl.load(read_ptr + READ_NUM_SIGNAL).to(tl.float32)
-        score_N, level = score_N / num_tokens, level / num_tokens
+        score_N = score_N / tl.load(read_ptr + READ_NUM_SIGNAL).to(tl.float32)
     if not SUM_HEADS:
         score_N = score_N / num_masses
     own_ptr = scores_ptr + tl.load(read_ptr + READ_FIRST_SCORE)
     tl.store(own_ptr + own_N, score_N, mask=own_N < num_documents)
     if tl.program_id(1) == 0:
+        level = _level(read_ptr, num_layers, num_documents, GEOMETRIC, BLOCK_R, BLOCK_N)
         tl.store(scores_ptr + tl.load(read_ptr + READ_LEVEL), level)
 
 

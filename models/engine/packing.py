@@ -24,6 +24,7 @@ from blockrank_server.kernels.span_lse import SpanRead
 from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.document_cache.kept import Kept, NewDocument
+from blockrank_server.models.engine.content_order import by_content
 from blockrank_server.models.engine.kept_tokens import kept_tokens
 from blockrank_server.models.engine.named_keys import NamedKeys, joined, placer
 from blockrank_server.models.engine.pair_segments import pair_segments
@@ -123,10 +124,8 @@ class _Packer:
     new: dict[bytes, NewDocument] = field(default_factory=dict)
 
     def add(self, request: EncodedRequest) -> None:
-        if self.card.mask == "causal":
-            self._add_causal(request)
-        else:
-            self._add_blocks(request)
+        add = self._add_causal if self.card.mask == "causal" else self._add_blocks
+        add(request)
 
     def finish(self) -> None:
         """Tell segments and reads what they see."""
@@ -154,11 +153,11 @@ class _Packer:
         num_blocks = 1 + request.num_documents
         entries = request.lease.entries if request.lease else [None] * num_blocks
         prefix = self._prefix(request, entries[0])
-        documents, scored = [], []
-        for i, kept in enumerate(entries[1:]):
-            seen = self._document(request, i, prefix) if kept is None else self.named.document(kept)
-            documents.append(seen[0])
-            scored.append(seen[1])
+        documents, scored = [prefix] * request.num_documents, [prefix] * request.num_documents
+        for i in by_content(request):
+            kept = entries[i + 1]
+            known = None if kept is None else self.named.document(kept)
+            documents[i], scored[i] = known or self._document(request, i, prefix)
         self._place(request, (request.tail_start, request.num_tokens), ())
         self.tails.append(_Tail(request, len(self.segments) - 1, prefix, documents, scored))
 

@@ -1,5 +1,6 @@
 """What must hold for any request: batch mates, order, sums, independence of documents."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from blockrank_server.models.engine.content_order import by_content
 from blockrank_server.models.engine.packing import pack
 from blockrank_server.models.ranker import Ranker
 
@@ -112,12 +114,42 @@ def test_adding_a_document_leaves_the_keys_and_values_of_others(
 ) -> None:
     changed = query_free if layout == "query_free" else {}
     ranker, documents = open_tiny("blockrank", blockrank_card | changed), passages(8)
-    size = ranker.encode("capital", documents).tail_start
-    few = keys_and_values(ranker, "capital", documents)
-    many = keys_and_values(ranker, "capital", [*documents, "one more " * 30])
+    more = [*documents, "one more " * 30]
+    few, many = (keys_and_values(ranker, "capital", each) for each in (documents, more))
+    rows_of_few, rows_of_many = (rows_of(ranker, "capital", each)[:8] for each in (documents, more))
     assert len(few) == 5  # of layer 4 the keys alone
     for before, after in zip(few, many, strict=True):
-        torch.testing.assert_close(before[:size], after[:size], atol=1e-6, rtol=1e-5)
+        for here, there in zip(rows_of_few, rows_of_many, strict=True):
+            torch.testing.assert_close(before[here], after[there], atol=1e-6, rtol=1e-5)
+
+
+def rows_of(ranker: Ranker, query: str, documents: list[str]) -> list[slice]:
+    """Where each document's tokens stand in its batch."""
+    request = ranker.encode(query, documents)
+    place, rows = request.num_prefix_tokens, {}
+    for i in by_content(request):
+        start, stop = map(int, request.block_spans[i])
+        rows[i] = slice(place, place + stop - start)
+        place += stop - start
+    return [rows[i] for i in range(len(documents))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_shuffled_list_has_the_same_scores(
+    dtype: str,
+    blockrank_card: dict[str, Any],
+    query_free: dict[str, Any],
+    open_tiny: Callable[..., Ranker],
+    one_thread: None,
+) -> None:
+    """To the last bits: what is summed in another order is the normaliser alone."""
+    ranker = open_tiny("blockrank", blockrank_card | query_free, dtype=dtype)
+    documents = passages(20)
+    expected = dict(zip(documents, ranker.rank("capital", documents), strict=True))
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(documents, len(documents))
+        found = dict(zip(shuffled, ranker.rank("capital", shuffled), strict=True))
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_equal_documents_of_a_batch_are_computed_once_and_score_the_same(
