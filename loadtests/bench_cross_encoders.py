@@ -10,6 +10,7 @@ counts, sorted by length, 32 pairs at a time. All take turns at every list, in o
 
 import argparse
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -196,8 +197,9 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()
     rows: list[Row] = []
-    for num in args.documents:
-        rows += measure(num, args.repeats, args.out, has_onnxruntime=args.onnxruntime)
+    with tempfile.TemporaryDirectory() as folder:
+        for num in args.documents:
+            rows += measure(num, args.repeats, Path(folder), has_onnxruntime=args.onnxruntime)
     title = (
         f"Lists of squad-sample on a CPU: default and cross-encoders, {torch.get_num_threads()} "
         f"threads, {processor()}, torch {torch.__version__}, Python {platform.python_version()}, "
