@@ -49,12 +49,13 @@ def test_a_request_is_laid_out_as_blockrank_lays_it_out() -> None:
 
 def test_attention_is_counted_by_its_visible_pairs() -> None:
     one = request(3, vocab_size=7, seed=1)
-    owner_T = baselines.owners(one, CPU)
+    segments = pack([one], TINY_MODEL.card()).segments
+    owner_T = baselines.owners(segments, CPU)
     seen = 0
     for query, mine in enumerate(owner_T.tolist()):
         before = owner_T[: query + 1]
         seen += query + 1 if mine == -2 else int(((before == -1) | (before == mine)).sum())
-    work = attention_work(pack([one], TINY_MODEL.card()).segments, TINY, itemsize=2)
+    work = attention_work(segments, TINY, itemsize=2)
     assert work.flops == 4 * 16 * 4 * seen
     assert work.bytes == 2 * one.num_tokens * 16 * (4 + 2 + 2 + 4)
 

@@ -16,12 +16,16 @@ from blockrank_server.models.prompt.request import EncodedRequest
 _PREFIX, _TAIL = -1, -2
 
 
-def owners(request: EncodedRequest, device: torch.device) -> torch.Tensor:
-    """Return [T] int32: the document each token belongs to, -1 for the prefix, -2 for the tail."""
-    owner = np.full(request.num_tokens, _PREFIX, np.int32)
-    for i, (start, stop) in enumerate(request.block_spans):
-        owner[start:stop] = i
-    owner[request.tail_start :] = _TAIL
+def owners(segments: Sequence[Segment], device: torch.device) -> torch.Tensor:
+    """Return [T] int32: the document each token belongs to, -1 for the prefix, -2 for the tail.
+
+    Args:
+        segments: are those of one request: its prefix, its documents, its tail.
+    """
+    owner = np.full(segments[-1].stop, _PREFIX, np.int32)
+    for i, segment in enumerate(segments[1:-1]):
+        owner[segment.start : segment.stop] = i
+    owner[segments[-1].start :] = _TAIL
     return torch.from_numpy(owner).to(device)
 
 

@@ -94,7 +94,7 @@ class KernelBench:
         calls, sets = self._attention_calls(heads, num_documents)
         row: Row = {"heads": heads.name, "documents": num_documents}
         row |= {"ms": self.clock.ms(calls), "difference": 0.0}
-        ours, owner_T = calls[0](), baselines.owners(encoded, self.clock.device)
+        ours, owner_T = calls[0](), baselines.owners(batch.segments, self.clock.device)
         makers: dict[str, tuple[Callable[..., Attention], Any]] = {
             "flash": (baselines.flash, batch.segments),
             "sdpa": (baselines.dense_sdpa, owner_T),
