@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import torch
 
+from blockrank_server.kernels.scaled_products import scaled_products
+
 _BLOCK = 64
 # Products of queries and keys that are written out at a time: about a core's second-level cache.
 _MAX_PRODUCTS = 1 << 19
@@ -33,19 +35,16 @@ def causal_attention(
     """
     _, length, num_heads, dim = q_BLHD.shape
     num_keys, num_kv = k_BSKD.shape[1:3]
-    is_exact = math.frexp(scale)[0] == 0.5  # a power of two
     later_ii = torch.ones(min(_BLOCK, length), min(_BLOCK, length), dtype=torch.bool).triu_(1)
     out_BLHD = torch.empty_like(q_BLHD)
     for some in _documents(q_BLHD, num_keys):
-        q_bLKGD = torch.unflatten(q_BLHD[some], 2, (num_kv, -1)) * (scale if is_exact else 1.0)
+        q_bLKGD = torch.unflatten(q_BLHD[some], 2, (num_kv, -1))
         keys, values = (_heads_first(x[some]) for x in (k_BSKD, v_BSKD))
         for start in range(0, length, _BLOCK):
             stop = min(start + _BLOCK, length)
             seen = num_keys - length + stop
             q = q_bLKGD[:, start:stop].permute(0, 2, 3, 1, 4).reshape(len(keys), -1, dim)
-            products = torch.bmm(q, keys[:, :seen].transpose(1, 2))  # [b * K, G * i, seen]
-            if not is_exact:
-                products *= scale
+            products = scaled_products(q, keys[:, :seen], scale)  # [b * K, G * i, seen]
             own = torch.unflatten(products, 1, (-1, stop - start))[..., seen - (stop - start) :]
             own.masked_fill_(later_ii[: stop - start, : stop - start], -torch.inf)
             out = torch.bmm(torch.softmax(products, -1), values[:, :seen])

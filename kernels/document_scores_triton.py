@@ -84,6 +84,20 @@ def _normaliser(
 
 
 @triton.jit
+def _reading(layer_ptr, GEOMETRIC: tl.constexpr):
+    """Load what a layer was read for: (lse_ptr, heads, spans, rows, readings a row is of)."""
+    lse_ptr = tl.load(layer_ptr + READ_ADDRESS).to(tl.pointer_type(tl.float32))
+    num_heads = tl.load(layer_ptr + READ_NUM_HEADS)
+    num_signal = tl.load(layer_ptr + READ_NUM_SIGNAL)
+    num_spans = tl.load(layer_ptr + READ_NUM_SPANS)
+    if GEOMETRIC:
+        num_rows, num_averaged = num_heads, num_signal
+    else:
+        num_rows, num_averaged = num_heads * num_signal, 1
+    return lse_ptr, num_heads, num_spans, num_rows, num_averaged
+
+
+@triton.jit
 def _level(
     read_ptr,
     num_layers,
@@ -97,14 +111,7 @@ def _level(
     level, num_masses = 0.0, 0.0
     for layer in range(num_layers):
         layer_ptr = read_ptr + layer * READ_COLUMNS
-        lse_ptr = tl.load(layer_ptr + READ_ADDRESS).to(tl.pointer_type(tl.float32))
-        num_heads = tl.load(layer_ptr + READ_NUM_HEADS)
-        num_signal = tl.load(layer_ptr + READ_NUM_SIGNAL)
-        num_spans = tl.load(layer_ptr + READ_NUM_SPANS)
-        if GEOMETRIC:
-            num_rows, num_averaged = num_heads, num_signal
-        else:
-            num_rows, num_averaged = num_heads * num_signal, 1
+        lse_ptr, _, num_spans, num_rows, num_averaged = _reading(layer_ptr, GEOMETRIC)
         for first in range(0, num_rows, BLOCK_R):
             rows_R = first + tl.arange(0, BLOCK_R)
             peak_R, total_R = _normaliser(
@@ -138,18 +145,11 @@ def document_scores_kernel(
     num_masses = 0.0
     for layer in range(num_layers):
         layer_ptr = read_ptr + layer * READ_COLUMNS
-        lse_ptr = tl.load(layer_ptr + READ_ADDRESS).to(tl.pointer_type(tl.float32))
-        num_heads = tl.load(layer_ptr + READ_NUM_HEADS)
-        num_signal = tl.load(layer_ptr + READ_NUM_SIGNAL)
-        num_spans = tl.load(layer_ptr + READ_NUM_SPANS)
+        lse_ptr, num_heads, num_spans, num_rows, num_averaged = _reading(layer_ptr, GEOMETRIC)
         if OVER_ALL:
             first_span, last_span = num_documents, num_spans
         else:
             first_span, last_span = 0, num_documents
-        if GEOMETRIC:
-            num_rows, num_averaged = num_heads, num_signal
-        else:
-            num_rows, num_averaged = num_heads * num_signal, 1
         for first in range(0, num_rows, BLOCK_R):
             rows_R = first + tl.arange(0, BLOCK_R)
             peak_R, total_R = _normaliser(

@@ -7,12 +7,13 @@ Axes: M = queries, H = query heads, K = key/value heads, G = H / K, D = head_dim
 the queries, then those that all of them see; U = rows of k and v.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from blockrank_server.kernels.scaled_products import scaled_products
 
 # Fewer shared keys than these are not worth two more passes over the products.
 _MIN_SHARED = 512
@@ -44,11 +45,8 @@ class WideGroup:
         num_queries, num_heads, dim = q_MHD.shape
         group = num_heads // num_kv
         q = q_MHD.view(num_queries, num_kv, group, dim).permute(1, 0, 2, 3)
-        is_exact = math.frexp(scale)[0] == 0.5  # a power of two
-        q = q.reshape(num_kv, num_queries * group, dim) * (scale if is_exact else 1.0)
-        products = torch.bmm(q, self._heads_first(k_UKD).transpose(1, 2))  # [K, M * G, S]
-        if not is_exact:
-            products = products * scale
+        q = q.reshape(num_kv, num_queries * group, dim)
+        products = scaled_products(q, self._heads_first(k_UKD), scale)  # [K, M * G, S]
         own = products.view(num_kv, num_queries, group, -1)[..., :num_queries]
         own.masked_fill_(self.hidden_MM[:, None], -torch.inf)
         out = torch.bmm(torch.softmax(products, -1), self._heads_first(v_UKD))

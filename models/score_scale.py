@@ -81,8 +81,10 @@ class ScoreScale:
         if score_type == "share":
             return self.shares(scores)
         logits = self.logits(scores, num_documents, level)
-        if score_type == "logit":
-            return logits
+        return logits if score_type == "logit" else self.probabilities(scores, logits)
+
+    def probabilities(self, scores: Sequence[float], logits: Sequence[float]) -> list[float]:
+        """Compute the probabilities of raw scores with these logits; that of a score of 0 is 0."""
         return [
             probability(z) if score > 0 else 0.0 for z, score in zip(logits, scores, strict=True)
         ]

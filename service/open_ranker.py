@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -24,56 +24,30 @@ def open_ranker(settings: Settings) -> "AnyRanker":
     """
     set_num_threads(settings)
     # Here and not on top: it imports torch.
+    from blockrank_server.models.checkpoint.checkpoint import is_reasoning  # noqa: PLC0415
     from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
+    from blockrank_server.models.reasoning_ranker import ReasoningRanker  # noqa: PLC0415
 
-    if _is_reasoning(settings):
-        return _open_reasoning_ranker(settings)
+    options = _place(settings) | {
+        name: getattr(settings, name)
+        for name in (
+            *("adapter", "device", "dtype", "max_batch_tokens", "quantization"),
+            "document_cache_bytes",
+        )
+    }
+    if is_reasoning(settings.model, **_place(settings)):
+        return ReasoningRanker.open(settings.model, **options)
     return Ranker.open(
         settings.model,
-        card=settings.card,
-        adapter=settings.adapter,
-        device=settings.device,
-        dtype=settings.dtype,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-        max_batch_tokens=settings.max_batch_tokens,
-        quantization=settings.quantization,
-        document_cache_bytes=settings.document_cache_bytes,
+        **options,
         document_store=settings.document_store,
         document_store_bytes=settings.document_store_bytes,
     )
 
 
-def _is_reasoning(settings: Settings) -> bool:
-    # Here and not on top: as above.
-    from blockrank_server.models.checkpoint.checkpoint import is_reasoning  # noqa: PLC0415
-
-    return is_reasoning(
-        settings.model,
-        card=settings.card,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-    )
-
-
-def _open_reasoning_ranker(settings: Settings) -> "AnyRanker":
-    from blockrank_server.models.reasoning_ranker import ReasoningRanker  # noqa: PLC0415
-
-    return ReasoningRanker.open(
-        settings.model,
-        card=settings.card,
-        adapter=settings.adapter,
-        device=settings.device,
-        dtype=settings.dtype,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-        max_batch_tokens=settings.max_batch_tokens,
-        quantization=settings.quantization,
-        document_cache_bytes=settings.document_cache_bytes,
-    )
+def _place(settings: Settings) -> dict[str, Any]:
+    """Say where a checkpoint of a name is looked for."""
+    return {name: getattr(settings, name) for name in ("card", "revision", "offline", "cache_dir")}
 
 
 def open_served_ranker(settings: Settings) -> "AnyRanker":
@@ -122,10 +96,4 @@ def checkpoint_of(settings: Settings) -> "Checkpoint":
     # Here and not on top, as above.
     from blockrank_server.models.checkpoint.checkpoint import find_checkpoint  # noqa: PLC0415
 
-    return find_checkpoint(
-        settings.model,
-        card=settings.card,
-        revision=settings.revision,
-        offline=settings.offline,
-        cache_dir=settings.cache_dir,
-    )
+    return find_checkpoint(settings.model, **_place(settings))

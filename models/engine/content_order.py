@@ -13,5 +13,5 @@ def by_content(request: EncodedRequest) -> list[int]:
         keys = list(request.lease.digests[1:])
     else:
         ids = request.token_ids
-        keys = [ids[start:stop].tobytes() for start, stop in request.block_spans]
+        keys = [ids[start:stop].tobytes() for start, stop in request.block_spans.tolist()]
     return sorted(range(len(keys)), key=keys.__getitem__)

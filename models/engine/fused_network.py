@@ -127,12 +127,12 @@ class FusedNetwork(Network):
         rows: BatchRows | None,
     ) -> None:
         hidden_TC = self.embed_tokens(token_ids_T)
-        cos, sin = self.rotary_emb(hidden_TC[None], position_ids_T[None])
+        rotary = Rotary(*(x[0] for x in self.rotary_emb(hidden_TC[None], position_ids_T[None])))
         size = self._slice_tokens or max(len(hidden_TC), 1)
         slices = [
-            TokenSlice(ResidualStream(hidden, self._glue, self._eps), Rotary(*rotary))
-            for hidden, *rotary in zip(
-                *(torch.split(x, size) for x in (hidden_TC, cos[0], sin[0])), strict=True
+            TokenSlice(ResidualStream(hidden, self._glue, self._eps), Rotary(*own))
+            for hidden, *own in zip(
+                *(torch.split(x, size) for x in (hidden_TC, *rotary)), strict=True
             )
         ]
         for layer in self.whole_layers:
@@ -146,7 +146,7 @@ class FusedNetwork(Network):
             normed_TC = join([part.stream.normed(self.norm, self.lm_head) for part in slices])
             self._read_verdicts(normed_TC[reader.signal_R], reader)
         else:
-            self._read_last_fused(slices, reader, rows)
+            self._read_last_fused(slices, rotary, reader, rows)
 
     def _attend(
         self,
@@ -200,16 +200,17 @@ class FusedNetwork(Network):
         stream.add(mlp.down_proj(gated))
 
     def _read_last_fused(
-        self, slices: Sequence[TokenSlice], reader: Reader, rows: BatchRows | None
+        self,
+        slices: Sequence[TokenSlice],
+        rotary: Rotary,
+        reader: Reader,
+        rows: BatchRows | None,
     ) -> None:
         assert not isinstance(reader, VerdictReader)
         layer, signal_R = self.layers[-1], reader.signal_R
         module, num_heads = layer.self_attn, self.config.num_attention_heads
         normed_TC = join(
             [part.stream.normed(layer.input_layernorm, module.k_proj) for part in slices]
-        )
-        rotary = Rotary(
-            *(join(list(x)) for x in zip(*(part.rotary for part in slices), strict=True))
         )
         q_RHD = module.q_proj(normed_TC[signal_R]).unflatten(-1, (-1, self._head_dim))
         k_TKD = module.k_proj(normed_TC).unflatten(-1, (-1, self._head_dim))

@@ -1,6 +1,8 @@
-"""Holds a request to its limits of tokens."""
+"""Holds a request to its limits of tokens and positions, and to the fields that its card has."""
 
 from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
+from blockrank_server.models.prompt.request import EncodedRequest, check_text
+from blockrank_server.models.prompt.tokenizer import TextTokenizer
 
 
 def lowered(limit: int, asked: int | None, field: str) -> int:
@@ -36,3 +38,46 @@ def too_long(field: str, limit: int, value: int) -> InputTooLongError:
         limit=limit,
         value=value,
     )
+
+
+def check_blank(text: str, field: str, card_name: str) -> None:
+    """Refuse a text for which the card's prompt has no place.
+
+    Raises:
+        InputError: it is not blank, or not text.
+    """
+    check_text(text, field)
+    if text.strip():
+        raise InputError(f"the prompt of {card_name} has no {field}", field=field)
+
+
+def cut_query(
+    tokenizer: TextTokenizer, query: str, limit: int, *, truncate: bool
+) -> tuple[str, bool]:
+    """Return what is kept of a query, and whether it was cut.
+
+    Raises:
+        EmptyInputError: nothing of it is a token.
+        InputTooLongError: it is over the limit and may not be cut.
+    """
+    ((kept, num_tokens),) = tokenizer.cut([query], limit)
+    if num_tokens == 0:
+        raise no_token("query")
+    if num_tokens > limit and not truncate:
+        raise too_long("query", limit, num_tokens)
+    return kept, num_tokens > limit
+
+
+def check_positions(encoded: EncodedRequest, max_positions: int) -> None:
+    """Refuse a request that needs more rotary positions than the checkpoint was made for.
+
+    Raises:
+        InputTooLongError: naming how many.
+    """
+    if (end := int(encoded.position_ids.max()) + 1) > max_positions:
+        raise InputTooLongError(
+            f"documents and query need {end} positions, the limit is {max_positions}",
+            field="documents",
+            limit=max_positions,
+            value=end,
+        )

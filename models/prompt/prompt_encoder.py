@@ -12,9 +12,15 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, count_placeholder
 from blockrank_server.models.document_cache.document_cache import Lease
-from blockrank_server.models.errors import CardError, InputError
+from blockrank_server.models.errors import CardError
 from blockrank_server.models.prompt.document_parts import check_explainable
-from blockrank_server.models.prompt.limits import lowered, too_long
+from blockrank_server.models.prompt.limits import (
+    check_blank,
+    check_positions,
+    cut_query,
+    lowered,
+    too_long,
+)
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
 from blockrank_server.models.prompt.request import (
     Document,
@@ -25,7 +31,6 @@ from blockrank_server.models.prompt.request import (
     with_parts,
 )
 from blockrank_server.models.prompt.template import fill_content
-from blockrank_server.models.prompt.token_limits import check_positions, cut_query
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.prompt.whole_text import WholeTextEncoder
 
@@ -93,7 +98,7 @@ class PromptEncoder:
         max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
-        self._check_no_instruction(instruction)
+        check_blank(instruction, "instruction", self.card.name)
         if explain:
             check_explainable(len(pairs))
         kept, is_query_cut = cut_query(self._tokenizer, query, max_query, truncate=truncate)
@@ -111,20 +116,14 @@ class PromptEncoder:
         characters = self._encoder.content_characters(kept, texts, max_document, kept_summary)
         return with_parts(encoded, pairs, contents, characters)
 
-    def _check_no_instruction(self, instruction: str) -> None:
-        check_text(instruction, "instruction")
-        if instruction.strip():
-            raise InputError(
-                f"the prompt of {self.card.name} has no instruction", field="instruction"
-            )
-
     def _summary(self, summary: str, *, truncate: bool) -> tuple[str | None, bool]:
         """Return what is kept of a summary, None if there is none, and whether it was cut."""
+        if not self.card.prompt.takes_summary:
+            check_blank(summary, "summary", self.card.name)
+            return None, False
         check_text(summary, "summary")
         if not summary.strip():
             return None, False
-        if not self.card.prompt.takes_summary:
-            raise InputError(f"the prompt of {self.card.name} has no summary", field="summary")
         limit = self.card.limits.max_summary_tokens
         ((kept, num_tokens),) = self._tokenizer.cut([summary], limit)
         if num_tokens > limit and not truncate:

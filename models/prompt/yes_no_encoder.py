@@ -12,7 +12,13 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError, InputError, InputTooLongError
-from blockrank_server.models.prompt.limits import lowered, too_long
+from blockrank_server.models.prompt.limits import (
+    check_blank,
+    check_positions,
+    cut_query,
+    lowered,
+    too_long,
+)
 from blockrank_server.models.prompt.prompt_encoder import Find
 from blockrank_server.models.prompt.request import (
     Document,
@@ -22,7 +28,6 @@ from blockrank_server.models.prompt.request import (
     titles_and_texts,
 )
 from blockrank_server.models.prompt.template import fill, fill_content
-from blockrank_server.models.prompt.token_limits import check_positions, cut_query
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, TokenIds
 
 
@@ -143,14 +148,13 @@ class YesNoEncoder:
 
     def _instruction(self, given: str) -> str:
         """Return the request's instruction, or the card's; what is too long is never cut."""
-        check_text(given, "instruction")
         prompt, limit = self.card.prompt, self.card.limits.max_instruction_tokens
+        if not prompt.takes_instruction:
+            check_blank(given, "instruction", self.card.name)
+            return prompt.instruction
+        check_text(given, "instruction")
         if not (text := given.strip()):
             return prompt.instruction
-        if not prompt.takes_instruction:
-            raise InputError(
-                f"the prompt of {self.card.name} has no instruction", field="instruction"
-            )
         ((_, num_tokens),) = self._tokenizer.cut([text], limit)
         if num_tokens > limit:
             raise InputTooLongError(
@@ -162,9 +166,7 @@ class YesNoEncoder:
         return text
 
     def _check_absent(self, summary: str, *, explain: bool) -> None:
-        check_text(summary, "summary")
-        if summary.strip():
-            raise InputError(f"the prompt of {self.card.name} has no summary", field="summary")
+        check_blank(summary, "summary", self.card.name)
         if explain:
             raise InputError(
                 f"explain is not for {self.card.name}: its scores are verdicts, not attention",

@@ -7,9 +7,9 @@ from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.prompt_template import Control
 from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
-from blockrank_server.models.errors import CardError, InputError, InputTooLongError
+from blockrank_server.models.errors import CardError, InputTooLongError
 from blockrank_server.models.prompt.document_parts import check_explainable
-from blockrank_server.models.prompt.limits import lowered, no_token, too_long
+from blockrank_server.models.prompt.limits import check_blank, cut_query, lowered, too_long
 from blockrank_server.models.prompt.request import (
     Document,
     check_query,
@@ -77,15 +77,13 @@ class PairEncoder:
             limits.max_document_tokens, max_document_tokens, "max_document_tokens"
         )
         check_query(query)
-        check_text(summary, "summary")
+        check_blank(summary, "summary", self.card.name)
         check_text(instruction, "instruction")
-        if summary.strip():
-            raise InputError(f"the prompt of {self.card.name} has no summary", field="summary")
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         if explain:
             check_explainable(len(pairs))
         instructed = query if instruction == query else f"{query} {instruction}".strip()
-        kept, query_truncated = self._query(instructed, max_query, truncate=truncate)
+        kept, query_truncated = cut_query(self._tokenizer, instructed, max_query, truncate=truncate)
         contents = self._tokenizer.cut(list(map(self._content, pairs)), max_document)
         cut = tuple(i for i, (_, count) in enumerate(contents) if count > max_document)
         if cut and not truncate:
@@ -102,15 +100,6 @@ class PairEncoder:
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone, as it would stand in a document."""
         return self._tokenizer.encode(text)
-
-    def _query(self, query: str, limit: int, *, truncate: bool) -> tuple[str, bool]:
-        """Return what is kept of a query, and whether it was cut."""
-        ((kept, num_tokens),) = self._tokenizer.cut([query], limit)
-        if num_tokens == 0:
-            raise no_token("query")
-        if num_tokens > limit and not truncate:
-            raise too_long("query", limit, num_tokens)
-        return kept, num_tokens > limit
 
     def _content(self, pair: tuple[str, str]) -> str:
         title, text = pair

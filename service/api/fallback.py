@@ -12,12 +12,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from blockrank_server.service.api.request_body import read_json
+from blockrank_server.service.api.dialect_body import read_body_of_dialect
 from blockrank_server.service.api.response_headers import WARNING_HEADER
 from blockrank_server.service.dialects.base import Dialect
-from blockrank_server.service.dialects.registry import dialect_of
 from blockrank_server.service.dialects.request import RerankResult, rank
-from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import ServiceError
 from blockrank_server.service.middleware.request_record import RequestRecord
 
@@ -50,8 +48,8 @@ def _answer(
 ) -> Response | None:
     record: RequestRecord = request.state.record
     try:
-        fields = without_null_spellings(read_json(raw).fields)
-        dialect = dialect_of(fields, request.headers, dialects).read(fields)
+        body = read_body_of_dialect(raw, request.headers, dialects)
+        dialect = body.dialect.read(body.fields)
         asked = dialect.request()
     except ServiceError:
         return None  # the first error is the one to tell

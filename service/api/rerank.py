@@ -12,17 +12,15 @@ from starlette.responses import Response
 from blockrank_server.models.errors import InputError
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.service.api.deadline import deadline_too_short, respond
+from blockrank_server.service.api.dialect_body import read_body_of_dialect
 from blockrank_server.service.api.fallback import input_order
 from blockrank_server.service.api.prepared_request import (
     PreparedRequest,
     in_callers_words,
     prepare_request,
 )
-from blockrank_server.service.api.request_body import read_json
 from blockrank_server.service.api.response_headers import response_headers
 from blockrank_server.service.dialects.base import Dialect
-from blockrank_server.service.dialects.registry import dialect_of
-from blockrank_server.service.dialects.spellings import without_null_spellings
 from blockrank_server.service.errors import InferenceError, ServiceError
 from blockrank_server.service.metrics import CachedShare, Metrics
 from blockrank_server.service.middleware.document_salt import document_salt
@@ -127,13 +125,11 @@ class _Reading:
         Raises:
             ServiceError: the body is refused, with a 4xx, in the words of its dialect.
         """
-        body = read_json(self._raw)
-        fields = without_null_spellings(body.fields)
-        dialect = dialect_of(fields, self._headers, self._dialects)
-        self._record.dialect = dialect.name
+        body = read_body_of_dialect(self._raw, self._headers, self._dialects)
+        self._record.dialect = body.dialect.name
         self.prepared = prepare_request(
-            dialect,
-            fields,
+            body.dialect,
+            body.fields,
             self.ranker,
             broken=body.broken,
             strict_model=self._is_strict,

@@ -46,16 +46,14 @@ class ShownScores:
         """
         scale = _scale(ranker)
         score_type = _score_type(request, scale)
-        shown = scale.numbers(scores, num_seen, level, score_type)
         if scale.calibration is None:
-            return cls(score_type, shown)
-        best = max(scale.numbers(scores, num_seen, level, "probability"))
-        return cls(
-            score_type,
-            shown,
-            scale.logits(scores, num_seen, level),
-            best >= scale.calibration.any_relevant_from,
-        )
+            return cls(score_type, scale.numbers(scores, num_seen, level, score_type))
+        logits = scale.logits(scores, num_seen, level)
+        probabilities = scale.probabilities(scores, logits)
+        computed = {"probability": probabilities, "logit": logits}
+        shown = computed[score_type] if score_type in computed else scale.shares(scores)
+        is_any_relevant = max(probabilities) >= scale.calibration.any_relevant_from
+        return cls(score_type, shown, logits, is_any_relevant)
 
     def ranking(self, request: RerankRequest) -> list[Ranked]:
         return rank(

@@ -63,8 +63,10 @@ class _Tournament:
         """Return what is shown of each line, and the logits that order them, if there are any."""
         scale = ScoreScale.of(self.ranker.card, self.ranker.max_score)
         raw, level = self._score(lines)
-        shown = scale.numbers(raw, len(raw), level, scale.types[0])
-        return shown, (None if scale.calibration is None else scale.logits(raw, len(raw), level))
+        if scale.calibration is None:
+            return scale.numbers(raw, len(raw), level, scale.types[0]), None
+        logits = scale.logits(raw, len(raw), level)
+        return scale.probabilities(raw, logits), logits
 
     def _score(self, lines: Sequence[DocumentLine]) -> tuple[list[float], float]:
         """Return raw scores, and the level of the list."""
