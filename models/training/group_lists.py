@@ -24,6 +24,7 @@ class Grouping:
         max_document_words: no document counts for more: about what training cuts it to.
         max_groups: limits the groups written; None keeps all.
         held_out_lists: so many are left as they are, in a set of their own.
+        held_out_groups: so many of the groups are in a set of their own.
         seed: decides the order of the groups.
     """
 
@@ -33,11 +34,14 @@ class Grouping:
     max_document_words: int
     max_groups: int | None
     held_out_lists: int
+    held_out_groups: int
     seed: int
 
 
 def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]:
     """Write NAME-topics and NAME-held-out into a folder, each as lists, passages and qrels.
+
+    Groups held out are NAME-groups-held-out.
 
     Args:
         path: names the set as data.sources.path of a training config does.
@@ -49,7 +53,7 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
     Raises:
         DataError: rows that are no training lists; a list without an answer, or with scores of a
             teacher, which has not seen the documents of its group; documents without a doc_id, one
-            doc_id with two texts; too few lists for one group.
+            doc_id with two texts; too few lists for one group to train on.
     """
     lists = list(read_lists(source := Source(path=str(path)), find_files(source, Path())))
     _check(lists)
@@ -71,13 +75,18 @@ def write_groups(path: Path, output: Path, grouping: Grouping) -> dict[str, int]
     )[: grouping.max_groups]
     if not groups:
         raise DataError([f"{path}: {len(training)} lists are less than one group"])
+    if (num_trained := len(groups) - grouping.held_out_groups) < 1:
+        raise DataError([f"{path}: all of its {len(groups)} groups would be held out"])
     name = set_name(path)
     output.mkdir(parents=True, exist_ok=True)
-    grouped = [(training[i], group.doc_ids) for group in groups for i in group.lists]
+    grouped = [(training[i], group.doc_ids) for group in groups[:num_trained] for i in group.lists]
     _write_set(output / f"{name}-topics", grouped, passages)
+    if apart := groups[num_trained:]:
+        lists_apart = [(training[i], group.doc_ids) for group in apart for i in group.lists]
+        _write_set(output / f"{name}-groups-held-out", lists_apart, passages)
     _write_set(output / f"{name}-held-out", [(lists[i], lists[i].doc_ids) for i in out], passages)
     return {
-        "groups": len(groups),
+        "groups": num_trained,
         "lists": len(grouped),
         "documents": len({doc_id for _, doc_ids in grouped for doc_id in doc_ids}),
         "held_out": len(out),

@@ -43,6 +43,7 @@ def group_lists(options: argparse.Namespace) -> int:
         max_document_words=options.document_words,
         max_groups=options.groups,
         held_out_lists=options.held_out,
+        held_out_groups=options.held_out_groups,
         seed=options.seed,
     )
     for path in options.data:
@@ -69,6 +70,8 @@ def _add_flags(parser: CommandParser) -> None:
     add("--groups", metavar="N", type=positive, help="Groups of each set. Default: all.")
     text = "Lists of each set that are held out. Default: 100."
     add("--held-out", metavar="N", type=int, default=100, help=text)
+    text = "Groups of each set that are held out, as NAME-groups-held-out. Default: 0."
+    add("--held-out-groups", metavar="N", type=int, default=0, help=text)
     add("--seed", metavar="N", type=int, default=7, help="Decides the order. Default: 7.")
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ GROUPING = Grouping(
     max_document_words=5,
     max_groups=None,
     held_out_lists=2,
+    held_out_groups=0,
     seed=7,
 )
 
@@ -63,6 +65,22 @@ def test_lists_held_out_are_in_no_group(lists: Path, tmp_path: Path) -> None:
     grouped = read(tmp_path / "out", "numbers-topics")
     assert [found.doc_ids for found in held_out] == [tuple(f"d{i}" for i in range(6))] * 2
     assert not {x.query_id for x in held_out} & {x.query_id for x in grouped}
+
+
+def test_groups_held_out_are_the_last_ones(lists: Path, tmp_path: Path) -> None:
+    write_groups(lists, tmp_path / "all", GROUPING)
+    counts = write_groups(lists, tmp_path / "out", replace(GROUPING, held_out_groups=1))
+    assert counts == {"groups": 2, "lists": 6, "documents": 4, "held_out": 2}
+    trained, apart = (read(tmp_path / "out", f"numbers-{x}") for x in ("topics", "groups-held-out"))
+    whole = read(tmp_path / "all", "numbers-topics")
+    assert [(x.query_id, x.doc_ids) for x in [*trained, *apart]] == [
+        (x.query_id, x.doc_ids) for x in whole
+    ]
+
+
+def test_no_group_is_left_to_train_on(lists: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="all of its 3 groups"):
+        write_groups(lists, tmp_path / "out", replace(GROUPING, held_out_groups=3))
 
 
 def test_the_same_lists_give_the_same_bytes(lists: Path, tmp_path: Path) -> None:
