@@ -208,7 +208,8 @@ class Ranker:
         """
         with nullcontext() if self.documents is None else self.documents.rehearsing() as find:
             tokens, has_kernels = self._max_batch_tokens, self.info.attention == "triton"
-            return warm_up(self.score, self._encoder, tokens, find, has_kernels=has_kernels)
+            score, capture = self.score, self._engine.capture_graphs
+            return warm_up(score, self._encoder, tokens, find, capture, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
