@@ -79,19 +79,18 @@ class Engine:
             return 1.0
         return float(self._card.num_read_heads(self._network.config.num_attention_heads))
 
-    def capture_graphs(self) -> None:
-        """Capture the graphs of small batches, where there are to be any, on the thread that runs.
-
-        Until then, all batches run without.
+    def capture_graphs(self) -> bool:
+        """Capture the graphs of small batches, if there are to be any; until then none runs as one.
 
         Raises:
             CheckpointError: they could not be captured.
         """
         if self._capture is None:
-            return
+            return False
         assert isinstance(self._network, FusedNetwork)
         with self._on_device():
             capture_graphs(self._network, self._capture)
+        return True
 
     def score(self, requests: Sequence[EncodedRequest]) -> list[list[float]]:
         """Return the raw score of every document of every request, in input order, by one pass.
