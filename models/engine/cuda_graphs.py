@@ -61,10 +61,11 @@ class Buffers(NamedTuple):
         """
         make = partial(torch.zeros, device=device, dtype=dtype)
         num_heads, num_kv, dim = heads
-        attention: Activations = make(num_tokens, num_heads * dim)
+        plain_TX = make(num_tokens, num_heads * dim)
+        attention: Activations = plain_TX
         if is_fp8:
             scale_T1 = make(num_tokens, 1, dtype=torch.float32)
-            attention = RoundedRows(attention.to(FP8), scale_T1)
+            attention = RoundedRows(plain_TX.to(FP8), scale_T1)
         cos_TD, sin_TD = make(num_tokens, dim), make(num_tokens, dim)
         heads_ThD = make(num_tokens, num_heads + 2 * num_kv, dim)
         return cls(make(num_tokens, hidden_size), cos_TD, sin_TD, attention, heads_ThD)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -23,12 +24,12 @@ class CudaCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
         self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         """Capture what is launched on the current stream; the device is current."""
-        if self._stream is None or self._pool is None:
+        if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
         current = torch.cuda.current_stream(self._device)
@@ -63,5 +64,7 @@ def capture_graphs(network: FusedNetwork, capture: Capture) -> None:
         raise CheckpointError(
             f"CUDA graphs could not be captured, cuda_graphs=off serves without them: {error}"
         ) from error
+    if next(network.parameters()).device.type == "cuda":
+        torch.cuda.empty_cache()  # what pieces took before they were captured
     seconds = time.perf_counter() - started_s
     _log.info("CUDA graphs for up to %d tokens captured in %.1f s", BUCKETS[-1], seconds)

@@ -28,8 +28,8 @@ _MARGIN = 1.1
 _FIXED_BYTES = 256 * 2**20
 # Of one captured graph of a few kernels, in the driver.
 _GRAPH_BYTES = 2**19
-# cuBLAS takes one more where graphs are captured.
-_WORKSPACE_BYTES = 32 * 2**20
+# cuBLAS and its half for single products take one more each where graphs are captured.
+_WORKSPACE_BYTES = 64 * 2**20
 _FP32_BYTES, _FP8_BYTES = 4, 1
 
 

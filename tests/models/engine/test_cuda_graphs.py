@@ -2,27 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from transformers import CONFIG_MAPPING, PretrainedConfig
 
-from blockrank_server.kernels.backend import TORCH_BACKEND
 from blockrank_server.models.engine.cuda_graphs import BUCKETS, Buffers, TokenGraphs, can_capture
 from blockrank_server.models.engine.engine import Engine
-from blockrank_server.models.engine.fused_network import FusedNetwork
-from blockrank_server.models.engine.loading import load_network
-from blockrank_server.models.engine.network import Network
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.ranker import Ranker
 
 OpenTiny = Callable[..., Ranker]
 WORDS = ["river", "bank", "money", "tree", "stone", "paris", "capital", "city", "list", "rain"]
-LAST_LAYER = 3
 
 
 class Replays:
@@ -170,89 +162,6 @@ def test_a_pass_given_up_gives_the_buffers_back(open_card: OpenTiny) -> None:
     before = replays.count
     assert_same(ranker.score(asked), expected)
     assert replays.count - before == num_pieces(ranker)
-
-
-def config_of(name: str) -> PretrainedConfig:
-    fields = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 96, "head_dim": 16}
-    fields |= {"num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = CONFIG_MAPPING[name].from_dict(fields | {"initializer_range": 0.3})
-    config.sliding_window = None
-    return config
-
-
-@pytest.mark.parametrize(
-    ("name", "dtype", "how"),
-    [
-        ("qwen3", torch.float32, "none"),
-        ("qwen2", torch.float32, "none"),
-        ("mistral", torch.bfloat16, "none"),
-        ("mistral", torch.bfloat16, "fp8"),
-    ],
-)
-def test_every_family_and_float8_give_what_they_give_without_graphs(
-    name: str, dtype: torch.dtype, how: Any, tmp_path: Path, blockrank_card: dict[str, Any]
-) -> None:
-    torch.manual_seed(0)
-    state = Network(config_of(name), LAST_LAYER).state_dict()
-    tensors = {
-        f"model.{key}": torch.randn_like(tensor) * 0.3 + (tensor.ndim == 1 and "norm" in key)
-        for key, tensor in state.items()
-    }
-    save_file(tensors, tmp_path / "model.safetensors")
-    network = load_network(
-        *(tmp_path, config_of(name), LAST_LAYER, torch.device("cpu"), dtype),
-        quantization=how,
-        glue=TORCH_BACKEND.glue,
-    )
-    assert isinstance(network, FusedNetwork)
-    assert network.takes_fp8 == (how == "fp8")
-    token_ids = torch.arange(70) * 7 % 64
-
-    def keys_read(num_tokens: int) -> torch.Tensor:
-        """The keys of the read layer, of causal attention."""
-        from blockrank_server.kernels.segments import Segment  # noqa: PLC0415
-
-        plan = TORCH_BACKEND.plan_block_attention([Segment(0, num_tokens)], num_tokens, cpu)
-        attend = (
-            TORCH_BACKEND.block_attention_fp8 if how == "fp8" else TORCH_BACKEND.block_attention
-        )
-        reader = Reads(num_tokens)
-        with torch.inference_mode():
-            network(
-                token_ids[:num_tokens],
-                torch.arange(num_tokens),
-                lambda q, k, v, scale: attend(q, k, v, plan, scale),
-                reader,  # type: ignore[arg-type]
-            )
-        return reader.keys.float()
-
-    cpu = torch.device("cpu")
-    lengths = (70, 33, 32, 31, 1)
-    expected = [keys_read(num_tokens) for num_tokens in lengths]
-    replays = Replays()
-    with torch.inference_mode():
-        network.capture(replays, (32, 64, 96))
-    for num_tokens, keys in zip(lengths, expected, strict=True):
-        found = keys_read(num_tokens)
-        if dtype == torch.float32:
-            torch.testing.assert_close(found, keys, rtol=1e-4, atol=1e-4)
-        else:  # another number of rows may be summed in another order
-            assert (found - keys).norm() <= 0.02 * keys.norm()
-    assert replays.count == len(lengths) * (LAST_LAYER + 1)
-
-
-class Reads:
-    """Keeps the keys of the read layer."""
-
-    def __init__(self, num_tokens: int) -> None:
-        self.signal_R = torch.tensor([num_tokens - 1])
-        self.keys = torch.empty(0)
-
-    def reads(self, layer: int) -> bool:
-        return layer == LAST_LAYER
-
-    def read(self, _: int, __: torch.Tensor, k_TKD: torch.Tensor, ___: float) -> None:
-        self.keys = k_TKD.clone()
 
 
 def test_what_fails_to_be_captured_is_an_error_that_says_how_to_go_without(
