@@ -18,7 +18,7 @@ AddRow = Callable[[str, str, Callable[[], Row]], None]
 COUNTS = (10, 20, 50)
 KNOWN = (1.0, 0.95, 0.9)
 KNOWN_OF = 100
-SECONDS = 0.5
+SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,19 +95,19 @@ class Bench:
             f"{transformers.__version__}, Python {platform.python_version()}",
         }
 
-    def _ceilings(self, part: Part, dtype: str) -> Ceilings:
+    def _ceilings(self, part: Part, dtype: str, seconds: float = 3.0) -> Ceilings:
         if dtype in self._found:
             return self._found[dtype]
         size, copied = (64, 2**16) if self._is_dry else (8192, 4 * 2**30)
         found = self._clock.ceilings(
             product=size,
             copy_bytes=copied,
-            seconds=0.0 if self._is_dry else 3.0,
+            seconds=0.0 if self._is_dry else seconds,
             is_fp8=dtype == "fp8",
         )
         part.conditions[f"ceilings of {dtype}, measured beside its rows"] = (
             f"{found.tflops:.0f} TFLOP/s in a burst ({size}-cube), {found.sustained_tflops:.0f} "
-            f"after 3 s; copy {found.gbytes:.0f} GB/s, read and written"
+            f"after {seconds:.1f} s; copy {found.gbytes:.0f} GB/s, read and written"
         )
         part.write()
         self._found[dtype] = found
@@ -120,10 +120,10 @@ class Bench:
 
     def _graphs(self, part: Part) -> None:
         for dtype in REUSED:
-            part.guarded(f"graphs of {dtype}", lambda: self._graphs_of(dtype, part))
+            part.guarded(f"graphs of {dtype}", partial(self._graphs_of, dtype, part))
 
     def _graphs_of(self, dtype: str, part: Part) -> None:
-        ceilings = self._ceilings(part, dtype)
+        ceilings = self._ceilings(part, dtype, seconds=0.5)
         bench = EngineBench.make(
             *(f"{dtype}-eager", self._model, self._device, self._backend, ceilings, self._power),
             has_graphs=False,

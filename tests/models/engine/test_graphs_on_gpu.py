@@ -1,7 +1,6 @@
 """Small batches as CUDA graphs, on a CUDA device: the scores without, and the memory they take."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from blockrank_server.models.engine.cuda_graphs import BUCKETS, GraphedPass
 from blockrank_server.models.engine.fused_network import FusedNetwork
+from blockrank_server.models.engine.pending_scores import PendingScores
 from blockrank_server.models.ranker import Ranker
 
 pytestmark = pytest.mark.gpu
@@ -54,10 +54,13 @@ def open_on(
 def lists(seed: int) -> list[tuple[str, list[str]]]:
     """Lists of several sizes, one after another; half of a list's documents come back."""
     random = np.random.default_rng(seed)
-    text = partial(random.choice, WORDS)
-    pool = [" ".join(text(size)) for size in random.integers(1, 40, 40)]
+
+    def text(size: int) -> str:
+        return " ".join(random.choice(WORDS, size))
+
+    pool = [text(size) for size in random.integers(1, 40, 40)]
     counts = (5, 30, 1, 12, 2, 70)
-    return [(" ".join(text(3)), [pool[i % 40] for i in random.integers(0, 60, n)]) for n in counts]
+    return [(text(3), [pool[i % 40] for i in random.integers(0, 60, n)]) for n in counts]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -86,7 +89,7 @@ def test_a_batch_that_preempts_another_leaves_its_buffers_alone(
     ranker = open_on(dtype="float32")
     outer, inner = ([ranker.encode(*each)] for each in lists(2)[:2])
     expected = [ranker.score(batch)[0] for batch in (outer, inner)]
-    pending = []
+    pending: list[PendingScores] = []
 
     def preempt() -> None:
         if len(pending) < 3:
