@@ -1,8 +1,10 @@
 """Captures the graphs of a network on a CUDA device."""
 
+import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -42,12 +44,28 @@ class CudaCapture:
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 work()
-            finally:
-                graph.capture_end()
+            except BaseException:
+                with suppress(RuntimeError):  # the capture has failed: what comes of that
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         current.wait_stream(self._stream)
         graph.replay()  # the first replay uploads the graph
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let nothing be destroyed by Python's collector meanwhile: a device may refuse that."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def capture_graphs(network: FusedNetwork, capture: Capture) -> None:
@@ -58,7 +76,7 @@ def capture_graphs(network: FusedNetwork, capture: Capture) -> None:
     """
     started_s = time.perf_counter()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _no_collection():
             network.capture(capture)
     except RuntimeError as error:
         raise CheckpointError(

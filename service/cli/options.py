@@ -23,7 +23,7 @@ from blockrank_server.service.settings import Settings, variable_name
 
 MODEL_SETTINGS = (
     *("model", "card", "adapter", "revision", "offline", "device", "dtype", "quantization"),
-    *("cuda_graphs", "cache_dir", "num_torch_threads"),
+    *("cache_dir", "num_torch_threads"),
 )
 """Settings of commands that open a model and do not serve it."""
 

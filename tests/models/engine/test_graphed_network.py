@@ -10,8 +10,10 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, Backend, triton_backend
 from blockrank_server.kernels.segments import Segment
+from blockrank_server.models.engine.cuda_graphs import BUCKETS, Buffers
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.loading import load_network
+from blockrank_server.models.engine.memory import MemoryNeed
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.quantization.names import Quantization
 
@@ -101,3 +103,30 @@ class Reads:
 
     def read(self, _: int, __: torch.Tensor, k_TKD: torch.Tensor, ___: float) -> None:
         self.keys = k_TKD.clone()
+
+
+@pytest.mark.parametrize("how", ["none", "fp8"])
+@pytest.mark.parametrize("name", ["qwen3", "mistral"])
+def test_the_memory_of_graphs_is_counted(name: str, how: Quantization) -> None:
+    """Buffers, and what the largest bucket takes at the worst moment; drivers and cuBLAS beside."""
+    config, dtype = config_of(name), torch.bfloat16
+    without, need = (
+        MemoryNeed.of(config, LAST_LAYER, dtype, how, has_graphs=has_graphs)
+        for has_graphs in (False, True)
+    )
+    assert without.graphs == 0
+    heads = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    buffers = Buffers.zeros(
+        *(BUCKETS[-1], config.hidden_size, heads),
+        device=torch.device("cpu"),
+        dtype=dtype,
+        is_fp8=how == "fp8",
+    )
+    attention = buffers.attention_TX
+    parts = [attention] if isinstance(attention, torch.Tensor) else [*attention]
+    hidden, cos, sin, heads_ThD = (buffers.hidden_TC, buffers.cos_TD, buffers.sin_TD, buffers[4])
+    held = sum(x.nbytes for x in (hidden, cos, sin, heads_ThD, *parts))
+    beside = need.graphs - held - 1.1 * BUCKETS[-1] * need.per_token
+    assert 64 * 2**20 <= beside <= 2**26 + len(BUCKETS) * (LAST_LAYER + 1) * 2**19
+    assert need.batch(7) - without.batch(7) == need.graphs
+    assert need.max_tokens(2**36) < without.max_tokens(2**36)
