@@ -146,12 +146,14 @@ class FusedNetwork(MergedNetwork):
     def capture(self, capture: Capture, buckets: Sequence[int] = BUCKETS) -> None:
         """Capture what stands between attentions, for batches of up to the last bucket's tokens.
 
-        Called in inference mode, with the device current, where passes run.
+        Called in inference mode, with the device current, where passes run; once, then in vain.
 
         Args:
             capture: makes a graph of what is launched.
             buckets: numbers of tokens, ascending.
         """
+        if self._graphs is not None:
+            return
         config, weight = self.config, self.embed_tokens.weight
         buffers = Buffers.zeros(
             buckets[-1],
