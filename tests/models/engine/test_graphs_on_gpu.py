@@ -116,5 +116,5 @@ def test_graphs_take_no_more_memory_than_was_planned(
     assert torch.cuda.memory_reserved() - before <= ranker.info.cuda_graph_bytes
     network = ranker._engine._network
     assert isinstance(network, FusedNetwork)
-    with network._taken(BUCKETS[-1]) as found:
+    with torch.inference_mode(), network._taken(BUCKETS[-1]) as found:
         assert found is not None
