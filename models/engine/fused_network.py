@@ -3,8 +3,8 @@
 The products that take the same input are one (q, k and v; gate and up), and what stands between
 products are the kernels of kernels/glue.py: ten launches a layer, where transformers' modules need
 39 in bf16 and a hundred in fp8. On the CPU everything but attention runs over slices of the tokens,
-whose activations stay in the caches. The modules of transformers hold the weights, and are not
-called.
+whose activations stay in the caches. Few tokens run as CUDA graphs between
+two attentions (cuda_graphs.py). The modules of transformers hold the weights, and are not called.
 
 Axes: T = packed tokens, R = signal tokens, C = hidden size, H = query heads, K = key/value heads,
 D = head_dim.
