@@ -150,7 +150,7 @@ SCENARIO ?= smoke
 load-test: setup ## run a load scenario: SCENARIO=steady HOST=http://... (no HOST: a server of its own)
 	$(BIN)/python loadtests/run_scenario.py $(SCENARIO) $(if $(HOST),--host $(HOST)) $(LOAD_OPTIONS)
 
-gpu: setup ## test and measure this machine's CUDA device, 7 minutes; writes .gpu/
+gpu: setup ## test and measure this machine's CUDA device, 8 minutes; writes .gpu/
 	$(BIN)/python loadtests/gpu/run.py $(GPU_OPTIONS)
 
 # For a machine that reaches no registry: carry .gpu/wheels there, and call python3 loadtests/gpu/run.py.

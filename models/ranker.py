@@ -1,7 +1,6 @@
 """Opens a checkpoint and ranks documents: this is the public Python API.
 
 from blockrank_server.models.ranker import Ranker
-
 ranker = Ranker.open()
 ranker.rank("capital of France", ["Berlin is in Germany.", "Paris is in France."])
 """
@@ -75,6 +74,7 @@ class Ranker:
         cache_dir: str | Path | None = None,
         max_batch_tokens: int | None = None,
         quantization: str = "auto",
+        cuda_graphs: str = "auto",
         document_cache_bytes: int | Literal["auto"] = 0,
         document_store: str | Path | None = None,
         document_store_bytes: int = DOCUMENT_STORE_BYTES,
@@ -92,9 +92,9 @@ class Ranker:
             cache_dir: keeps hub files and converted weights; by default the user's cache folder.
             max_batch_tokens: tokens of the largest batch to come; it must fit the device's memory.
             quantization: auto, none, fp8, dynamic_int8, int8 or int4 (models/README.md).
-            document_cache_bytes: bounds the keys and values of documents that are kept for requests
-                to come, so that documents which come back are not computed again; 0 keeps none,
-                auto takes a quarter of what the process can still have once the weights are there.
+            cuda_graphs: auto runs small batches as graphs on CUDA after warm_up; off runs none.
+            document_cache_bytes: bounds the keys and values that are kept of documents, so that
+                those which come back are not computed again; auto is a quarter of what is left.
             document_store: keeps them in this folder, too, within document_store_bytes.
 
         Raises:
@@ -107,7 +107,7 @@ class Ranker:
         found = find_checkpoint(
             str(path_or_name), card=card, revision=revision, offline=offline, cache_dir=cache
         ).with_adapter(expand_user(adapter) if adapter else None)
-        placement = Placement.choose(device, dtype, quantization, found.card)
+        placement = Placement.choose(device, dtype, quantization, found.card, cuda_graphs)
         config = load_model_config(found.folder)
         tokenizer = TextTokenizer(found.folder / "tokenizer.json")
         encoder = make_encoder(found.card, tokenizer, config.max_position_embeddings)
@@ -208,7 +208,8 @@ class Ranker:
         """
         with nullcontext() if self.documents is None else self.documents.rehearsing() as find:
             tokens, has_kernels = self._max_batch_tokens, self.info.attention == "triton"
-            return warm_up(self.score, self._encoder, tokens, find, has_kernels=has_kernels)
+            capture, score = self._engine.capture_graphs, self.score
+            return warm_up(score, self._encoder, tokens, find, capture, has_kernels=has_kernels)
 
     def device_memory(self) -> tuple[int, int]:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
@@ -235,8 +236,7 @@ class Ranker:
         self, query: str, documents: Sequence[Document], **options: Unpack[RankOptions]
     ) -> list[ExplainedScore]:
         """Do as rank does, for up to 100 documents, and tell where in each its score comes from."""
-        request = self.encode(query, documents, explain=True, **options)
-        pending = self.start([request])
+        pending = self.start([request := self.encode(query, documents, explain=True, **options)])
         [scores], [shares] = self._scale.served(pending), pending.part_shares()
         return list(map(ExplainedScore, scores, explanations(request.parts, shares)))
 

@@ -40,6 +40,7 @@ def open_ranker(settings: Settings) -> "AnyRanker":
     return Ranker.open(
         settings.model,
         **options,
+        cuda_graphs=settings.cuda_graphs,
         document_store=settings.document_store,
         document_store_bytes=settings.document_store_bytes,
     )

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
         description="Products are computed in fp8 (CUDA 8.9, bfloat16) or dynamic_int8 (a CPU with "
         "VNNI or AMX), or weights kept in int8 or int4; auto: dynamic_int8 if the card allows it.",
     )
+    cuda_graphs: Literal["auto", "off"] = Field(
+        "auto", description="With auto, small batches run as CUDA graphs, unless int8 or int4."
+    )
     cache_dir: Path | None = Field(
         None, description="Hub files and converted weights are kept here, not in the user's cache."
     )
@@ -198,8 +201,7 @@ class Settings(BaseSettings):
     @classmethod
     def _refuse_broken_text(cls, value: object) -> object:
         try:
-            if isinstance(value, str | Path):
-                str(value).encode()
+            str(value if isinstance(value, str | Path) else "").encode()
         except UnicodeEncodeError:
             raise ValueError("not UTF-8, in which the log could not show it") from None
         return value

@@ -16,7 +16,10 @@ from blockrank_server.models.checkpoint.any_card import PackedCard
 from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.batch_rows import BatchRows
+from blockrank_server.models.engine.cuda_graphs import Capture
 from blockrank_server.models.engine.document_memory import DocumentMemory
+from blockrank_server.models.engine.fused_network import FusedNetwork
+from blockrank_server.models.engine.graph_capture import capture_graphs
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import PackedBatch, pack
 from blockrank_server.models.engine.pending_scores import LaunchedPass, PendingScores
@@ -35,6 +38,7 @@ class Engine:
         device: must be that of the network.
         backend: computes block attention and what is read of it.
         memory: keeps the keys and values of documents; None keeps nothing.
+        capture: makes the graphs that capture_graphs asks for, of a FusedNetwork; None makes none.
     """
 
     def __init__(
@@ -44,8 +48,10 @@ class Engine:
         device: torch.device,
         backend: Backend,
         memory: DocumentMemory | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self._network = network
+        self._capture = capture
         self._card = card
         self._device = device
         self._backend = backend
@@ -72,6 +78,19 @@ class Engine:
         if not isinstance(self._card, Card) or self._card.reduce_heads == "mean":
             return 1.0
         return float(self._card.num_read_heads(self._network.config.num_attention_heads))
+
+    def capture_graphs(self) -> bool:
+        """Capture the graphs of small batches, if there are to be any; until then none runs as one.
+
+        Raises:
+            CheckpointError: they could not be captured.
+        """
+        if self._capture is None:
+            return False
+        assert isinstance(self._network, FusedNetwork)
+        with self._on_device():
+            capture_graphs(self._network, self._capture)
+        return True
 
     def score(self, requests: Sequence[EncodedRequest]) -> list[list[float]]:
         """Return the raw score of every document of every request, in input order, by one pass.

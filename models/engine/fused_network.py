@@ -3,8 +3,8 @@
 The products that take the same input are one (q, k and v; gate and up), and what stands between
 products are the kernels of kernels/glue.py: ten launches a layer, where transformers' modules need
 39 in bf16 and a hundred in fp8. On the CPU everything but attention runs over slices of the tokens,
-whose activations stay in the caches. The modules of transformers hold the weights, and are not
-called.
+whose activations stay in the caches. Few tokens run as CUDA graphs between
+two attentions (cuda_graphs.py). The modules of transformers hold the weights, and are not called.
 
 Axes: T = packed tokens, R = signal tokens, C = hidden size, H = query heads, K = key/value heads,
 D = head_dim.
@@ -12,15 +12,24 @@ D = head_dim.
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PretrainedConfig
 
 from blockrank_server.kernels.glue import Activations, Glue, HeadNorm
 from blockrank_server.models.engine.batch_rows import BatchRows
-from blockrank_server.models.engine.network import Attention, Network, Place
+from blockrank_server.models.engine.cuda_graphs import (
+    BUCKETS,
+    Buffers,
+    Capture,
+    GraphedPass,
+    TokenGraphs,
+)
+from blockrank_server.models.engine.merged_network import MergedNetwork
+from blockrank_server.models.engine.network import Attention
 from blockrank_server.models.engine.reader import Reader
 from blockrank_server.models.engine.token_slices import (
     ResidualStream,
@@ -35,12 +44,9 @@ from blockrank_server.models.errors import CheckpointError
 
 SLICE_TOKENS = 256
 """So many tokens of a small model are enough for the CPU's products, and stay in its caches."""
-_QKV = ("q_proj", "k_proj", "v_proj")
-_GATE_UP = ("gate_proj", "up_proj")
-_HEAD_NORMS = ("q_norm", "k_norm")
 
 
-class FusedNetwork(Network):
+class FusedNetwork(MergedNetwork):
     """Has the same layers as Network, and gives the same scores but for rounding.
 
     Args:
@@ -66,57 +72,15 @@ class FusedNetwork(Network):
             raise CheckpointError(f"hidden_act {config.hidden_act!r} is not supported, only silu")
         self._glue = glue
         self._slice_tokens = slice_tokens
+        self._graphs: TokenGraphs | None = None
         self._head_dim: int = self.layers[0].self_attn.head_dim
         self._eps: float = config.rms_norm_eps
-        self._places = super().places()
-        for i, layer in enumerate(self.layers):
-            attention = f"layers.{i}.self_attn"
-            if i < len(self.whole_layers):
-                self._merge(attention, _QKV, "qkv_proj")
-                self._merge(f"layers.{i}.mlp", _GATE_UP, "gate_up_proj")
-            if hasattr(layer.self_attn, "q_norm"):
-                self._stack_head_norms(attention)
 
     @property
     def takes_fp8(self) -> bool:
         """Say whether the attention of the whole layers is to be rounded to float8."""
         whole = self.whole_layers
         return len(whole) > 0 and takes_fp8(whole[0].self_attn.o_proj)
-
-    def places(self) -> dict[str, Place]:
-        """Map the names a checkpoint has for its tensors, without a prefix, to where they stand."""
-        return self._places
-
-    def _merge(self, path: str, names: tuple[str, ...], merged: str) -> None:
-        """Put one linear layer in the place of several with the same input."""
-        module = self.get_submodule(path)
-        parts: list[nn.Linear] = [getattr(module, name) for name in names]
-        first, start = parts[0], 0
-        whole = nn.Linear(
-            first.in_features,
-            sum(part.out_features for part in parts),
-            bias=first.bias is not None,
-            device=first.weight.device,
-            dtype=first.weight.dtype,
-        )
-        for name, part in zip(names, parts, strict=True):
-            for kind, tensor in part.state_dict().items():
-                self._places[f"{path}.{name}.{kind}"] = Place(
-                    f"{path}.{merged}.{kind}", start, tensor.shape
-                )
-            start += part.out_features
-            delattr(module, name)
-        setattr(module, merged, whole)
-
-    def _stack_head_norms(self, path: str) -> None:
-        module = self.get_submodule(path)
-        for row, name in enumerate(_HEAD_NORMS):
-            weight_D = getattr(module, name).weight
-            self._places[f"{path}.{name}.weight"] = Place(
-                f"{path}.head_norms_2D", row, weight_D.shape
-            )
-            delattr(module, name)
-        module.head_norms_2D = nn.Parameter(torch.stack([torch.ones_like(weight_D)] * 2))
 
     def _forward(
         self,
@@ -128,45 +92,107 @@ class FusedNetwork(Network):
     ) -> None:
         hidden_TC = self.embed_tokens(token_ids_T)
         rotary = Rotary(*(x[0] for x in self.rotary_emb(hidden_TC[None], position_ids_T[None])))
+        with self._taken(len(hidden_TC)) as graphed:
+            if graphed is None:
+                slices = self._run_layers(hidden_TC, rotary, attention, reader, rows)
+            else:
+                graphed.begin(hidden_TC, *rotary)
+                slices = self._replay_layers(graphed, attention, reader, rows)
+            del hidden_TC
+            if self.has_head:
+                normed_TC = join([part.stream.normed(self.norm, self.lm_head) for part in slices])
+                self._read_verdicts(normed_TC[reader.signal_R], reader)
+            else:
+                self._read_last_fused(slices, rotary, reader, rows)
+
+    def _taken(self, num_tokens: int) -> AbstractContextManager[GraphedPass | None]:
+        return nullcontext() if self._graphs is None else self._graphs.taken(num_tokens)
+
+    def _run_layers(
+        self,
+        hidden_TC: torch.Tensor,
+        rotary: Rotary,
+        attention: Attention,
+        reader: Reader,
+        rows: BatchRows | None,
+    ) -> list[TokenSlice]:
         size = self._slice_tokens or max(len(hidden_TC), 1)
         slices = [
-            TokenSlice(ResidualStream(hidden, self._glue, self._eps), Rotary(*own))
-            for hidden, *own in zip(
-                *(torch.split(x, size) for x in (hidden_TC, *rotary)), strict=True
-            )
+            self._slice(*parts)
+            for parts in zip(*(torch.split(x, size) for x in (hidden_TC, *rotary)), strict=True)
         ]
         for layer in self.whole_layers:
-            out = self._attend(layer, slices, attention, reader, rows)
+            heads_ThD = join([self._heads(layer, part) for part in slices])
+            out = self._attend(layer, heads_ThD, attention, reader, rows)
+            del heads_ThD
             heads = split(out, size)
             del out
             for part in slices:
                 self._add_block(layer, part.stream, heads)
                 self._between_steps()
-        if self.has_head:
-            normed_TC = join([part.stream.normed(self.norm, self.lm_head) for part in slices])
-            self._read_verdicts(normed_TC[reader.signal_R], reader)
+        return slices
+
+    def _replay_layers(
+        self, graphed: GraphedPass, attention: Attention, reader: Reader, rows: BatchRows | None
+    ) -> list[TokenSlice]:
+        buffers = graphed.buffers
+        graphed.replay(0)
+        for i, layer in enumerate(self.whole_layers):
+            graphed.put(self._attend(layer, buffers.heads_ThD, attention, reader, rows))
+            graphed.replay(i + 1)
+            self._between_steps()
+        return [self._slice(buffers.hidden_TC, buffers.cos_TD, buffers.sin_TD)]
+
+    def capture(self, capture: Capture, buckets: Sequence[int] = BUCKETS) -> None:
+        """Capture what stands between attentions, for batches of up to the last bucket's tokens.
+
+        Called in inference mode, with the device current, where passes run; once, then in vain.
+
+        Args:
+            capture: makes a graph of what is launched.
+            buckets: numbers of tokens, ascending.
+        """
+        if self._graphs is not None:
+            return
+        config, weight = self.config, self.embed_tokens.weight
+        buffers = Buffers.zeros(
+            buckets[-1],
+            config.hidden_size,
+            (config.num_attention_heads, config.num_key_value_heads, self._head_dim),
+            device=weight.device,
+            dtype=weight.dtype,
+            is_fp8=self.takes_fp8,
+        )
+        pieces = [partial(self._piece, i) for i in range(len(self.whole_layers) + 1)]
+        self._graphs = TokenGraphs(buffers, pieces, capture, buckets)
+
+    def _piece(self, i: int, buffers: Buffers) -> None:
+        """Compute from the result of one layer's attention to the next layer's heads."""
+        whole = self.whole_layers
+        part = self._slice(buffers.hidden_TC, buffers.cos_TD, buffers.sin_TD)
+        if i > 0:
+            self._add_block(whole[i - 1], part.stream, deque([buffers.attention_TX]))
+        if i < len(whole):
+            buffers.heads_ThD.copy_(self._heads(whole[i], part))
         else:
-            self._read_last_fused(slices, rotary, reader, rows)
+            part.stream.settle()
+
+    def _slice(
+        self, hidden_TC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor
+    ) -> TokenSlice:
+        stream = ResidualStream(hidden_TC, self._glue, self._eps)
+        return TokenSlice(stream, Rotary(cos_TD, sin_TD))
 
     def _attend(
         self,
         layer: Any,
-        slices: Sequence[TokenSlice],
+        heads_ThD: torch.Tensor,
         attention: Attention,
         reader: Reader,
         rows: BatchRows | None,
     ) -> Any:
         module, config = layer.self_attn, self.config
         num_heads, num_kv = config.num_attention_heads, config.num_key_value_heads
-        norm = self._head_norm(module, num_heads)
-        heads_ThD = join(
-            [
-                self._project(
-                    module.qkv_proj, layer.input_layernorm, part, num_heads + num_kv, norm
-                )
-                for part in slices
-            ]
-        )
         q_THD, k_UKD, v_UKD = torch.split(heads_ThD, [num_heads, num_kv, num_kv], 1)
         del heads_ThD
         if rows is not None:
@@ -176,18 +202,14 @@ class FusedNetwork(Network):
         out = self._attention_step(attention, q_THD, k_UKD, v_UKD, module.scaling)
         return out if self.takes_fp8 else out.flatten(1)
 
-    def _project(
-        self,
-        product: nn.Module,
-        norm: Any,
-        part: TokenSlice,
-        num_turned: int,
-        head_norm: HeadNorm | None,
-    ) -> torch.Tensor:
-        """Compute [t, h, D] of a slice, and rotate the first heads."""
-        qkv_tZ = product(part.stream.normed(norm, product))
+    def _heads(self, layer: Any, part: TokenSlice) -> torch.Tensor:
+        """Compute queries, keys and values of a slice, [t, h, D], and rotate the first two."""
+        module, config = layer.self_attn, self.config
+        num_heads = config.num_attention_heads
+        qkv_tZ = module.qkv_proj(part.stream.normed(layer.input_layernorm, module.qkv_proj))
         heads_thD = torch.unflatten(qkv_tZ, -1, (-1, self._head_dim))
-        self._glue.rotate(heads_thD[:, :num_turned], *part.rotary, head_norm)
+        turned_thD = heads_thD[:, : num_heads + config.num_key_value_heads]
+        self._glue.rotate(turned_thD, *part.rotary, self._head_norm(module, num_heads))
         return heads_thD
 
     def _add_block(self, layer: Any, stream: ResidualStream, heads: deque[Activations]) -> None:

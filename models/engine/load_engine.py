@@ -9,6 +9,7 @@ from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 from blockrank_server.models.checkpoint.content_digest import content_digest
 from blockrank_server.models.engine.document_memory import DocumentBounds, open_document_memory
 from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.engine.graph_capture import CudaCapture
 from blockrank_server.models.engine.loading import load_network
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.errors import CheckpointError
@@ -57,7 +58,8 @@ def load_engine(
         glue=placement.backend.glue,
         head_rows=head_rows,
     )
-    return Engine(network, found.card, placement.device, placement.backend, memory)
+    capture = CudaCapture(placement.device) if placement.has_graphs else None
+    return Engine(network, found.card, placement.device, placement.backend, memory, capture)
 
 
 def _kept(card: PackedCard, placement: Placement) -> tuple[str, ...]:

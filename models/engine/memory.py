@@ -17,6 +17,7 @@ from transformers import PretrainedConfig
 
 from blockrank_server.models.checkpoint.model_config import head_shape
 from blockrank_server.models.engine.cgroups import memory_free_bytes
+from blockrank_server.models.engine.cuda_graphs import BUCKETS
 from blockrank_server.models.engine.quantize import scratch_bytes, weight_bytes
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
@@ -25,6 +26,10 @@ from blockrank_server.models.quantization.names import Quantization
 _MARGIN = 1.1
 # For cuBLAS workspaces and loaded kernels.
 _FIXED_BYTES = 256 * 2**20
+# Of one captured graph of a few kernels, in the driver.
+_GRAPH_BYTES = 2**19
+# cuBLAS and its half for single products take one more each where graphs are captured.
+_WORKSPACE_BYTES = 64 * 2**20
 _FP32_BYTES, _FP8_BYTES = 4, 1
 
 
@@ -36,11 +41,13 @@ class MemoryNeed:
         weights: hold the layers kept, as quantized.
         per_token: hold the activations of one token of a batch, at the worst moment of a layer.
         scratch: make the largest quantized weight whole, once in a batch.
+        graphs: are taken by CUDA graphs, from the warm-up on.
     """
 
     weights: int
     per_token: int
     scratch: int = 0
+    graphs: int = 0
 
     @classmethod
     def of(
@@ -49,6 +56,8 @@ class MemoryNeed:
         last_layer: int | None,
         dtype: torch.dtype,
         quantization: Quantization,
+        *,
+        has_graphs: bool = False,
     ) -> Self:
         """Estimate the need of a checkpoint that is cut at its last read layer, or whole.
 
@@ -57,19 +66,29 @@ class MemoryNeed:
             last_layer: 0-based; None counts all layers, the final norm and two rows of the head.
             dtype: is that of weights and activations.
             quantization: is for the linear layers of whole layers.
+            has_graphs: small batches run as CUDA graphs.
         """
         itemsize, sizes = dtype.itemsize, _linear_sizes(config)
         num_whole = config.num_hidden_layers if last_layer is None else last_layer
         in_layer = sum(weight_bytes(quantization, *size, itemsize) for size in sizes)
+        per_token = _token_bytes(config, itemsize, quantization)
+        graphs = 0
+        if has_graphs:
+            in_graphs = _graph_token_bytes(config, itemsize, quantization) + _MARGIN * per_token
+            num_graphs = len(BUCKETS) * (num_whole + 1)
+            graphs = _WORKSPACE_BYTES + int(BUCKETS[-1] * in_graphs) + num_graphs * _GRAPH_BYTES
         return cls(
             weights=_num_others(config, last_layer) * itemsize + num_whole * in_layer,
-            per_token=_token_bytes(config, itemsize, quantization),
+            per_token=per_token,
             scratch=scratch_bytes(quantization, max(map(prod, sizes)), itemsize),
+            graphs=graphs,
         )
 
     def batch(self, num_tokens: int) -> int:
         """Estimate the bytes that one batch needs besides the weights."""
-        return _FIXED_BYTES + self.scratch + int(_MARGIN * self.per_token * num_tokens)
+        return (
+            _FIXED_BYTES + self.scratch + self.graphs + int(_MARGIN * self.per_token * num_tokens)
+        )
 
     def max_tokens(self, free_bytes: int) -> int:
         """Estimate the most tokens of a batch that fit; 0 or less where none does.
@@ -195,3 +214,11 @@ def _token_bytes(config: PretrainedConfig, itemsize: int, quantization: Quantiza
     )
     scales = _FP32_BYTES * rounds
     return int(inputs + scales + hidden * itemsize + max(moments))
+
+
+def _graph_token_bytes(config: PretrainedConfig, itemsize: int, quantization: Quantization) -> int:
+    """Count a token's bytes in the buffers of engine/cuda_graphs.py."""
+    hidden, queries, keys, head_dim = _widths(config)
+    rounds = quantization == "fp8"
+    attention = queries * (_FP8_BYTES if rounds else itemsize) + _FP32_BYTES * rounds
+    return int((hidden + 2 * head_dim + queries + 2 * keys) * itemsize + attention)

@@ -20,12 +20,14 @@ class MemoryPlan(NamedTuple):
     """Holds the bytes of weights and kept documents, and the tokens of a batch that fit beside.
 
     Attributes:
+        cuda_graph_bytes: taken by graphs; 0 where batches run without.
         max_batch_tokens: None on the CPU, which is not checked.
     """
 
     weight_bytes: int
     max_batch_tokens: int | None
     document_cache_bytes: int
+    cuda_graph_bytes: int
 
     @classmethod
     def of(
@@ -47,15 +49,21 @@ class MemoryPlan(NamedTuple):
             CheckpointError: weights, documents and batch do not fit the device.
         """
         dtype, device = placement.dtype, placement.device
-        need = MemoryNeed.of(config, card.last_layer, dtype, placement.quantization)
+        need = MemoryNeed.of(
+            config,
+            card.last_layer,
+            dtype,
+            placement.quantization,
+            has_graphs=placement.has_graphs,
+        )
         kept = _document_bytes(document_cache_bytes, need, device)
         fits = check_memory(need, free_bytes(device), max_batch_tokens, kept)
-        return cls(need.weights, fits, kept)
+        return cls(need.weights, fits, kept, need.graphs)
 
 
 def _document_bytes(bound: int | Literal["auto"], need: MemoryNeed, device: torch.device) -> int:
     if bound == "auto":
-        return max(1, (available_bytes(device) - need.weights) // 4)
+        return max(1, (available_bytes(device) - need.weights - need.graphs) // 4)
     if bound < 0:
         raise CheckpointError(f"document_cache_bytes is {bound}, at least 0 is needed")
     return bound

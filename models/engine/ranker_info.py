@@ -26,6 +26,7 @@ class RankerInfo:
         quantization: that of the linear layers below the read layer; awq where a checkpoint of
             reasoning is packed so.
         document_cache_bytes: the bound on the kept keys and values of documents; 0: none are kept.
+        cuda_graph_bytes: taken by the graphs as which small batches run; 0: none do.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RankerInfo:
     max_batch_tokens: int | None
     quantization: Quantization | Literal["awq"]
     document_cache_bytes: int = 0
+    cuda_graph_bytes: int = 0
 
     def numbers(self) -> tuple[str, ...]:
         """List what sets the numbers of one opened ranker apart from those of another."""

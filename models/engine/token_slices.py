@@ -31,6 +31,12 @@ class ResidualStream:
     def add(self, delta_TC: torch.Tensor) -> None:
         self._delta_TC = delta_TC
 
+    def settle(self) -> None:
+        """Add what is waiting, where no norm does."""
+        delta_TC, self._delta_TC = self._delta_TC, None
+        if delta_TC is not None:
+            self._hidden_TC += delta_TC
+
     def normed(self, norm: Any, product: nn.Module) -> Any:
         """Add what is waiting, and normalise for a product, which may take float8."""
         delta_TC, self._delta_TC = self._delta_TC, None

@@ -50,6 +50,7 @@ def warm_up(
     encoder: AnyEncoder,
     num_tokens: int | None,
     find: Find | None = None,
+    capture: Callable[[], bool] | None = None,
     *,
     has_kernels: bool,
 ) -> TimedPasses:
@@ -60,6 +61,7 @@ def warm_up(
         num_tokens: the documents' of a long request; only kernels need it.
         find: looks for documents that are kept, where any are.
         has_kernels: says that Triton compiles a kernel when it is first needed.
+        capture: captures graphs, and says whether there are any; a pass without comes first.
 
     Returns:
         A pass over few tokens, and one over many; and one of known documents, where any are kept.
@@ -67,6 +69,8 @@ def warm_up(
     short = encoder.encode("warm up", ["A short document.", "Another one, of a few more words."])
     large = _encode(encoder, min(_MEDIUM_TOKENS, encoder.card.limits.max_document_tokens), 8)
     score([short])
+    if capture is not None and capture():
+        score([short])
     if has_kernels:
         large = long_request(encoder, num_tokens)
         score([large])

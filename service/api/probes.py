@@ -190,6 +190,7 @@ def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
         "attention": found.attention,
         "quantization": found.quantization,
         "weight_bytes": found.weight_bytes,
+        "cuda_graph_bytes": found.cuda_graph_bytes,
         "num_layers_kept": found.num_layers_kept,
         "num_layers": found.num_layers,
         "load_seconds": found.load_seconds,

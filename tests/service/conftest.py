@@ -36,6 +36,7 @@ class FakeInfo:
     num_layers: int = 2
     load_seconds: float = 0.0
     weight_bytes: int = 1
+    cuda_graph_bytes: int = 0
     max_batch_tokens: int | None = None
     quantization: str = "none"
 

@@ -11,7 +11,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from blockrank_server.kernels.backend import Backend
+from blockrank_server.models.engine.cuda_graphs import can_capture
 from blockrank_server.models.engine.engine import Engine
+from blockrank_server.models.engine.graph_capture import CudaCapture
 from blockrank_server.models.engine.memory import MemoryNeed
 from blockrank_server.models.engine.network import Network
 from blockrank_server.models.engine.packing import pack
@@ -69,6 +71,8 @@ class EngineBench:
         backend: Backend,
         ceilings: Ceilings,
         power: PowerLog,
+        *,
+        has_graphs: bool = True,
     ) -> "EngineBench":
         """A variant with new weights.
 
@@ -80,10 +84,15 @@ class EngineBench:
             backend: holds the kernels of the device.
             ceilings: what the device reached in the same run.
             power: watches the card.
+            has_graphs: runs small batches as graphs where a served engine does.
         """
         network = model.network(device, DTYPE, None if name == "modules" else backend.glue)
         quantize(network, quantization_of(name))
-        engine = Engine(network, model.card(), device, backend)
+        can_have = name != "modules" and can_capture(device, quantization_of(name))
+        capture = CudaCapture(device) if can_have else None
+        engine = Engine(network, model.card(), device, backend, None, capture)
+        if has_graphs:
+            engine.capture_graphs()
         return cls(name, model, network, engine, device, ceilings, power, EncodeTimer(model.card()))
 
     def row(self, num_documents: int, seconds: float) -> Row:

@@ -16,6 +16,7 @@ from gpu_bench import workload
 from gpu_bench.baselines import DenseRanker
 from gpu_bench.clock import Clock
 from gpu_bench.engine_rows import EngineBench
+from gpu_bench.graph_rows import GraphBench
 from gpu_bench.kernel_rows import TILES, KernelBench
 from gpu_bench.power import PowerLog
 from gpu_bench.products import add_copies, add_products
@@ -25,7 +26,7 @@ from gpu_bench.texts import TEXTS
 from gpu_bench.work import Ceilings
 
 VARIANTS = ("bf16", "fp8", "modules", "int8", "int4")
-SECTIONS = ("products", *VARIANTS, "kernels", "rivals", "flex")
+SECTIONS = ("graphs", "products", *VARIANTS, "kernels", "rivals", "flex")
 ROW_SECONDS = 2.0
 REUSE_SECONDS = 1.0
 REUSED = ("bf16", "fp8")
@@ -62,6 +63,7 @@ class Bench:
         """
         part = Part(self._folder / f"{section}.json")
         work: dict[str, Callable[[Part], None]] = {
+            "graphs": self._graphs,
             "products": self._products,
             "kernels": self._kernels,
             "rivals": self._rivals,
@@ -93,19 +95,19 @@ class Bench:
             f"{transformers.__version__}, Python {platform.python_version()}",
         }
 
-    def _ceilings(self, part: Part, dtype: str) -> Ceilings:
+    def _ceilings(self, part: Part, dtype: str, seconds: float = 3.0) -> Ceilings:
         if dtype in self._found:
             return self._found[dtype]
         size, copied = (64, 2**16) if self._is_dry else (8192, 4 * 2**30)
         found = self._clock.ceilings(
             product=size,
             copy_bytes=copied,
-            seconds=0.0 if self._is_dry else 3.0,
+            seconds=0.0 if self._is_dry else seconds,
             is_fp8=dtype == "fp8",
         )
         part.conditions[f"ceilings of {dtype}, measured beside its rows"] = (
             f"{found.tflops:.0f} TFLOP/s in a burst ({size}-cube), {found.sustained_tflops:.0f} "
-            f"after 3 s; copy {found.gbytes:.0f} GB/s, read and written"
+            f"after {seconds:.1f} s; copy {found.gbytes:.0f} GB/s, read and written"
         )
         part.write()
         self._found[dtype] = found
@@ -115,6 +117,22 @@ class Bench:
         ceilings = {dtype: self._ceilings(part, dtype) for dtype in ("bf16", "fp8")}
         add_products(part, self._clock, self._model, ceilings, self._power)
         add_copies(part, self._clock, 2**16 if self._is_dry else 2**28)
+
+    def _graphs(self, part: Part) -> None:
+        for dtype in REUSED:
+            part.guarded(f"graphs of {dtype}", partial(self._graphs_of, dtype, part))
+
+    def _graphs_of(self, dtype: str, part: Part) -> None:
+        ceilings = self._ceilings(part, dtype, seconds=0.5)
+        bench = EngineBench.make(
+            *(f"{dtype}-eager", self._model, self._device, self._backend, ceilings, self._power),
+            has_graphs=False,
+        )
+        eager = GraphBench.make(bench, self._backend, self._documents)
+        eager.add_rows(partial(self._row, part))
+        graphed, said = eager.captured(dtype)
+        part.conditions[f"graphs of {dtype}"] = said
+        graphed.add_rows(partial(self._row, part))
 
     def _engine(self, variant: str, part: Part) -> None:
         ceilings = self._ceilings(part, "fp8" if variant == "fp8" else "bf16")

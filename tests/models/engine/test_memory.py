@@ -10,11 +10,14 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from blockrank_server.kernels.backend import TORCH_BACKEND, triton_backend
 from blockrank_server.kernels.segments import Segment
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.engine import memory_plan
 from blockrank_server.models.engine.attention_reader import AttentionReader
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.memory import MemoryNeed, check_memory, free_bytes
+from blockrank_server.models.engine.memory_plan import MemoryPlan
 from blockrank_server.models.engine.network import Network
+from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.quantize import quantize
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization import fp8
@@ -193,3 +196,21 @@ def test_a_ranker_says_what_fits_and_refuses_what_does_not(
     assert info.max_batch_tokens is not None
     with pytest.raises(CheckpointError, match=f"{info.max_batch_tokens} tokens fit"):
         open_(max_batch_tokens=info.max_batch_tokens + 1)
+
+
+def test_a_plan_leaves_room_for_graphs(
+    blockrank_card: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_plan, "free_bytes", lambda _: GIB)
+    card = Card.model_validate(blockrank_card | {"read": [{"layer": 2, "heads": "all"}]})
+    placement = Placement.choose("cpu", "float32", "none")
+    without, plan = (
+        MemoryPlan.of(config_of("mistral"), card, placed, 0, None)
+        for placed in (placement, placement._replace(has_graphs=True))
+    )
+    assert without.cuda_graph_bytes == 0
+    assert without.max_batch_tokens is not None
+    assert plan.max_batch_tokens is not None
+    per_token = MemoryNeed.of(config_of("mistral"), 2, torch.float32, "none").per_token
+    fewer = without.max_batch_tokens - plan.max_batch_tokens
+    assert fewer == pytest.approx(plan.cuda_graph_bytes / (1.1 * per_token), abs=1)

@@ -114,3 +114,9 @@ def test_a_product_that_the_device_refuses_is_refused(
         match=r"^cuda refuses a product in fp8: CUBLAS_STATUS_NOT_SUPPORTED; use bfloat16 or int8$",
     ):
         on_cuda(quantization="fp8")
+
+
+def test_graphs_are_for_cuda_and_a_choice_of_two() -> None:
+    assert not Placement.choose("cpu", "float32", "none").has_graphs
+    with pytest.raises(CheckpointError, match="cuda_graphs 'on' is not one of auto, off"):
+        Placement.choose("cpu", "float32", "none", cuda_graphs="on")

@@ -17,6 +17,7 @@ from blockrank_server.kernels.backend import triton_backend
 from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.weights import INDEX_FILE, SINGLE_FILE
 from blockrank_server.models.engine import memory_plan
+from blockrank_server.models.engine.cuda_graphs import BUCKETS
 from blockrank_server.models.engine.fused_network import FusedNetwork
 from blockrank_server.models.engine.memory import MemoryNeed
 from blockrank_server.models.engine.network import Network
@@ -115,6 +116,21 @@ def test_fused_layers_give_the_same(
     assert isinstance(fused._engine._network, FusedNetwork)
     encoded = fused.encode(*LISTS[2])
     np.testing.assert_allclose(fused.score([encoded])[0], plain(encoded), atol=1e-5)
+
+
+def test_small_batches_run_as_graphs_through_all_layers(tied: Path, ranker: Ranker) -> None:
+    pieces: list[Callable[[], None]] = []
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        pieces.append(work)
+        return work
+
+    graphed = Ranker.open(tied, device="cpu", dtype="float32")
+    graphed._engine._capture = capture
+    assert graphed._engine.capture_graphs()
+    assert len(pieces) == len(BUCKETS) * (graphed.info.num_layers + 1)
+    for each in LISTS[:3]:
+        np.testing.assert_allclose(graphed.rank(*each), ranker.rank(*each), atol=1e-5)
 
 
 def shard(folder: Path) -> None:

@@ -24,6 +24,7 @@ TYPED = {
     "device": "cuda:1",
     "dtype": "bfloat16",
     "quantization": "int8",
+    "cuda_graphs": "off",
     "cache_dir": "cache",
     "host": "::1",
     "port": "1",
