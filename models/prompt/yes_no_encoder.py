@@ -11,11 +11,12 @@ from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
-from blockrank_server.models.errors import CardError, InputError, InputTooLongError
+from blockrank_server.models.errors import CardError, InputError
 from blockrank_server.models.prompt.limits import (
     check_blank,
     check_positions,
     cut_query,
+    instruction_of,
     lowered,
     too_long,
 )
@@ -24,7 +25,6 @@ from blockrank_server.models.prompt.request import (
     Document,
     EncodedRequest,
     check_query,
-    check_text,
     titles_and_texts,
 )
 from blockrank_server.models.prompt.template import fill, fill_content
@@ -148,22 +148,12 @@ class YesNoEncoder:
 
     def _instruction(self, given: str) -> str:
         """Return the request's instruction, or the card's; what is too long is never cut."""
-        prompt, limit = self.card.prompt, self.card.limits.max_instruction_tokens
+        prompt = self.card.prompt
         if not prompt.takes_instruction:
             check_blank(given, "instruction", self.card.name)
             return prompt.instruction
-        check_text(given, "instruction")
-        if not (text := given.strip()):
-            return prompt.instruction
-        ((_, num_tokens),) = self._tokenizer.cut([text], limit)
-        if num_tokens > limit:
-            raise InputTooLongError(
-                f"instruction has at least {num_tokens} tokens, the limit is {limit}",
-                field="instruction",
-                limit=limit,
-                value=num_tokens,
-            )
-        return text
+        limit = self.card.limits.max_instruction_tokens
+        return instruction_of(self._tokenizer, given, limit) or prompt.instruction
 
     def _check_absent(self, summary: str, *, explain: bool) -> None:
         check_blank(summary, "summary", self.card.name)
