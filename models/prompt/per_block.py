@@ -87,6 +87,10 @@ class PerBlockEncoder:
             )
         return [np.concatenate(row)[:max_document_tokens] for row in zip(*columns, strict=True)]
 
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Count the tokens of documents' blocks; maybe not all of those above max_tokens."""
+        return list(map(len, self._documents(contents, max_tokens)))
+
     def _request(
         self,
         values: Mapping[str, str],

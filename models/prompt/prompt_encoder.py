@@ -169,6 +169,17 @@ class PromptEncoder:
         ]
         return self._encoder.encode_unknown(values, unknown, lease, max_document_tokens)
 
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        return self._tokenizer
+
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Count tokens of documents as max_document_tokens does.
+
+        Those above max_tokens need not all be counted.
+        """
+        return self._encoder.count_tokens(contents, max_tokens)
+
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone, as it would stand in a document."""
         return self._tokenizer.encode(text)

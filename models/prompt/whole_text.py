@@ -80,6 +80,10 @@ class WholeTextEncoder:
             found.append(characters_in(state.closed[start:stop], offsets - start, [span]))
         return found
 
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Count the tokens of documents' contents; maybe not all of those above max_tokens."""
+        return [num_tokens for _, num_tokens in self._tokenizer.cut(contents, max_tokens)]
+
     def _state(self, values: Mapping[str, str], contents: Sequence[str]) -> _PromptState:
         template, state = self._card.prompt, _PromptState()
         self._add(state, template.prefix_for(values), values, "prefix")

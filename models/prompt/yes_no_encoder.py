@@ -89,9 +89,7 @@ class YesNoEncoder:
         assert find is None
         limits = self.card.limits
         max_query = lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
-        max_document = lowered(
-            limits.max_document_tokens, max_document_tokens, "max_document_tokens"
-        )
+        max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         self._check_absent(summary, explain=explain)
@@ -105,6 +103,18 @@ class YesNoEncoder:
         encoded = self._request(prefix, [ids[:max_document] for ids in whole])
         check_positions(encoded, self.max_positions)
         return replace(encoded, truncated_documents=cut, query_truncated=is_query_cut)
+
+    def document_limit(self, asked: int | None) -> int:
+        """Do as PromptEncoder.document_limit does."""
+        return lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        return self._tokenizer
+
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Do as PromptEncoder.count_tokens does."""
+        return list(map(len, self._contents(contents, max_tokens)))
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone."""
