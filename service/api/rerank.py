@@ -75,7 +75,9 @@ async def _scored(worker: ModelWorker, reading: "_Reading", record: RequestRecor
     try:
         scored = await worker.score(reading, deadline_s=record.deadline_s)
     except HopelessError as error:
-        raise deadline_too_short(error, record, reading.prepared.spelling) from error
+        prepared = reading.prepared
+        has_chunks = prepared.chunks is not None
+        raise deadline_too_short(error, record, prepared.spelling, has_chunks=has_chunks) from error
     except InputError as error:
         prepared = reading.prepared
         raise in_callers_words(error, prepared.spelling, prepared.kept) from error

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.dialects.registry import DIALECTS
+from tests.models.conftest import QUERY_FREE
 from tests.service.api.test_score_types import CALIBRATION
 
 if TYPE_CHECKING:
@@ -28,12 +29,18 @@ Scored = dict[int, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def open_card(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Callable[..., Ranker]:
-    def open_(**changes: Any) -> Ranker:
+    def open_(document_cache_bytes: int = 0, **changes: Any) -> Ranker:
         built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
         fields = json.loads(built_in.read_bytes()) | {"limits": LIMITS} | changes
         path = tmp_path_factory.mktemp("card") / "card.json"
         path.write_text(json.dumps(fields | {"read": [{"layer": 4, "heads": "all"}]}))
-        return Ranker.open(fixtures / "blockrank", card=path, device="cpu", dtype="float32")
+        return Ranker.open(
+            fixtures / "blockrank",
+            card=path,
+            device="cpu",
+            dtype="float32",
+            document_cache_bytes=document_cache_bytes,
+        )
 
     return open_
 
@@ -107,6 +114,31 @@ def test_what_is_computed_is_counted(client: TestClient, ranker: Ranker) -> None
     assert len(found["results"]) == 2
     [units] = answer(client, CHUNK | {"documents": [LONG] * 8})["meta"]["billed_units"].values()
     assert units == 2  # one for each hundred chunks begun
+
+
+def test_chunks_are_known_when_they_come_back(
+    make_client: "MakeClient", open_card: Callable[..., Ranker]
+) -> None:
+    keeping = open_card(document_cache_bytes=50_000_000, **QUERY_FREE)
+    with make_client(cast("FakeRanker", keeping), document_cache_bytes=50_000_000) as client:
+        body = CHUNK | {"documents": [LONG, SHORT, LONG]}
+        first = client.post("/rerank", json=body)
+        again = client.post("/rerank", json=body | {"query": "rain"})
+    num_chunks = 2 * len(spans(keeping)) + 1
+    assert first.headers["X-Cached-Documents"] == f"0/{num_chunks}"
+    assert again.headers["X-Cached-Documents"] == f"{num_chunks}/{num_chunks}"
+    results = {r["index"]: r["relevance_score"] for r in first.json()["results"]}
+    assert results[0] == pytest.approx(results[2], rel=1e-5)  # they are duplicates
+
+
+def test_a_deadline_that_is_too_short_for_all_chunks_tells_what_helps(
+    make_client: "MakeClient", ranker: Ranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker, "warm_up", lambda: ((10, 1.0), (100, 10.0)))
+    with make_client(cast("FakeRanker", ranker)) as client:
+        response = client.post("/rerank", json=CHUNK, headers={"X-Request-Timeout-Ms": "500"})
+    assert response.status_code == 422
+    assert "Send fewer documents, lower max_chunks_per_doc, or" in response.json()["message"]
 
 
 def test_short_documents_have_the_scores_they_had(client: TestClient) -> None:
