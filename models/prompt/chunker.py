@@ -44,21 +44,24 @@ class Chunker:
         limit = self._encoder.document_limit(max_document_tokens)
         # One more than can be, so that it is refused and not cut.
         most = lowered(self._limits.max_documents + 1, max_chunks_per_doc, "max_chunks_per_doc")
-        room = self._room(limit)
+        max_title = self._room(limit) // 2
         long: dict[int, LongDocument] = {}
-        num_chunks = len(pairs)
-        for i, num_tokens in enumerate(self._count(pairs, limit)):
-            if num_tokens > limit and pairs[i][1].strip():
+        is_changed = True
+        while is_changed:
+            blocks = _blocks(documents, pairs, long)
+            num_chunks, is_changed = len(blocks), False
+            self._check_number(num_chunks)
+            for i, num_excess in self._excess(blocks, pairs, limit).items():
+                if i in long:  # some tokens are more alone than they are in the whole text
+                    is_changed |= long[i].shrink(num_excess)
+                    continue
                 # What is read beyond these is of no use: there are too many.
                 useful = min(most, self._limits.max_documents + 2 - num_chunks)
-                long[i] = self._read(*pairs[i], limit, room // 2, useful)
-                num_chunks += len(long[i].spans) - 1
+                long[i] = self._read(*pairs[i], limit, max_title, useful)
+                num_chunks, is_changed = num_chunks + len(long[i].spans) - 1, True
                 self._check_number(num_chunks)
-        if not long:
-            return Chunks.whole(documents, pairs)
-        blocks = self._fitting(documents, pairs, long, limit)
         if not truncate:
-            _check_whole(long, room // 2)
+            _check_whole(long, max_title)
         return Chunks(
             documents=tuple(block.document for block in blocks),
             owners=tuple(block.owner for block in blocks),
@@ -89,28 +92,16 @@ class Chunker:
             is_text_cut=num_read < len(text),
         )
 
-    def _fitting(
-        self,
-        documents: Sequence[Document],
-        pairs: Sequence[tuple[str, str]],
-        long: Mapping[int, LongDocument],
-        limit: int,
-    ) -> list[Block]:
-        """Return chunks that fit: some tokens are more alone than they are in the whole text."""
-        while True:
-            blocks: list[Block] = []
-            for i, (document, (_, text)) in enumerate(zip(documents, pairs, strict=True)):
-                whole = [Block(i, document, (0, len(text)))]
-                blocks += long[i].blocks(i) if i in long else whole
-            self._check_number(len(blocks))
-            found = titles_and_texts([b.document for b in blocks], max_documents=len(blocks))
-            excess: dict[int, int] = {}
-            for block, num_tokens in zip(blocks, self._count(found, limit), strict=True):
-                if block.owner in long and num_tokens > limit:
-                    excess[block.owner] = max(excess.get(block.owner, 0), num_tokens - limit)
-            shrunk = [long[i].shrink(num_tokens) for i, num_tokens in excess.items()]
-            if not any(shrunk):
-                return blocks
+    def _excess(
+        self, blocks: Sequence[Block], pairs: Sequence[tuple[str, str]], limit: int
+    ) -> dict[int, int]:
+        """Map documents with a chunk that is too long to how much; a blank text has no chunks."""
+        found = titles_and_texts([block.document for block in blocks], max_documents=len(blocks))
+        excess: dict[int, int] = {}
+        for (i, _, _), num_tokens in zip(blocks, self._count(found, limit), strict=True):
+            if num_tokens > limit and pairs[i][1].strip():
+                excess[i] = max(excess.get(i, 0), num_tokens - limit)
+        return excess
 
     def _count(self, pairs: Sequence[tuple[str, str]], limit: int) -> list[int]:
         """Count tokens as the card's limit does; above the limit maybe not all of them."""
@@ -145,6 +136,19 @@ class Chunker:
                 limit=self._limits.max_documents,
                 value=num_chunks,
             )
+
+
+def _blocks(
+    documents: Sequence[Document],
+    pairs: Sequence[tuple[str, str]],
+    long: Mapping[int, LongDocument],
+) -> list[Block]:
+    """Put chunks in place of long documents."""
+    found: list[Block] = []
+    for i, (document, (_, text)) in enumerate(zip(documents, pairs, strict=True)):
+        whole = [Block(i, document, (0, len(text)))]
+        found += long[i].blocks(i) if i in long else whole
+    return found
 
 
 def _check_whole(long: Mapping[int, LongDocument], max_title_tokens: int) -> None:

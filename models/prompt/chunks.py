@@ -11,7 +11,7 @@ document is scored alone, its score depends on its best chunk only.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from blockrank_server.models.prompt.document_parts import Span
 from blockrank_server.models.prompt.request import Document
@@ -41,16 +41,6 @@ class Chunks:
     owners: tuple[int, ...]
     spans: tuple[Span, ...]
     truncated: Mapping[int, int | None]
-
-    @classmethod
-    def whole(cls, documents: Sequence[Document], pairs: Sequence[tuple[str, str]]) -> Self:
-        """Leave documents as they are.
-
-        Args:
-            pairs: title and text of each.
-        """
-        spans = tuple((0, len(text)) for _, text in pairs)
-        return cls(tuple(documents), tuple(range(len(pairs))), spans, {})
 
     def best(self, scores: Sequence[float]) -> list[BestChunk]:
         """Return the score of each document, of the scores of all chunks."""

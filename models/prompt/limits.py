@@ -97,7 +97,8 @@ def check_positions(encoded: EncodedRequest, max_positions: int) -> None:
     """
     if (end := int(encoded.position_ids.max()) + 1) > max_positions:
         raise InputTooLongError(
-            f"documents and query need {end} positions, the limit is {max_positions}",
+            f"documents and query need {end} positions, the limit is {max_positions}: send fewer, "
+            "or less of each",
             field="documents",
             limit=max_positions,
             value=end,
