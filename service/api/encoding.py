@@ -34,12 +34,12 @@ def for_prompt(request: RerankRequest, ranker: "AnyRanker") -> RerankRequest:
 def cut_into_chunks(
     request: RerankRequest, documents: Sequence[Document], ranker: "AnyRanker"
 ) -> Chunks | None:
-    """Cut documents into chunks, if the request asks for it.
+    """Cut documents into chunks, if there are any and the request asks for it.
 
     Raises:
         InvalidFieldError, InputError: the model has no chunks, or they do not fit its limits.
     """
-    if (asked := request.chunking) is None:
+    if (asked := request.chunking) is None or not documents:
         return None
     if ranker.chunker is None:
         raise InvalidFieldError(
@@ -55,14 +55,16 @@ def cut_into_chunks(
     )
 
 
-def encode(
+def run_encoder(
     request: RerankRequest, documents: Sequence[Document], ranker: "AnyRanker", cache_salt: str
-) -> EncodedRequest:
-    """Make token ids of a request with these documents.
+) -> EncodedRequest | None:
+    """Make token ids of a request with these documents, if there are any.
 
     Raises:
         InputError: something is too long, or no text.
     """
+    if not documents:
+        return None
     return ranker.encode(
         request.query,
         documents,

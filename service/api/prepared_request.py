@@ -13,7 +13,7 @@ from blockrank_server.models.prompt.explanation import Explanation, explanations
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_query
 from blockrank_server.models.reasoning.request import Reasoned, ReasoningRequest
 from blockrank_server.service.api.broken_text import Place, broken_warning
-from blockrank_server.service.api.encoding import cut_into_chunks, encode, for_prompt
+from blockrank_server.service.api.encoding import cut_into_chunks, for_prompt, run_encoder
 from blockrank_server.service.api.shown_scores import ShownScores, check_scores
 from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.request import (
@@ -193,9 +193,9 @@ def prepare_request(
         kept = tuple(i for i, document in enumerate(request.documents) if not is_blank(document))
         check_query(request.query)
         documents: Sequence[Document] = [request.documents[i] for i in kept]
-        if (chunks := cut_into_chunks(request, documents, ranker) if kept else None) is not None:
+        if (chunks := cut_into_chunks(request, documents, ranker)) is not None:
             documents, kept = chunks.documents, tuple(kept[i] for i in chunks.owners)
-        encoded = encode(request, documents, ranker, salt(request.cache_salt)) if kept else None
+        encoded = run_encoder(request, documents, ranker, salt(request.cache_salt))
     except InputError as error:
         raise in_callers_words(error, spelling, kept) from error
     return PreparedRequest(parsed, request, spelling, kept, encoded, chunks)
