@@ -69,6 +69,7 @@ class Noop:
         return 0, 1
 
     documents = None
+    chunker = None
 
     def document_cache_stats(self) -> CacheStats:
         """Keep nothing."""

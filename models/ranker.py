@@ -31,6 +31,7 @@ from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPasses, warm_up
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.known_documents import KnownDocuments
+from blockrank_server.models.prompt.chunker import Chunker
 from blockrank_server.models.prompt.encoder import AnyEncoder, make_encoder
 from blockrank_server.models.prompt.explanation import ExplainedScore, explanations
 from blockrank_server.models.prompt.rank_options import RankOptions
@@ -42,8 +43,8 @@ from blockrank_server.models.score_scale import ScoreScale
 class Ranker:
     """Ranks documents by a checkpoint. Ranker.open makes one.
 
-    encode and documents, what is kept of documents if any are, may be used from any thread;
-    everything else from one thread at a time.
+    encode, chunker (it cuts long documents) and documents, what is kept of documents if any are,
+    may be used from any thread; everything else from one thread at a time.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Ranker:
         self._scale = ScoreScale.of(card, engine.max_score)
         memory = engine.document_memory
         self.documents = None if memory is None else KnownDocuments(encoder, memory, info.numbers())
-        self.card, self.info = card, info
+        self.card, self.info, self.chunker = card, info, Chunker(encoder)
 
     @classmethod
     def open(  # noqa: PLR0913 - one name for each thing an operator can set

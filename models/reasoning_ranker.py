@@ -42,6 +42,7 @@ class ReasoningRanker:
     """
 
     documents: None = None
+    chunker: None = None
     max_score = 1.0
 
     def __init__(

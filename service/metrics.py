@@ -25,7 +25,7 @@ NO_DIALECT = "none"  # the body did not get as far as a dialect
 CLIENT_GONE = 499
 # Fields other servers know and this one does not; any other name is counted as "other".
 KNOWN_IGNORED = (
-    *("priority", "user", "request_id", "max_chunks_per_doc", "instruction", "instruct"),
+    *("priority", "user", "request_id", "instruction", "instruct"),
     *("explain", "return_len", "backend", "overrides", "rewrite_query", "summary"),
     *("mm_processor_kwargs", "top_n", "top_k", "truncation_direction", "truncation_side"),
 )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from blockrank_server.models.checkpoint.calibration import Calibration
 from blockrank_server.models.checkpoint.prompt_template import PromptTemplate
+from blockrank_server.models.checkpoint.request_limits import RequestLimits
 from blockrank_server.models.errors import CardError
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.files.stand_in import stand_in
@@ -49,17 +50,6 @@ class Signal(BaseModel, extra="forbid", frozen=True):
         description="last: the final tokens of the tail. query: those of its last {query}."
     )
     count: int | None = Field(default=None, gt=0, description="How many, with tokens = last.")
-
-
-class RequestLimits(BaseModel, extra="forbid", frozen=True):
-    """Limits what a request may hold. A request can lower the token limits, never raise them."""
-
-    max_documents: int = Field(default=1000, gt=0, description="Documents in one request.")
-    max_document_tokens: int = Field(gt=0, description="Tokens of one document with its frame.")
-    max_query_tokens: int = Field(gt=0, description="Tokens of the query alone.")
-    max_summary_tokens: int = Field(
-        default=1024, gt=0, description="Tokens of the summary alone, where the prompt takes one."
-    )
 
 
 class Weights(BaseModel, extra="forbid", frozen=True):

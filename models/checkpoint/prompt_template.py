@@ -1,6 +1,7 @@
 """Defines the part of a card that says how query and documents become one prompt."""
 
-from typing import ClassVar, Literal
+from collections.abc import Container
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -23,8 +24,6 @@ Piece = Control | Text
 class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     """How query and documents become one token sequence: prefix, documents in order, tail."""
 
-    takes_instruction: ClassVar[bool] = False
-
     tokenise: Literal["blocks", "whole"] = Field(
         description="blocks: every piece of every block is tokenised alone. whole: pieces between "
         "two control tokens are joined first, so a token may span a block's border."
@@ -36,7 +35,11 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
     document: tuple[Piece, ...] = Field(
         min_length=1, description="Each document. Holds {content}; may hold {number}."
     )
-    tail: tuple[Piece, ...] = Field(min_length=1, description="After the documents: {query}.")
+    tail: tuple[Piece, ...] = Field(
+        min_length=1,
+        description="After the documents. Holds {query}; may hold {instruction}, in pieces of text "
+        "that are left out of a request without one.",
+    )
     content: str = Field(
         default="{title} {text}", description="A document with a title; stripped afterwards."
     )
@@ -57,11 +60,18 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
         """Tell whether the prompt has a place for a request's summary."""
         return self.uses("prefix", "summary")
 
-    def prefix_for(self, summary: str | None) -> tuple[Piece, ...]:
-        """Return the prefix; of a request without a summary, without the pieces that hold it."""
-        if summary is not None:
-            return self.prefix
-        return tuple(piece for piece in self.prefix if not count_placeholder((piece,), "summary"))
+    @property
+    def takes_instruction(self) -> bool:
+        """Tell whether the prompt has a place for a request's instruction."""
+        return self.uses("tail", "instruction")
+
+    def prefix_for(self, values: Container[str]) -> tuple[Piece, ...]:
+        """Return the prefix; where values lack a summary, without the pieces that hold it."""
+        return _without(self.prefix, "summary", values)
+
+    def tail_for(self, values: Container[str]) -> tuple[Piece, ...]:
+        """Return the tail; where values lack an instruction, without the pieces that hold it."""
+        return _without(self.tail, "instruction", values)
 
     def contradictions(self) -> dict[str, bool]:
         """Map each sentence on parts that do not go together to whether it applies."""
@@ -71,6 +81,15 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
             "{summary} stands in prompt.prefix alone": (
                 self.uses("document", "summary") or self.uses("tail", "summary")
             ),
+            "{instruction} stands in prompt.tail alone: a document would be another one with each "
+            "instruction that stands before it or in it": (
+                self.uses("prefix", "instruction") or self.uses("document", "instruction")
+            ),
+            "a piece of prompt.tail that holds {instruction} holds no {query}: it is left out of a "
+            "request without an instruction": any(
+                count_placeholder((piece,), "instruction") and count_placeholder((piece,), "query")
+                for piece in self.tail
+            ),
             "prompt.tokenise whole needs one text piece with one {content} as prompt.document": (
                 self.tokenise == "whole"
                 and (len(self.document) != 1 or count_placeholder(self.document, "content") != 1)
@@ -79,6 +98,14 @@ class PromptTemplate(BaseModel, extra="forbid", frozen=True):
                 self.scored_tokens == "content" and self.tokenise != "whole"
             ),
         }
+
+
+def _without(
+    pieces: tuple[Piece, ...], placeholder: str, values: Container[str]
+) -> tuple[Piece, ...]:
+    if placeholder in values:
+        return pieces
+    return tuple(piece for piece in pieces if not count_placeholder((piece,), placeholder))
 
 
 def count_placeholder(pieces: tuple[Piece, ...], placeholder: str) -> int:

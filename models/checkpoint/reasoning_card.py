@@ -9,8 +9,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from blockrank_server.models.checkpoint.card import RequestLimits, Weights
+from blockrank_server.models.checkpoint.card import Weights
 from blockrank_server.models.checkpoint.prompt_template import Piece, count_placeholder
+from blockrank_server.models.checkpoint.request_limits import RequestLimits
 from blockrank_server.models.errors import CardError
 
 

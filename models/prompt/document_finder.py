@@ -33,9 +33,9 @@ class DocumentFinder:
     ) -> None:
         self._cache, self._load = cache, load
         # More than documents depend on, but a changed card is a rare event.
-        fields = card.model_dump_json(
-            exclude={"kind", "name", "description", "source", "calibration"}
-        )
+        others = dict.fromkeys(("kind", "name", "description", "source", "calibration"), True)
+        # Excluded, so that documents kept before there was such a limit are found.
+        fields = card.model_dump_json(exclude=others | {"limits": {"max_instruction_tokens"}})
         self._base = blake2b(digest_size=32)
         for part in (_FORMAT, *runs_as, fields):
             self._base.update(_framed(part))

@@ -18,7 +18,7 @@ from blockrank_server.models.prompt.sentences import sentence_spans
 Span = tuple[int, int]
 
 MAX_EXPLAINED_DOCUMENTS = 100
-"""Documents of one request whose scores can be explained."""
+"""Documents of one request whose scores can be explained; a chunk counts as one."""
 MAX_SENTENCES = 64
 """Sentences of one document; the last of so many holds all the rest."""
 
@@ -99,7 +99,7 @@ def check_explainable(num_documents: int) -> None:
     if num_documents > MAX_EXPLAINED_DOCUMENTS:
         raise InputTooLongError(
             f"explain is for up to {MAX_EXPLAINED_DOCUMENTS} documents, this list holds "
-            f"{num_documents}: ask again with the best of them",
+            f"{num_documents} (a chunk is one): ask again with the best of them",
             field="explain",
             limit=MAX_EXPLAINED_DOCUMENTS,
             value=num_documents,

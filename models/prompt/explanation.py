@@ -1,7 +1,7 @@
 """Tells where in a document its score comes from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -57,6 +57,16 @@ class Explanation:
             best=int(sums.argmax()) if num else None,
             truncated_at=parts.truncated_at,
         )
+
+    def of_chunk(self, start: int, truncated_at: int | None) -> Self:
+        """Return the same of a chunk with the offsets of its document's text.
+
+        Args:
+            start: that of the chunk.
+            truncated_at: the first character of the text that is in no chunk.
+        """
+        moved = (PartShare(a + start, b + start, share) for a, b, share in self.sentences)
+        return replace(self, sentences=tuple(moved), truncated_at=truncated_at)
 
 
 class ExplainedScore(NamedTuple):

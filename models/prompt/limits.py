@@ -68,6 +68,27 @@ def cut_query(
     return kept, num_tokens > limit
 
 
+def instruction_of(tokenizer: TextTokenizer, given: str, limit: int) -> str:
+    """Return an instruction without the white space around it, and never cut; blank is empty.
+
+    Raises:
+        InputError: it is not text.
+        InputTooLongError: it is over the limit.
+    """
+    check_text(given, "instruction")
+    if not (text := given.strip()):
+        return ""
+    ((_, num_tokens),) = tokenizer.cut([text], limit)
+    if num_tokens > limit:
+        raise InputTooLongError(
+            f"instruction has at least {num_tokens} tokens, the limit is {limit}",
+            field="instruction",
+            limit=limit,
+            value=num_tokens,
+        )
+    return text
+
+
 def check_positions(encoded: EncodedRequest, max_positions: int) -> None:
     """Refuse a request that needs more rotary positions than the checkpoint was made for.
 
@@ -76,7 +97,8 @@ def check_positions(encoded: EncodedRequest, max_positions: int) -> None:
     """
     if (end := int(encoded.position_ids.max()) + 1) > max_positions:
         raise InputTooLongError(
-            f"documents and query need {end} positions, the limit is {max_positions}",
+            f"documents and query need {end} positions, the limit is {max_positions}: send fewer, "
+            "or less of each",
             field="documents",
             limit=max_positions,
             value=end,

@@ -23,17 +23,24 @@ class PerBlockEncoder:
 
     def encode(
         self,
-        query: str,
+        values: Mapping[str, str],
         contents: Sequence[str],
         max_document_tokens: int,
-        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
-        """Encode a request; also count the tokens each document's block had before it was cut."""
+        """Encode a request; also count the tokens each document's block had before it was cut.
+
+        Args:
+            values: what prefix and tail hold, by placeholder: the query, and what else is given.
+        """
         documents = self._documents(contents, max_document_tokens)
-        return self._request(query, documents, max_document_tokens, summary)
+        return self._request(values, documents, max_document_tokens)
 
     def encode_unknown(
-        self, query: str, contents: Sequence[str], lease: Lease, max_document_tokens: int
+        self,
+        values: Mapping[str, str],
+        contents: Sequence[str],
+        lease: Lease,
+        max_document_tokens: int,
     ) -> tuple[EncodedRequest, list[int]]:
         """Do as encode does, but tokenise no document that a lease holds.
 
@@ -47,24 +54,23 @@ class PerBlockEncoder:
             next(tokenised) if kept is None else np.full(kept.num_tokens, -1, np.int32)
             for kept in known
         ]
-        request, num_tokens = self._request(query, documents, max_document_tokens)
+        request, num_tokens = self._request(values, documents, max_document_tokens)
         cut = {i for i, kept in enumerate(known) if kept is not None and kept.is_cut}
         truncated = tuple(sorted(cut.union(request.truncated_documents)))
         return replace(request, truncated_documents=truncated, lease=lease), num_tokens
 
     def content_characters(
         self,
-        query: str,
+        values: Mapping[str, str],
         contents: Sequence[str],
         max_document_tokens: int,
-        summary: str | None = None,
     ) -> list[NDArray[np.int32]]:
         """Say for which characters of its content each scored token of a document stands.
 
         Returns:
             For each document [n, 2], as characters_in has it.
         """
-        del query, summary  # no token of a document depends on them
+        del values  # no token of a document depends on them
         heads = self._tokenizer.heads(contents, max_document_tokens)
         columns: list[list[NDArray[np.int32]]] = []
         for piece in self._card.prompt.document:
@@ -81,16 +87,18 @@ class PerBlockEncoder:
             )
         return [np.concatenate(row)[:max_document_tokens] for row in zip(*columns, strict=True)]
 
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Count the tokens of documents' blocks; maybe not all of those above max_tokens."""
+        return list(map(len, self._documents(contents, max_tokens)))
+
     def _request(
         self,
-        query: str,
+        values: Mapping[str, str],
         whole: Sequence[TokenIds],
         max_document_tokens: int,
-        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
-        values = {"query": query} if summary is None else {"query": query, "summary": summary}
-        prefix, _ = self._block(self._card.prompt.prefix_for(summary), values)
-        tail, query_span = self._block(self._card.prompt.tail, values)
+        prefix, _ = self._block(self._card.prompt.prefix_for(values), values)
+        tail, query_span = self._block(self._card.prompt.tail_for(values), values)
         documents = [ids[:max_document_tokens] for ids in whole]
         lengths = np.array([len(ids) for ids in documents], np.int32)
         stops = len(prefix) + lengths.cumsum(dtype=np.int32)

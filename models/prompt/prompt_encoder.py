@@ -4,7 +4,7 @@ What is cut is decided here, before any queue: a document, query or summary over
 end, if the caller allows it; prefix and tail are never cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tokenizers import Encoding
@@ -18,6 +18,7 @@ from blockrank_server.models.prompt.limits import (
     check_blank,
     check_positions,
     cut_query,
+    instruction_of,
     lowered,
     too_long,
 )
@@ -84,7 +85,7 @@ class PromptEncoder:
             max_query_tokens: lowers the card's limit for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
             summary: of what the documents come from, for a card with a place for it; blank is none.
-            instruction: is blank: the prompt has no place for one.
+            instruction: on what is relevant, for a card with a place for it; blank is none.
             find: looks for documents whose keys and values are kept, which are not tokenised; must
                 find no cut ones where truncate is False.
             explain: says of each token which part of its document it stands for, as
@@ -98,12 +99,12 @@ class PromptEncoder:
         max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
-        check_blank(instruction, "instruction", self.card.name)
         if explain:
             check_explainable(len(pairs))
         kept, is_query_cut = cut_query(self._tokenizer, query, max_query, truncate=truncate)
         kept_summary, is_cut = self._summary(summary, truncate=truncate)
-        encoded, num_tokens = self._encode(kept, pairs, max_document, kept_summary, find)
+        values = {"query": kept} | kept_summary | self._instruction(instruction)
+        encoded, num_tokens = self._encode(values, pairs, max_document, find)
         if encoded.truncated_documents and not truncate:
             first = encoded.truncated_documents[0]
             raise too_long(f"documents[{first}]", max_document, num_tokens[first])
@@ -113,22 +114,30 @@ class PromptEncoder:
             return encoded
         contents = [fill_content(self.card.prompt, *pair) for pair in pairs]
         texts = [each.text for each in contents]
-        characters = self._encoder.content_characters(kept, texts, max_document, kept_summary)
+        characters = self._encoder.content_characters(values, texts, max_document)
         return with_parts(encoded, pairs, contents, characters)
 
-    def _summary(self, summary: str, *, truncate: bool) -> tuple[str | None, bool]:
-        """Return what is kept of a summary, None if there is none, and whether it was cut."""
+    def _summary(self, summary: str, *, truncate: bool) -> tuple[dict[str, str], bool]:
+        """Return what is kept of a summary, nothing if there is none, and whether it was cut."""
         if not self.card.prompt.takes_summary:
             check_blank(summary, "summary", self.card.name)
-            return None, False
+            return {}, False
         check_text(summary, "summary")
         if not summary.strip():
-            return None, False
+            return {}, False
         limit = self.card.limits.max_summary_tokens
         ((kept, num_tokens),) = self._tokenizer.cut([summary], limit)
         if num_tokens > limit and not truncate:
             raise too_long("summary", limit, num_tokens)
-        return kept, num_tokens > limit
+        return {"summary": kept}, num_tokens > limit
+
+    def _instruction(self, instruction: str) -> dict[str, str]:
+        if not self.card.prompt.takes_instruction:
+            check_blank(instruction, "instruction", self.card.name)
+            return {}
+        limit = self.card.limits.max_instruction_tokens
+        text = instruction_of(self._tokenizer, instruction, limit)
+        return {"instruction": text} if text else {}
 
     def document_limit(self, asked: int | None) -> int:
         """Return the tokens at which documents are cut.
@@ -143,15 +152,14 @@ class PromptEncoder:
 
     def _encode(
         self,
-        query: str,
+        values: Mapping[str, str],
         pairs: Sequence[tuple[str, str]],
         max_document_tokens: int,
-        summary: str | None,
         find: Find | None,
     ) -> tuple[EncodedRequest, list[int]]:
         if find is None:
             contents = [fill_content(self.card.prompt, *pair).text for pair in pairs]
-            return self._encoder.encode(query, contents, max_document_tokens, summary)
+            return self._encoder.encode(values, contents, max_document_tokens)
         # Documents that depend on nothing but their text are blocks.
         assert isinstance(self._encoder, PerBlockEncoder)
         lease = find(pairs, max_document_tokens)
@@ -159,7 +167,18 @@ class PromptEncoder:
         unknown = [
             fill_content(self.card.prompt, *pair).text for pair, kept in known if kept is None
         ]
-        return self._encoder.encode_unknown(query, unknown, lease, max_document_tokens)
+        return self._encoder.encode_unknown(values, unknown, lease, max_document_tokens)
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        return self._tokenizer
+
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Count tokens of documents as max_document_tokens does.
+
+        Those above max_tokens need not all be counted.
+        """
+        return self._encoder.count_tokens(contents, max_tokens)
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone, as it would stand in a document."""
@@ -168,14 +187,15 @@ class PromptEncoder:
     def _check_limits(self) -> None:
         """Refuse a card whose positions leave no room for the longest query and document.
 
-        The longest summary counts, too.
+        The longest summary counts, too, and the longest instruction.
         """
         offset = self.card.positions.tail_offset
         if offset is None:
             return
         limits = self.card.limits
-        frame, _ = self._encoder.encode("", [""], limits.max_document_tokens, summary="")
-        prefix = self.card.prompt.prefix
+        values = dict.fromkeys(("query", "summary", "instruction"), "")
+        frame, _ = self._encoder.encode(values, [""], limits.max_document_tokens)
+        prefix, tail = self.card.prompt.prefix, self.card.prompt.tail
         before = (
             frame.num_prefix_tokens
             + count_placeholder(prefix, "query") * limits.max_query_tokens
@@ -187,6 +207,7 @@ class PromptEncoder:
                 f"document need {before + limits.max_document_tokens}"
             )
         end = int(frame.position_ids[-1]) + 1 + limits.max_query_tokens
+        end += count_placeholder(tail, "instruction") * limits.max_instruction_tokens
         if end > self.max_positions:
             raise CardError(
                 f"card {self.card.name}: the longest tail ends at position {end}, "

@@ -49,13 +49,13 @@ def sentence_spans(text: str, max_sentences: int) -> list[tuple[int, int]]:
         if not (sentence := text[start:end].rstrip()):
             continue
         spans.append((start, start + len(sentence)))
-        start = _first_character(text, end)
+        start = first_character(text, end)
     if start < stop:
         spans.append((start, stop))
     return spans
 
 
-def _first_character(text: str, start: int) -> int:
+def first_character(text: str, start: int) -> int:
     """Find the first character from start on that is not white space."""
     match = _SPACE.match(text, start)
     assert match is not None  # it matches nothing, too

@@ -1,6 +1,6 @@
 """Encodes prompts as one string, as a causal reranker saw them: a token may span two blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,24 +42,26 @@ class WholeTextEncoder:
 
     def encode(
         self,
-        query: str,
+        values: Mapping[str, str],
         contents: Sequence[str],
         max_document_tokens: int,
-        summary: str | None = None,
     ) -> tuple[EncodedRequest, list[int]]:
-        """Encode a request; also count the tokens each document had, as TextTokenizer.cut does."""
+        """Encode a request; also count the tokens each document had, as TextTokenizer.cut does.
+
+        Args:
+            values: what prefix and tail hold, by placeholder: the query, and what else is given.
+        """
         cut = self._tokenizer.cut(contents, max_document_tokens)
-        state = self._state(query, [content for content, _ in cut], summary)
+        state = self._state(values, [content for content, _ in cut])
         num_tokens = [count for _, count in cut]
         truncated = tuple(i for i, n in enumerate(num_tokens) if n > max_document_tokens)
         return self._request(state, truncated), num_tokens
 
     def content_characters(
         self,
-        query: str,
+        values: Mapping[str, str],
         contents: Sequence[str],
         max_document_tokens: int,
-        summary: str | None = None,
     ) -> list[NDArray[np.int32]]:
         """Say for which characters of its content each scored token of a document stands.
 
@@ -67,7 +69,7 @@ class WholeTextEncoder:
             For each document [n, 2], as characters_in has it.
         """
         cut = self._tokenizer.cut(contents, max_document_tokens)
-        state = self._state(query, [content for content, _ in cut], summary)
+        state = self._state(values, [content for content, _ in cut])
         whole = [(start + a, start + b) for start, run in state.runs for a, b in run]
         found = []
         for (first, last), content in zip(self._scored(state), state.contents, strict=True):
@@ -78,19 +80,22 @@ class WholeTextEncoder:
             found.append(characters_in(state.closed[start:stop], offsets - start, [span]))
         return found
 
-    def _state(self, query: str, contents: Sequence[str], summary: str | None) -> _PromptState:
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Count the tokens of documents' contents; maybe not all of those above max_tokens."""
+        return [num_tokens for _, num_tokens in self._tokenizer.cut(contents, max_tokens)]
+
+    def _state(self, values: Mapping[str, str], contents: Sequence[str]) -> _PromptState:
         template, state = self._card.prompt, _PromptState()
-        before = {"query": query} if summary is None else {"query": query, "summary": summary}
-        self._add(state, template.prefix_for(summary), before, "prefix")
+        self._add(state, template.prefix_for(values), values, "prefix")
         for i, content in enumerate(contents):
-            values = {"content": content, "number": str(template.first_number + i)}
-            self._add(state, template.document, values, "block")
-        self._add(state, template.tail, {"query": query}, "tail")
+            inside = {"content": content, "number": str(template.first_number + i)}
+            self._add(state, template.document, inside, "block")
+        self._add(state, template.tail_for(values), values, "tail")
         self._close(state)
         return state
 
     def _add(
-        self, state: _PromptState, pieces: Sequence[Piece], values: dict[str, str], part: str
+        self, state: _PromptState, pieces: Sequence[Piece], values: Mapping[str, str], part: str
     ) -> None:
         for piece in pieces:
             if isinstance(piece, Control):

@@ -11,11 +11,12 @@ from tokenizers import Encoding
 
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
-from blockrank_server.models.errors import CardError, InputError, InputTooLongError
+from blockrank_server.models.errors import CardError, InputError
 from blockrank_server.models.prompt.limits import (
     check_blank,
     check_positions,
     cut_query,
+    instruction_of,
     lowered,
     too_long,
 )
@@ -24,7 +25,6 @@ from blockrank_server.models.prompt.request import (
     Document,
     EncodedRequest,
     check_query,
-    check_text,
     titles_and_texts,
 )
 from blockrank_server.models.prompt.template import fill, fill_content
@@ -89,9 +89,7 @@ class YesNoEncoder:
         assert find is None
         limits = self.card.limits
         max_query = lowered(limits.max_query_tokens, max_query_tokens, "max_query_tokens")
-        max_document = lowered(
-            limits.max_document_tokens, max_document_tokens, "max_document_tokens"
-        )
+        max_document = self.document_limit(max_document_tokens)
         check_query(query)
         pairs = titles_and_texts(documents, max_documents=limits.max_documents)
         self._check_absent(summary, explain=explain)
@@ -105,6 +103,18 @@ class YesNoEncoder:
         encoded = self._request(prefix, [ids[:max_document] for ids in whole])
         check_positions(encoded, self.max_positions)
         return replace(encoded, truncated_documents=cut, query_truncated=is_query_cut)
+
+    def document_limit(self, asked: int | None) -> int:
+        """Do as PromptEncoder.document_limit does."""
+        return lowered(self.card.limits.max_document_tokens, asked, "max_document_tokens")
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        return self._tokenizer
+
+    def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
+        """Do as PromptEncoder.count_tokens does."""
+        return list(map(len, self._contents(contents, max_tokens)))
 
     def tokenize(self, text: str) -> Encoding:
         """Find ids and character offsets of a text alone."""
@@ -148,22 +158,12 @@ class YesNoEncoder:
 
     def _instruction(self, given: str) -> str:
         """Return the request's instruction, or the card's; what is too long is never cut."""
-        prompt, limit = self.card.prompt, self.card.limits.max_instruction_tokens
+        prompt = self.card.prompt
         if not prompt.takes_instruction:
             check_blank(given, "instruction", self.card.name)
             return prompt.instruction
-        check_text(given, "instruction")
-        if not (text := given.strip()):
-            return prompt.instruction
-        ((_, num_tokens),) = self._tokenizer.cut([text], limit)
-        if num_tokens > limit:
-            raise InputTooLongError(
-                f"instruction has at least {num_tokens} tokens, the limit is {limit}",
-                field="instruction",
-                limit=limit,
-                value=num_tokens,
-            )
-        return text
+        limit = self.card.limits.max_instruction_tokens
+        return instruction_of(self._tokenizer, given, limit) or prompt.instruction
 
     def _check_absent(self, summary: str, *, explain: bool) -> None:
         check_blank(summary, "summary", self.card.name)

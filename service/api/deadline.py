@@ -80,13 +80,19 @@ def max_timeout_ms(settings: Settings, worker: ModelWorker) -> int:
 
 
 def deadline_too_short(
-    error: HopelessError, record: RequestRecord, spelling: Mapping[str, str]
+    error: HopelessError,
+    record: RequestRecord,
+    spelling: Mapping[str, str],
+    *,
+    has_chunks: bool = False,
 ) -> DeadlineTooShortError:
     """Translate the queue's error into the caller's words, with every way out.
 
     Args:
         spelling: translates the Python API's field names into the caller's.
+        has_chunks: says that long documents are not cut off: a lower limit would save nothing.
     """
+    shorter = "max_chunks_per_doc" if has_chunks else spelling["max_document_tokens"]
     documents, least_ms = spelling["documents"], math.ceil(1000 * error.least_s)
     is_lowered = record.timeout_ms < record.max_timeout_ms
     longer = [f"{TIMEOUT_HEADER} up to {record.max_timeout_ms}"] if is_lowered else []
@@ -96,7 +102,7 @@ def deadline_too_short(
         f"{documents} and query have {error.num_tokens} tokens, which take at least {least_ms} ms "
         f"here, and {math.floor(1000 * error.left_s)} ms are left of the deadline of "
         f"{record.timeout_ms} ms. Send fewer {documents}, lower "
-        f"{spelling['max_document_tokens']}, or allow more time: {', then '.join(longer)}",
+        f"{shorter}, or allow more time: {', then '.join(longer)}",
         field=documents,
     )
 

@@ -3,15 +3,19 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from blockrank_server.models.errors import EmptyInputError, InputError
+from blockrank_server.models.prompt.chunks import Chunks, best_blocks
+from blockrank_server.models.prompt.document_parts import Span
 from blockrank_server.models.prompt.explanation import Explanation, explanations
-from blockrank_server.models.prompt.request import EncodedRequest, check_query
+from blockrank_server.models.prompt.request import Document, EncodedRequest, check_query
 from blockrank_server.models.reasoning.request import Reasoned, ReasoningRequest
 from blockrank_server.service.api.broken_text import Place, broken_warning
+from blockrank_server.service.api.encoding import cut_into_chunks, for_prompt, run_encoder
 from blockrank_server.service.api.shown_scores import ShownScores, check_scores
-from blockrank_server.service.dialects.base import Dialect, no_place
+from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.dialects.request import (
     Cached,
     RerankRequest,
@@ -41,8 +45,10 @@ class PreparedRequest:
     Attributes:
         dialect: its body, read in the dialect it is written in.
         spelling: translates the Python API's field names into the caller's.
-        kept: indices of the documents the model sees; blank ones are not among them.
+        kept: indices of the documents the model sees, one for each chunk; blank ones are not
+            among them.
         encoded: token ids of the documents kept; None if there are none.
+        chunks: of the documents kept, where the request asks for them.
     """
 
     dialect: Dialect
@@ -50,6 +56,7 @@ class PreparedRequest:
     spelling: Mapping[str, str]
     kept: tuple[int, ...]
     encoded: EncodedRequest | None
+    chunks: Chunks | None = None
 
     def result(
         self,
@@ -63,15 +70,16 @@ class PreparedRequest:
         """Return the ranking of all documents.
 
         Args:
-            scores: the raw scores of the documents kept.
+            scores: the raw scores of the documents kept, one for each chunk.
             request_id: the id of the HTTP request, which some dialects send back.
             level: that of the list that the model saw.
             part_shares: those of their parts, where they are to be explained.
         """
         request, encoded = self.request, self.encoded
         all_scores = [0.0] * len(request.documents)
-        for index, score in zip(self.kept, scores, strict=True):
-            all_scores[index] = score
+        best = best_blocks(self.kept, scores)
+        for index, block in best.items():
+            all_scores[index] = scores[block]
         shown = ShownScores.of(request, ranker, all_scores, len(self.kept), level)
         return RerankResult(
             request=request,
@@ -83,10 +91,31 @@ class PreparedRequest:
             num_tokens=encoded.num_tokens if encoded else 0,
             cached=_cached(encoded),
             warnings=(*request.warnings, *self._cuts()),
-            explanations=self._explanations(part_shares),
+            explanations=self._explanations(best, part_shares),
             reasoned=self.reasoned if request.explain else {},
             num_generated_tokens=sum(each.num_tokens for each in self.reasoned.values()),
+            chunks=self._told_chunks(best),
+            num_more_chunks=len(self.kept) - len(best),
         )
+
+    @property
+    def num_documents(self) -> int:
+        """Count all documents, blank ones too, and every chunk as one."""
+        return len(self.request.documents) + len(self.kept) - len(set(self.kept))
+
+    @property
+    def truncated_documents(self) -> list[int]:
+        """Return the indices of the documents that lost something."""
+        found = set(self.encoded.truncated_documents) if self.encoded else set()
+        return sorted({self.kept[i] for i in found} | set(self._truncated_at))
+
+    @property
+    def _truncated_at(self) -> dict[int, int | None]:
+        """Map the documents whose chunks do not hold all of them as Chunks.truncated does."""
+        if self.chunks is None:
+            return {}
+        places = [i for i, _ in groupby(self.kept)]  # those of chunks stand side by side
+        return {places[i]: at for i, at in self.chunks.truncated.items()}
 
     @property
     def reasoned(self) -> dict[int, Reasoned]:
@@ -94,10 +123,25 @@ class PreparedRequest:
         found = self.encoded.reasoned if isinstance(self.encoded, ReasoningRequest) else []
         return dict(zip(self.kept, found, strict=False))
 
-    def _explanations(self, part_shares: Sequence[float]) -> dict[int, Explanation]:
+    def _explanations(
+        self, best: Mapping[int, int], part_shares: Sequence[float]
+    ) -> dict[int, Explanation]:
         if self.encoded is None or not self.encoded.parts:
             return {}
-        return dict(zip(self.kept, explanations(self.encoded.parts, part_shares), strict=True))
+        found = explanations(self.encoded.parts, part_shares)
+        if self.chunks is None:
+            return {index: found[block] for index, block in best.items()}
+        spans, cut = self.chunks.spans, self._truncated_at
+        return {
+            index: found[block].of_chunk(spans[block][0], cut.get(index))
+            for index, block in best.items()
+        }
+
+    def _told_chunks(self, best: Mapping[int, int]) -> dict[int, Span]:
+        asked = self.request.chunking
+        if self.chunks is None or asked is None or not asked.is_told:
+            return {}
+        return {index: self.chunks.spans[block] for index, block in best.items()}
 
     def _cuts(self) -> list[str]:
         """Tell each kind of cut in one sentence."""
@@ -107,7 +151,7 @@ class PreparedRequest:
         found = [f"{self.spelling['query']} was truncated"] if encoded.query_truncated else []
         if encoded.summary_truncated:
             found.append("summary was truncated")
-        if cut := [self.kept[i] for i in encoded.truncated_documents]:
+        if cut := self.truncated_documents:
             listed = ", ".join(map(str, cut[:_MAX_LISTED]))
             listed += ", ..." if len(cut) > _MAX_LISTED else ""
             total = len(self.request.documents)
@@ -140,7 +184,7 @@ def prepare_request(
     try:
         request = parsed.request()
         warnings = (*_on_body(dialect, body, spelling, broken), *request.warnings)
-        request = _for_prompt(replace(request, warnings=warnings), ranker)
+        request = for_prompt(replace(request, warnings=warnings), ranker)
         check_scores(request, ranker)
         if strict_model and request.model not in (None, ranker.card.name):
             raise UnknownModelError(
@@ -148,10 +192,13 @@ def prepare_request(
             )
         kept = tuple(i for i, document in enumerate(request.documents) if not is_blank(document))
         check_query(request.query)
-        encoded = _encode(request, kept, ranker, salt(request.cache_salt)) if kept else None
+        documents: Sequence[Document] = [request.documents[i] for i in kept]
+        if (chunks := cut_into_chunks(request, documents, ranker)) is not None:
+            documents, kept = chunks.documents, tuple(kept[i] for i in chunks.owners)
+        encoded = run_encoder(request, documents, ranker, salt(request.cache_salt))
     except InputError as error:
         raise in_callers_words(error, spelling, kept) from error
-    return PreparedRequest(parsed, request, spelling, kept, encoded)
+    return PreparedRequest(parsed, request, spelling, kept, encoded, chunks)
 
 
 def in_callers_words(
@@ -182,39 +229,6 @@ def _on_body(
         known = {*dialect.query_fields, *dialect.documents_fields, *dialect.model_fields}
         yield broken_warning(broken, known)
     yield from ignored_spellings(body, spelling)
-
-
-def _for_prompt(request: RerankRequest, ranker: "AnyRanker") -> RerankRequest:
-    """Leave out summary and instruction, with a warning, where the prompt has no place for them."""
-    prompt, summary, instruction = ranker.card.prompt, request.summary, request.instruction
-    unused: tuple[str, ...] = ()
-    if instruction.strip() and not prompt.takes_instruction:
-        unused, instruction = request.instruction_fields, ""
-    if summary.strip() and not prompt.takes_summary:
-        unused, summary = (*unused, "summary"), ""
-    return replace(
-        request,
-        summary=summary,
-        instruction=instruction,
-        ignored_fields=(*request.ignored_fields, *unused),
-        warnings=(*request.warnings, *map(no_place, unused)),
-    )
-
-
-def _encode(
-    request: RerankRequest, kept: Sequence[int], ranker: "AnyRanker", cache_salt: str
-) -> EncodedRequest:
-    return ranker.encode(
-        request.query,
-        [request.documents[i] for i in kept],
-        max_document_tokens=request.max_document_tokens,
-        max_query_tokens=request.max_query_tokens,
-        truncate=request.truncate,
-        summary=request.summary,
-        instruction=request.instruction,
-        cache_salt=cache_salt,
-        explain=request.explain,
-    )
 
 
 def _cached(encoded: EncodedRequest | None) -> Cached | None:

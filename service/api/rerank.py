@@ -75,7 +75,9 @@ async def _scored(worker: ModelWorker, reading: "_Reading", record: RequestRecor
     try:
         scored = await worker.score(reading, deadline_s=record.deadline_s)
     except HopelessError as error:
-        raise deadline_too_short(error, record, reading.prepared.spelling) from error
+        prepared = reading.prepared
+        has_chunks = prepared.chunks is not None
+        raise deadline_too_short(error, record, prepared.spelling, has_chunks=has_chunks) from error
     except InputError as error:
         prepared = reading.prepared
         raise in_callers_words(error, prepared.spelling, prepared.kept) from error
@@ -142,11 +144,11 @@ class _Reading:
         record, encoded = self._record, self.prepared.encoded
         record.tokenized_s = time.perf_counter()
         record.tokenize_s = record.tokenized_s - self._started_s
-        record.num_documents = len(self.prepared.request.documents)
+        record.num_documents = self.prepared.num_documents
         record.num_tokens = encoded.num_tokens if encoded else 0
         self.metrics.ignored(self.prepared.request.ignored_fields)
         self.metrics.encoded(
             num_documents=record.num_documents,
-            num_truncated=len(encoded.truncated_documents) if encoded else 0,
+            num_truncated=len(self.prepared.truncated_documents),
             tokenize_s=record.tokenize_s,
         )

@@ -17,7 +17,7 @@ from blockrank_server.service.dialects.fields import (
     TopN,
     Truncate,
 )
-from blockrank_server.service.dialects.request import RerankRequest, RerankResult
+from blockrank_server.service.dialects.request import Chunking, RerankRequest, RerankResult
 from blockrank_server.service.errors import InferenceError, ServiceError
 
 # The examples in the documentation use them.
@@ -28,11 +28,10 @@ _LOWERS = "Lowers the server's limit."
 _SYNONYM = "Synonym of truncate."
 _ONLY_RIGHT = "left is ignored with a warning: only the end is ever cut."
 # Fields that other servers know and that would change an answer.
-_ELSEWHERE = (
-    *("rank_fields", "return_len", "max_chunks_per_doc", "rewrite_query"),
-    *("overrides", "parameters"),
-)
+_ELSEWHERE = (*("rank_fields", "return_len", "rewrite_query", "overrides", "parameters"),)
 _FALLBACK = "input_order answers 200 with the order given, instead of 429, 503 or 504."
+_LONG = "chunk: too long a document has the score of its best chunk. truncate: its end is cut."
+_CHUNKS = "Means chunk; a document's text behind so many is cut off."
 _INSTRUCTION_FIELDS = ("instruction", "instruct")
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
 _INSTRUCTION = "On what is relevant. Ignored with a warning unless the model's prompt has it."
@@ -91,6 +90,8 @@ class Dialect(RequestBody):
     truncation_side: Side | None = Field(None, description=_ONLY_RIGHT)
     max_tokens_per_doc: Count | None = Field(None, description=_LOWERS)
     max_tokens_per_query: Count | None = Field(None, description=_LOWERS)
+    long_documents: Literal["truncate", "chunk"] | None = Field(None, description=_LONG)
+    max_chunks_per_doc: Count | None = Field(None, description=_CHUNKS)
     truncate_prompt_tokens: int | None = Field(
         None, ge=-1, description="A cap per document; the query is never cut by it. -1 is no cap."
     )
@@ -162,6 +163,7 @@ class Dialect(RequestBody):
             truncate="NONE" not in (self.truncate, self.truncation),
             max_document_tokens=self.max_tokens_per_doc or (per_prompt if per_prompt > 0 else None),
             max_query_tokens=self.max_tokens_per_query,
+            chunking=self._chunking(),
             model=self.model,
             summary=self.summary or "",
             instruction=self.instruction or self.instruct or "",
@@ -176,6 +178,13 @@ class Dialect(RequestBody):
                 *warnings,
             ),
         )
+
+    def _chunking(self) -> Chunking | None:
+        if self.long_documents == "chunk":
+            return Chunking("long_documents", self.max_chunks_per_doc)
+        if self.long_documents is None and self.max_chunks_per_doc is not None:
+            return Chunking("max_chunks_per_doc", self.max_chunks_per_doc)
+        return None
 
     def _without_effect(self) -> Iterator[tuple[str, str]]:
         """Yield known fields that were given and change nothing, each with a sentence."""
@@ -195,6 +204,8 @@ class Dialect(RequestBody):
         cap = self.truncate_prompt_tokens or -1
         if self.max_tokens_per_doc is not None and cap not in (-1, self.max_tokens_per_doc):
             yield "truncate_prompt_tokens is ignored: max_tokens_per_doc is given"
+        if self.long_documents == "truncate" and self.max_chunks_per_doc is not None:
+            yield "max_chunks_per_doc is ignored: long_documents is truncate"
         if self.instruction and self.instruct not in (None, "", self.instruction):
             yield "instruct is ignored: instruction is given"
         if self.raw_scores and self.score_type is not None:

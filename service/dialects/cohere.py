@@ -12,8 +12,10 @@ from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
 from blockrank_server.service.dialects.documents import as_documents
 from blockrank_server.service.dialects.explained import (
+    BestChunk,
     ExplainedDocument,
     ReasonedDocument,
+    best_chunk,
     explained,
     reasoned,
 )
@@ -43,6 +45,7 @@ class CohereResult(TypedDict):
     index: int
     relevance_score: Score
     document: NotRequired[CohereDocument]
+    chunk: NotRequired[BestChunk]
     explanation: NotRequired[ExplainedDocument]
     reasoning: NotRequired[ReasonedDocument]
 
@@ -143,6 +146,8 @@ class Cohere(Dialect):
             for item, ranked in zip(found, result.ranking, strict=True):
                 item["document"] = self.document(ranked.index, result.text(ranked.index))
         for item, ranked in zip(found, result.ranking, strict=True):
+            if (span := result.chunks.get(ranked.index)) is not None:
+                item["chunk"] = best_chunk(span)
             if (explanation := result.explanations.get(ranked.index)) is not None:
                 item["explanation"] = explained(explanation)
             if (chain := result.reasoned.get(ranked.index)) is not None:

@@ -4,11 +4,19 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from blockrank_server.models.prompt.document_parts import Span
 from blockrank_server.models.prompt.explanation import Explanation, PartShare
 from blockrank_server.models.reasoning.request import Reasoned
 
 # Sums of 66 shares that are rounded to so many digits are off by less than a millionth.
 _DIGITS = 8
+
+
+class BestChunk(TypedDict):
+    """Tells which chunk of a document has its score: code points of the text that was ranked."""
+
+    start: int
+    end: int
 
 
 class ExplainedPart(TypedDict):
@@ -48,6 +56,11 @@ class ReasonedDocument(TypedDict):
     ended: str
     read: str
     tokens: int
+
+
+def best_chunk(span: Span) -> BestChunk:
+    """Write where a document's best chunk stands."""
+    return {"start": span[0], "end": span[1]}
 
 
 def reasoned(found: Reasoned) -> ReasonedDocument:

@@ -8,7 +8,11 @@ from typing_extensions import TypedDict
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY
 from blockrank_server.service.dialects.cohere import Cohere, CohereMeta
-from blockrank_server.service.dialects.explained import ExplainedDocument, ReasonedDocument
+from blockrank_server.service.dialects.explained import (
+    BestChunk,
+    ExplainedDocument,
+    ReasonedDocument,
+)
 from blockrank_server.service.dialects.fields import Score, Usage
 
 
@@ -18,6 +22,7 @@ class InfinityResult(TypedDict):
     index: int
     relevance_score: Score
     document: NotRequired[str]
+    chunk: NotRequired[BestChunk]
     explanation: NotRequired[ExplainedDocument]
     reasoning: NotRequired[ReasonedDocument]
 

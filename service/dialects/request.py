@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from blockrank_server.models.prompt.document_parts import Span
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.reasoning.request import Reasoned
@@ -12,6 +13,24 @@ from blockrank_server.models.score_scale import ScoreType
 
 _MAX_SCORE_CHARACTERS = 18
 _DOCUMENTS_PER_UNIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """Asks for long documents in chunks.
+
+    Attributes:
+        field: of the body, that asks.
+        max_chunks_per_doc: None for as many as there are.
+    """
+
+    field: Literal["long_documents", "max_chunks_per_doc"]
+    max_chunks_per_doc: int | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Say whether results name chunks: not those of clients that expect Cohere's keys."""
+        return self.field == "long_documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,7 @@ class RerankRequest:
         truncate: cut what is too long; otherwise it is an error.
         max_document_tokens: lowers the card's limit; None leaves it.
         max_query_tokens: lowers the card's limit; None leaves it.
+        chunking: None cuts off the end of long documents.
         model: the name the caller gave, if any.
         summary: not checked yet; empty where none was given.
         instruction: likewise.
@@ -50,6 +70,7 @@ class RerankRequest:
     truncate: bool = True
     max_document_tokens: int | None = None
     max_query_tokens: int | None = None
+    chunking: Chunking | None = None
     model: str | None = None
     summary: str = ""
     instruction: str = ""
@@ -106,6 +127,9 @@ class RerankResult:
         explanations: by index, where they are asked for; blank documents have none.
         reasoned: chains of reasoning, likewise.
         num_generated_tokens: those of the chains, whether they are asked for or not.
+        chunks: by index, where the best chunk of a document starts and stops in its text, where
+            results tell it; blank documents have none.
+        num_more_chunks: counts chunks, without the first of each document.
     """
 
     request: RerankRequest
@@ -120,11 +144,13 @@ class RerankResult:
     explanations: Mapping[int, Explanation] = field(default_factory=dict)
     reasoned: Mapping[int, Reasoned] = field(default_factory=dict)
     num_generated_tokens: int = 0
+    chunks: Mapping[int, Span] = field(default_factory=dict)
+    num_more_chunks: int = 0
 
     @property
     def num_documents(self) -> int:
-        """Count all documents, blank ones and those past top_n too."""
-        return len(self.request.documents)
+        """Count all documents, blank ones and those past top_n too, and every chunk as one."""
+        return len(self.request.documents) + self.num_more_chunks
 
     @property
     def num_units(self) -> int:

@@ -23,7 +23,7 @@ class RequestRecord:
         key: the name of the caller's API key, if it has one.
         key_salt: what sets the documents of its API key apart from those of others, never logged;
             empty where keys do not salt.
-        num_documents: documents in the body, blank ones included.
+        num_documents: documents in the body, blank ones included, and every chunk as one.
         num_tokens: tokens of the whole prompt.
         cached: which of its documents were known.
         tokenize_s: how long parsing and tokenising took.

@@ -85,6 +85,7 @@ class FakeRanker:
         return (10, 0.0), (100, 0.0)
 
     documents = None
+    chunker = None
 
     def document_cache_stats(self) -> CacheStats:
         return CacheStats()

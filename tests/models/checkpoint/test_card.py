@@ -136,6 +136,22 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"prompt.tail": [{"text": "{query} {summary}"}]},
         "{summary} stands in prompt.prefix alone",
     ),
+    "instruction in the prefix": (
+        {"prompt.prefix": [{"text": "{instruction}"}]},
+        "{instruction} stands in prompt.tail alone: a document would be another one",
+    ),
+    "instruction in documents": (
+        {"prompt.document": [{"text": "{content} {instruction}"}]},
+        "{instruction} stands in prompt.tail alone",
+    ),
+    "query that goes with the instruction": (
+        {"prompt.tail": [{"text": "{instruction} {query}"}]},
+        "a piece of prompt.tail that holds {instruction} holds no {query}",
+    ),
+    "no room for an instruction": (
+        {"limits.max_instruction_tokens": 0},
+        "limits.max_instruction_tokens: ",
+    ),
     "no room for a summary": ({"limits.max_summary_tokens": 0}, "limits.max_summary_tokens: "),
     "no offset": ({"positions.tail_offset": None}, "positions.tail_offset goes with"),
     "no count": ({"signal.count": None}, "signal.count goes with"),

@@ -46,6 +46,8 @@ def test_all_that_numbers_depend_on_tells_documents_apart() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert digest("", "ab", card=CARD.model_copy(update={"name": "other"})) == digests[0]
+    limits = CARD.limits.model_copy(update={"max_instruction_tokens": 9})
+    assert digest("", "ab", card=CARD.model_copy(update={"limits": limits})) == digests[0]
 
 
 def test_the_prefix_is_the_same_whatever_the_salt() -> None:

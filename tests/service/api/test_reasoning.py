@@ -172,3 +172,12 @@ def test_too_many_documents_are_refused_with_the_limit(client: TestClient) -> No
     response = client.post("/rerank", json=BODY | {"documents": ["a"] * 101})
     assert response.status_code == 422
     assert "101 > maximum allowed batch size 100" in response.text
+
+
+@pytest.mark.parametrize("fields", [{"long_documents": "chunk"}, {"max_chunks_per_doc": 3}])
+def test_chunks_are_refused(fields: dict[str, Any], client: TestClient) -> None:
+    response = client.post("/rerank", json=BODY | fields)
+    assert response.status_code == 422
+    [field] = fields
+    assert response.json()["param"] == field
+    assert response.json()["message"].startswith(f"{field} is not for ")

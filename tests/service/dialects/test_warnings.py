@@ -48,7 +48,10 @@ def test_a_field_without_effect_is_warned_of_and_counted(
         ({"truncate": "END", "truncation": False}, "truncate is ignored: truncation says that"),
         ({"instruction": "a", "instruct": "b"}, "instruct is ignored: instruction is given"),
         ({"return_len": True}, "return_len is ignored: it has no effect here"),
-        ({"max_chunks_per_doc": 3}, "max_chunks_per_doc is ignored: it has no effect here"),
+        (
+            {"max_chunks_per_doc": 3, "long_documents": "truncate"},
+            "max_chunks_per_doc is ignored: long_documents is truncate",
+        ),
         ({"overrides": {"window_size": 5}}, "overrides is ignored: it has no effect here"),
     ],
 )
@@ -70,6 +73,8 @@ def test_a_field_that_another_overrules_or_that_others_know_is_warned_of(
         {"raw_scores": False, "use_activation": True},
         {"truncate": "NONE", "truncation": False},
         {"truncate": "NONE", "truncation": None},
+        {"long_documents": "chunk", "max_chunks_per_doc": 3},
+        {"long_documents": None, "max_chunks_per_doc": 3},
         {"return_len": None, "max_chunks_per_doc": None, "overrides": {}, "priority": 3},
         {"return_text": None, "return_input": None},
     ],
