@@ -241,7 +241,8 @@ def test_large_logits_do_not_overflow(implementation: Any, laid_out: LayOut) -> 
     q[:, :, 0] = 100
     found = attend(implementation, [q, k, v], segments, 1.0)
     # The largest visible key is the query's own, whose value comes out unchanged; but torch's fused
-    # attention on CUDA, which training takes, multiplies by the reciprocal of a weights' sum.
+    # attention on CUDA, which training takes, multiplies by the reciprocal of a weights' sum: an
+    # H200 was two units in the last place off.
     is_training = implementation.backend.name == "torch" and implementation.device.type == "cuda"
-    eps = torch.finfo(v.dtype).eps if is_training else 0.0
+    eps = 2 * torch.finfo(v.dtype).eps if is_training else 0.0
     torch.testing.assert_close(found.cpu(), v, rtol=eps, atol=0.0)

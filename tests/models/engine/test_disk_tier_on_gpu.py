@@ -41,6 +41,8 @@ def test_documents_read_while_others_are_scored_score_the_same(
         np.testing.assert_allclose(again.score([encoded])[0], expected[i], atol=2e-2)
     assert again.documents is not None
     stats = again.documents.store_stats()
-    assert stats.hits > 30
+    # How many depends on the device: what waits to be scored is pinned, and where memory is full of
+    # that, a document is computed again instead of read.
+    assert stats.hits > 10
     assert not any(stats.failures.values())
     assert again.documents.close(30)
