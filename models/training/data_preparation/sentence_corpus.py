@@ -7,11 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blockrank_server.models.data.shortlists import Shortlist, documents_by_id
-from blockrank_server.models.training.data_preparation.sentence_lists import sentences
 from blockrank_server.models.training.data_preparation.sentence_queries import is_clear, queries_of
 from blockrank_server.models.training.data_preparation.teacher_vectors import TeacherVectors
 
 _LEAST_COSINE = 0.35  # of a question and its answer
+# White space after a sentence's end and before what may begin another.
+_BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[]?[A-Z0-9])")
+_LEAST_CHARACTERS = 40  # of a sentence; with a shorter one beside it, two stay together
+
+
+def sentences(text: str) -> list[str]:
+    """Split a text into its sentences; nothing is left out, and "J. R. Smith" is not split."""
+    found: list[str] = []
+    for part in _BOUNDARY.split(text.strip()):
+        if found and min(len(part), len(found[-1])) < _LEAST_CHARACTERS:
+            found[-1] = f"{found[-1]} {part}"
+        else:
+            found.append(part)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Training the embedded default."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,16 @@ from blockrank_server.models.training.run import train
 ROOT = Path(__file__).parents[3]
 
 
-PARTS = ("default", "default-harder", "default-geometric", "default-mpnet")
-
-
-def test_the_parts_of_the_shipped_recipe_end_with_what_is_served(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_shipped_recipe_ends_with_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     served = load_card(built_in_cards()["default"])
-    parts = [load_train_config(ROOT / f"models/training/{name}.yaml") for name in PARTS]
-    first, second, third, last = (BaseCheckpoint.open(part).found.card for part in parts)
-    assert third == last == served
-    arithmetic = {"reduce_tokens": "mean", "adapter": None, "description": first.description}
-    arithmetic["calibration"] = None  # it is fitted on the scores of what was trained
-    assert first == second == served.model_copy(update=arithmetic)
-    assert [part.adapter for part in parts] == [None, *(part.output for part in parts[:-1])]
+    recipe = load_train_config(ROOT / "models/training/default.yaml")
+    assert BaseCheckpoint.open(recipe).found.card == served
+    adapter = json.loads((ROOT / "models/cards/default/adapter_config.json").read_text())
+    assert recipe.lora is not None
+    assert recipe.adapter is None
+    assert adapter["r"] == recipe.lora.rank
+    assert adapter["lora_alpha"] == recipe.lora.alpha
 
 
 def test_its_trained_adapter_is_served_by_name(tmp_path: Path, toy_lists: Path) -> None:
