@@ -31,7 +31,7 @@ FLOORS = {
         {"any_ranker"},
         {"remote_ranker"},
         {"ranker", "reasoning_ranker"},
-        {"known_documents", "score_scale"},
+        {"known_documents", "score_scale", "ranker_settings"},
         {"engine", "remote"},
         {"reasoning"},
         {"prompt", "data"},

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blockrank_server.models.checkpoint.any_card import check_remote
 from blockrank_server.models.checkpoint.cache import hub_cache_folder
 from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import CONFIG_FILE, locate
 from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
-from blockrank_server.models.errors import CardError, CheckpointError
+from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.files.paths import expand_user
 
 
@@ -68,11 +69,7 @@ def find_tokens(
         folder, commit = embedded.folder, embedded.revision
     if served is None:
         raise CheckpointError(f"{path_or_name} has no {CARD_FILE} and no built-in card: name one")
-    if not isinstance(served, ReasoningCard):
-        raise CardError(
-            f"card {served.name} is of kind {served.kind}, and engine_url needs one of reasoning"
-        )
-    return _described(served, folder, commit)
+    return _described(check_remote(served), folder, commit)
 
 
 def _described(card: ReasoningCard, folder: Path, commit: str | None) -> TokensOnly:

@@ -5,13 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from blockrank_server.models.checkpoint.checkpoint import find_reasoning_checkpoint
+from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_reasoning_checkpoint
 from blockrank_server.models.checkpoint.model_config import ends_of_text, load_model_config
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
 from blockrank_server.models.engine.chain_engine import ChainEngine
 from blockrank_server.models.engine.decoder_loading import is_packed, load_decoder, num_bytes
 from blockrank_server.models.engine.memory import used_and_total_bytes
 from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
+from blockrank_server.models.engine.whole_decoder import WholeDecoder
 from blockrank_server.models.prompt.tokenizer import TextTokenizer
 from blockrank_server.models.reasoning.chain_pace import ChainPace
 from blockrank_server.models.reasoning.chain_rules import ChainRules
@@ -64,7 +66,25 @@ def load_chain_engine(
     rules = ChainRules.of(found.card, tokenizer, ends_of_text(config))
     decoder = load_decoder(found.folder, config, placement.device, placement.dtype)
     pace = ChainPace()
-    info = RankerInfo(
+    info = _info(found, placement, decoder, is_packed=is_packed(config))
+    return LoadedChains(
+        encoder,
+        rules,
+        ChainEngine(decoder, pace, tokenizer.num_tokens, max_tokens),
+        pace,
+        info,
+        partial(used_and_total_bytes, placement.device),
+    )
+
+
+def _info(
+    found: Checkpoint[ReasoningCard],
+    placement: Placement,
+    decoder: WholeDecoder,
+    *,
+    is_packed: bool,
+) -> RankerInfo:
+    return RankerInfo(
         name=found.card.name,
         revision=found.served_revision(),
         device=str(placement.device),
@@ -75,13 +95,5 @@ def load_chain_engine(
         load_seconds=0.0,
         weight_bytes=num_bytes(decoder),
         max_batch_tokens=None,
-        quantization="awq" if is_packed(config) else "none",
-    )
-    return LoadedChains(
-        encoder,
-        rules,
-        ChainEngine(decoder, pace, tokenizer.num_tokens, max_tokens),
-        pace,
-        info,
-        partial(used_and_total_bytes, placement.device),
+        quantization="awq" if is_packed else "none",
     )

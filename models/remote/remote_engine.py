@@ -107,7 +107,8 @@ class RemoteEngine:
         finally:
             for each in waiting:
                 each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            # All of them: several may have failed, of which one is told.
+            await asyncio.gather(*(each.task for each in writings), return_exceptions=True)
 
     def _begin(self, chain: Chain) -> _Writing:
         # Where there is no time for a chain, its verdict is asked for at once.

@@ -38,6 +38,8 @@ class FakeInfo:
     weight_bytes: int = 1
     max_batch_tokens: int | None = None
     quantization: str = "none"
+    engine: str = "local"
+    readings: str = "exact"
 
 
 def fake_card(max_documents: int = 1000) -> Card:

@@ -128,11 +128,11 @@ class CompletionsServer:
         text, written = Text(list(body["prompt"])), list[int]()
         allowed, finish = body.get("allowed_token_ids"), None
         while finish is None:
-            if self.does.fault and len(written) == self.does.fault_after:
-                if allowed is None or self.does.faults_of_forced:
-                    if (event := await self._fail(self.does.fault)) is not None:
-                        yield event
-                    return
+            fault = self.does.fault if allowed is None or self.does.faults_of_forced else None
+            if fault and len(written) == self.does.fault_after:
+                if (event := await self._fail(fault)) is not None:
+                    yield event
+                return
             await asyncio.sleep(self.does.step_s)
             token, logprobs = await asyncio.to_thread(self.model.step, text, allowed)
             written.append(token)

@@ -1,4 +1,4 @@
-"""rank1's tiny checkpoints by plain transformers: greedy next tokens and their log-probabilities."""
+"""rank1's tiny checkpoints by plain transformers: greedy next tokens, and log-probabilities."""
 
 import json
 import threading
