@@ -142,6 +142,7 @@ def prepare_request(
         warnings = (*_on_body(dialect, body, spelling, broken), *request.warnings)
         request = _for_prompt(replace(request, warnings=warnings), ranker)
         check_scores(request, ranker)
+        _check_stream(request, ranker)
         if strict_model and request.model not in (None, ranker.card.name):
             raise UnknownModelError(
                 f"model is not {ranker.card.name}, the one served", field="model"
@@ -199,6 +200,15 @@ def _for_prompt(request: RerankRequest, ranker: "AnyRanker") -> RerankRequest:
         ignored_fields=(*request.ignored_fields, *unused),
         warnings=(*request.warnings, *map(no_place, unused)),
     )
+
+
+def _check_stream(request: RerankRequest, ranker: "AnyRanker") -> None:
+    if request.stream and ranker.card.kind != "reasoning":
+        raise InvalidFieldError(
+            f"stream is true, and {ranker.card.name} writes nothing that could be streamed: it is "
+            f"of kind {ranker.card.kind}, not reasoning",
+            field="stream",
+        )
 
 
 def _encode(

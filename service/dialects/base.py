@@ -213,8 +213,9 @@ class Dialect(RequestBody):
         for field in _ELSEWHERE:
             if extra.get(field):
                 yield f"{field} is ignored: it has no effect here"
-        if extra.get("explain"):
-            yield "explain is ignored: an answer in this dialect has no room for it, cohere's has"
+        for field in ("explain", "stream"):
+            if extra.get(field):
+                yield f"{field} is ignored: this dialect's answers have no room for it, cohere's do"
         for field in _RETURN_FIELDS:
             if extra.get(field) is None or bool(extra[field]) is self.always_returns:
                 continue

@@ -1,16 +1,25 @@
 """A ranker whose chains rank1's tiny checkpoint writes behind HTTP."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.remote.engine_settings import EngineSettings
 from blockrank_server.models.remote_ranker import RemoteRanker
+from blockrank_server.service.api.app import create_app
+from blockrank_server.service.open_ranker import open_served_ranker
+from blockrank_server.service.settings import Settings
+
+if TYPE_CHECKING:
+    from blockrank_server.models.any_ranker import AnyRanker
+from starlette.testclient import TestClient
+
 from remote_kit.completions_server import CompletionsServer, running
 from remote_kit.tiny_model import TinyModel
 
@@ -20,6 +29,7 @@ CASES = [
 ]
 Connect = Callable[..., RemoteRanker]
 MakeCard = Callable[..., Path]
+Serve = Callable[..., AbstractContextManager[TestClient]]
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +91,37 @@ def connect(url: str, fixtures: Path, make_card: MakeCard) -> Iterator[Connect]:
 @pytest.fixture
 def cases() -> list[dict[str, Any]]:
     return CASES
+
+
+@pytest.fixture
+def serve(url: str, fixtures: Path, make_card: MakeCard) -> Serve:
+    """A client of the app: serve(max_tokens=900, engine_max_streams=2); or of a local engine."""
+
+    @contextmanager
+    def make(
+        *, max_tokens: int = 24, is_local: bool = False, **changes: Any
+    ) -> Iterator[TestClient]:
+        settings = Settings(
+            **{
+                "model": str(fixtures / "rank1"),
+                "card": str(make_card(max_tokens)),
+                "engine_url": None if is_local else url,
+                "device": "cpu",
+                "max_wait_ms": 0,
+                **changes,
+            }
+        )
+        opened: list[AnyRanker] = []
+
+        def open_(settings: Settings) -> "AnyRanker":
+            opened.append(open_served_ranker(settings))
+            return opened[0]
+
+        with TestClient(create_app(settings, open_), raise_server_exceptions=False) as client:
+            while client.get("/readyz").status_code != 200:
+                time.sleep(0.01)
+            yield client
+        if isinstance(opened[0], RemoteRanker):
+            opened[0].close()
+
+    return make

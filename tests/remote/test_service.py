@@ -3,57 +3,21 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
-from starlette.testclient import TestClient
 
-from blockrank_server.service.api.app import create_app
-from blockrank_server.service.open_ranker import open_ranker, open_served_ranker
+from blockrank_server.service.open_ranker import open_ranker
 from blockrank_server.service.settings import Settings
 from remote_kit.completions_server import CompletionsServer
 
 if TYPE_CHECKING:
-    from blockrank_server.models.any_ranker import AnyRanker
-    from tests.remote.conftest import MakeCard
+    from tests.remote.conftest import MakeCard, Serve
 
 BODY: dict[str, Any] = {"query": "ice", "documents": ["One.", "Two, then.", "A third of glaciers."]}
-Serve = Callable[..., AbstractContextManager[TestClient]]
-
-
-@pytest.fixture
-def serve(url: str, fixtures: Path, make_card: "MakeCard") -> Serve:
-    """A client of the app: serve(max_tokens=900, engine_max_streams=2)."""
-
-    @contextmanager
-    def make(*, max_tokens: int = 24, **changes: Any) -> Iterator[TestClient]:
-        settings = Settings(
-            **{
-                "model": str(fixtures / "rank1"),
-                "card": str(make_card(max_tokens)),
-                "engine_url": url,
-                "max_wait_ms": 0,
-                **changes,
-            }
-        )
-        opened: list[AnyRanker] = []
-
-        def open_(settings: Settings) -> "AnyRanker":
-            opened.append(open_served_ranker(settings))
-            return opened[0]
-
-        with TestClient(create_app(settings, open_), raise_server_exceptions=False) as client:
-            while client.get("/readyz").status_code != 200:
-                time.sleep(0.01)
-            yield client
-        opened[0].close()  # type: ignore[union-attr]
-
-    return make
 
 
 def test_scores_are_those_of_the_engine(serve: Serve, cases: list[dict[str, Any]]) -> None:
@@ -87,7 +51,7 @@ def test_a_busy_engine_is_passed_on(
     after: str | None,
     reason: str,
     server: CompletionsServer,
-    serve: Serve,
+    serve: "Serve",
 ) -> None:
     with serve() as client:
         server.does.status, server.does.retry_after = status, given
@@ -101,7 +65,7 @@ def test_a_busy_engine_is_passed_on(
     ("fault", "status"), [("die", 503), ("no finish", 503), ("garbage", 500), ("no ids", 500)]
 )
 def test_a_stream_that_fails_is_one_error(
-    fault: Any, status: int, server: CompletionsServer, serve: Serve
+    fault: Any, status: int, server: CompletionsServer, serve: "Serve"
 ) -> None:
     with serve() as client:
         server.does.fault, server.does.fault_after = fault, 2
@@ -115,7 +79,7 @@ def test_a_stream_that_fails_is_one_error(
         assert client.post("/rerank", json=BODY).status_code == 200
 
 
-def test_readiness_follows_the_engine(server: CompletionsServer, serve: Serve) -> None:
+def test_readiness_follows_the_engine(server: CompletionsServer, serve: "Serve") -> None:
     with serve() as client:
         server.does.is_healthy = False
         while (ready := client.get("/readyz")).status_code == 200:
@@ -134,7 +98,7 @@ def test_readiness_follows_the_engine(server: CompletionsServer, serve: Serve) -
 
 
 def test_an_engine_that_hangs_has_its_verdicts_forced_in_time(
-    server: CompletionsServer, serve: Serve
+    server: CompletionsServer, serve: "Serve"
 ) -> None:
     with serve() as client:
         server.does.fault, server.does.fault_after = "hang", 3
@@ -146,7 +110,7 @@ def test_an_engine_that_hangs_has_its_verdicts_forced_in_time(
 
 
 def test_an_engine_that_hangs_for_verdicts_too_is_a_missed_deadline(
-    server: CompletionsServer, serve: Serve
+    server: CompletionsServer, serve: "Serve"
 ) -> None:
     with serve() as client:
         server.does.fault, server.does.faults_of_forced = "hang", True
@@ -158,12 +122,14 @@ def test_an_engine_that_hangs_for_verdicts_too_is_a_missed_deadline(
         assert client.post("/rerank", json=BODY).status_code == 200
 
 
-def test_a_short_list_does_not_wait_for_a_long_one(server: CompletionsServer, serve: Serve) -> None:
+def test_a_short_list_does_not_wait_for_a_long_one(
+    server: CompletionsServer, serve: "Serve"
+) -> None:
     with serve(max_tokens=900) as client, ThreadPoolExecutor(1) as pool:
         server.does.fault, server.does.fault_after = "hang", 1
         headers = {"X-Request-Timeout-Ms": "20000"}
         long = pool.submit(client.post, "/rerank", json=BODY, headers=headers)
-        while server.num_open < 3:
+        while server.num_hung < 3:
             time.sleep(0.01)
         server.does.fault = None
         short = client.post("/rerank", json={"query": "ice", "documents": ["One."]})
@@ -173,7 +139,8 @@ def test_a_short_list_does_not_wait_for_a_long_one(server: CompletionsServer, se
 
 
 def test_settings_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"api_key": "s3cret", "model": "m", "max_streams": 3}.items():
+    given: dict[str, Any] = {"api_key": "s3cret", "model": "m", "max_streams": 3}
+    for name, value in given.items():
         with pytest.raises(ValidationError, match=f"engine_{name} needs engine_url"):
             Settings(**{f"engine_{name}": value})
     for wrong in ("x", "ftp://x", "http://", "http://user:pass@x", "http://x/?a=b", "http://x y"):
@@ -186,7 +153,7 @@ def test_settings_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_neither_key_nor_chain_is_logged(
-    server: CompletionsServer, serve: Serve, caplog: pytest.LogCaptureFixture, capfd: Any
+    server: CompletionsServer, serve: "Serve", caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.does.key = "s3cret"

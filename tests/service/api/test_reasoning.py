@@ -172,3 +172,13 @@ def test_too_many_documents_are_refused_with_the_limit(client: TestClient) -> No
     response = client.post("/rerank", json=BODY | {"documents": ["a"] * 101})
     assert response.status_code == 422
     assert "101 > maximum allowed batch size 100" in response.text
+
+
+def test_a_model_that_does_not_reason_streams_nothing(make_client: "MakeClient") -> None:
+    body = {"query": "ice", "documents": ["One."]}
+    with make_client() as client:
+        answer = client.post("/rerank", json=body | {"stream": True})
+        assert answer.status_code == 422
+        assert answer.json()["param"] == "stream"
+        assert "is of kind attention, not reasoning" in answer.json()["message"]
+        assert client.post("/rerank", json=body | {"stream": False}).status_code == 200

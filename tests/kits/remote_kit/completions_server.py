@@ -54,12 +54,13 @@ class CompletionsServer:
     bodies: of the streams that were asked for.
     num_open, most_open: the streams that are open, and were at most.
     num_closed_early: those that the client left before their end.
+    num_hung: those that have begun to hang.
     """
 
     def __init__(self, model: TinyModel) -> None:
         self.model, self.does = model, Behaviour()
         self.bodies: list[dict[str, Any]] = []
-        self.num_open = self.most_open = self.num_closed_early = 0
+        self.num_open = self.most_open = self.num_closed_early = self.num_hung = 0
 
     def app(self) -> Starlette:
         return Starlette(
@@ -158,6 +159,7 @@ class CompletionsServer:
 
     async def _fail(self, fault: Fault) -> str | None:
         if fault == "hang":
+            self.num_hung += 1
             await asyncio.sleep(600)
         if fault == "die":
             raise ConnectionResetError
