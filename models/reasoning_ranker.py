@@ -186,7 +186,7 @@ class ReasoningRanker:
         request = self._made_up(num_documents, num_words)
         request.caller.deadline_s = time.monotonic()
         started_s = time.perf_counter()
-        self.start([request])
+        self.start([request]).result()
         return TimedPass(request.num_tokens, time.perf_counter() - started_s)
 
     def _made_up(self, num_documents: int, num_words: int) -> ReasoningRequest:

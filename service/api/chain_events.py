@@ -64,9 +64,9 @@ class ChainEvents:
         """Return what has come since the last call, in an order in which it may have come."""
         with self._lock:
             self._arrived.clear()
-            found = [*(Wrote(*each) for each in self._texts.items()), *self._scores]
+            texts, scores = self._texts, self._scores
             self._texts, self._scores = {}, []
-        return found
+        return [*(Wrote(index, text) for index, text in texts.items()), *scores]
 
     async def wait(self) -> None:
         """Wait until take has something to return."""

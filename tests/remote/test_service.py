@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BODY: dict[str, Any] = {"query": "ice", "documents": ["One.", "Two, then.", "A third of glaciers."]}
 
 
-def test_scores_are_those_of_the_engine(serve: Serve, cases: list[dict[str, Any]]) -> None:
+def test_scores_are_those_of_the_engine(serve: "Serve", cases: list[dict[str, Any]]) -> None:
     case = cases[0]
     with serve() as client:
         body = {"query": case["query"], "documents": [case["passage"], "One."], "explain": True}
