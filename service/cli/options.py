@@ -25,7 +25,6 @@ from blockrank_server.service.settings import Settings, variable_name
 MODEL_SETTINGS = (
     *("model", "card", "adapter", "revision", "offline", "device", "dtype", "quantization"),
     *("cache_dir", "num_torch_threads"),
-    *("engine_url", "engine_api_key", "engine_model", "engine_max_streams"),
 )
 """Settings of commands that open a model and do not serve it."""
 

@@ -33,6 +33,7 @@ _ELSEWHERE = (
     *("overrides", "parameters"),
 )
 _FALLBACK = "input_order answers 200 with the order given, instead of 429, 503 or 504."
+_NO_ROOM = "an answer in this dialect has no room for it, cohere's has"
 _INSTRUCTION_FIELDS = ("instruction", "instruct")
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
 _INSTRUCTION = "On what is relevant. Ignored with a warning unless the model's prompt has it."
@@ -215,7 +216,7 @@ class Dialect(RequestBody):
                 yield f"{field} is ignored: it has no effect here"
         for field in ("explain", "stream"):
             if extra.get(field):
-                yield f"{field} is ignored: this dialect's answers have no room for it, cohere's do"
+                yield f"{field} is ignored: {_NO_ROOM}"
         for field in _RETURN_FIELDS:
             if extra.get(field) is None or bool(extra[field]) is self.always_returns:
                 continue

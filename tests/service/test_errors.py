@@ -27,6 +27,7 @@ from blockrank_server.service.errors import (
     UnsupportedEncodingError,
     all_errors,
 )
+from blockrank_server.service.scheduler.engine_faults import EngineUnreachableError
 
 # Status and kind of every error, said a second time: clients rely on them.
 TABLE: dict[type[ServiceError], tuple[int, str]] = {
@@ -46,6 +47,7 @@ TABLE: dict[type[ServiceError], tuple[int, str]] = {
     HeadTooLargeError: (431, "Validation"),
     OverloadedError: (429, "Overloaded"),
     LoadingError: (503, "Unhealthy"),
+    EngineUnreachableError: (503, "Unhealthy"),
     DrainingError: (503, "Unhealthy"),
     ModelUnavailableError: (503, "Unhealthy"),
     DeadlineError: (504, "Timeout"),
