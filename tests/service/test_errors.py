@@ -60,6 +60,8 @@ TABLE: dict[type[ServiceError], tuple[int, str]] = {
 def make(kind: type[ServiceError]) -> ServiceError:
     if kind is OverloadedError:
         return OverloadedError(0.2)
+    if kind is EngineUnreachableError:
+        return EngineUnreachableError("a reason")
     return DrainingError() if kind is DrainingError else kind("a reason", field="query")
 
 
