@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fastapi import FastAPI
 
 from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.remote.engine_settings import EngineSettings
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from blockrank_server.models.any_ranker import AnyRanker
 from starlette.testclient import TestClient
 
-from remote_kit.completions_server import CompletionsServer, running
+from remote_kit.completions_server import CompletionsServer
+from remote_kit.live import running
 from remote_kit.tiny_model import TinyModel
 
 CASES = [
@@ -52,7 +54,7 @@ def server(tiny_models: Callable[[str], TinyModel]) -> CompletionsServer:
 
 @pytest.fixture
 def url(server: CompletionsServer, one_thread: None) -> Iterator[str]:
-    with running(server) as address:
+    with running(server.app()) as address:
         yield address
 
 
@@ -94,13 +96,11 @@ def cases() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def serve(url: str, fixtures: Path, make_card: MakeCard) -> Serve:
-    """A client of the app: serve(max_tokens=900, engine_max_streams=2); or of a local engine."""
+def make_app(url: str, fixtures: Path, make_card: MakeCard) -> Iterator[Callable[..., FastAPI]]:
+    """The app: make_app(max_tokens=900, engine_max_streams=2); is_local for a local engine."""
+    opened: list[AnyRanker] = []
 
-    @contextmanager
-    def make(
-        *, max_tokens: int = 24, is_local: bool = False, **changes: Any
-    ) -> Iterator[TestClient]:
+    def make(*, max_tokens: int = 24, is_local: bool = False, **changes: Any) -> FastAPI:
         settings = Settings(
             **{
                 "model": str(fixtures / "rank1"),
@@ -111,17 +111,28 @@ def serve(url: str, fixtures: Path, make_card: MakeCard) -> Serve:
                 **changes,
             }
         )
-        opened: list[AnyRanker] = []
 
         def open_(settings: Settings) -> "AnyRanker":
             opened.append(open_served_ranker(settings))
-            return opened[0]
+            return opened[-1]
 
-        with TestClient(create_app(settings, open_), raise_server_exceptions=False) as client:
+        return create_app(settings, open_)
+
+    yield make
+    for each in opened:
+        if isinstance(each, RemoteRanker):
+            each.close()
+
+
+@pytest.fixture
+def serve(make_app: Callable[..., FastAPI]) -> Serve:
+    """A client of the app, once it is ready, by what make_app takes."""
+
+    @contextmanager
+    def make(**options: Any) -> Iterator[TestClient]:
+        with TestClient(make_app(**options), raise_server_exceptions=False) as client:
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.01)
             yield client
-        if isinstance(opened[0], RemoteRanker):
-            opened[0].close()
 
     return make

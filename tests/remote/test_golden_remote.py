@@ -16,7 +16,8 @@ from blockrank_server.models.remote.client import CompletionsClient
 from blockrank_server.models.remote.handshake import Agreement
 from blockrank_server.models.remote.loop_thread import LoopThread
 from blockrank_server.models.remote.remote_engine import RemoteEngine
-from remote_kit.completions_server import CompletionsServer, running
+from remote_kit.completions_server import CompletionsServer
+from remote_kit.live import running
 from remote_kit.tiny_model import TinyModel
 
 ENDS = {
@@ -65,7 +66,7 @@ def test_golden(
         rules = ChainRules.of(fields.model_copy(update={"chain": limits}), tokenizer, [0])
         chains.append(Chain(rules, case[key]["prompt_ids"], Caller()))
     server = CompletionsServer(tiny_models(folder))
-    with running(server) as url:
+    with running(server.app()) as url:
         loop = LoopThread("engine")
         client = loop.start(_client(url)).result()
         engine = RemoteEngine(

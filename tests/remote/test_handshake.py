@@ -12,7 +12,8 @@ import pytest
 from blockrank_server.models.errors import CardError, EngineError, EngineUnavailableError
 from blockrank_server.models.remote.engine_settings import EngineSettings
 from blockrank_server.models.remote_ranker import RemoteRanker
-from remote_kit.completions_server import CompletionsServer, running
+from remote_kit.completions_server import CompletionsServer
+from remote_kit.live import running
 
 if TYPE_CHECKING:
     from tests.remote.conftest import Connect, MakeCard
@@ -115,7 +116,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
         reasons.append(reason)
         stack.__enter__()
 
-    stack = running(server, port)
+    stack = running(server.app(), port)
     ranker = RemoteRanker.connect(
         fixtures / "rank1",
         EngineSettings(f"http://127.0.0.1:{port}"),

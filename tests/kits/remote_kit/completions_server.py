@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -181,22 +178,3 @@ def _event(ids: list[int], told: dict[int, float] | None, finish: str | None) ->
         "stop_reason": None,
     }
     return f"data: {json.dumps({'object': 'text_completion', 'choices': [choice]})}\n\n"
-
-
-@contextmanager
-def running(server: CompletionsServer, port: int = 0) -> Iterator[str]:
-    """Runs it on a thread; gives its address."""
-    config = uvicorn.Config(
-        server.app(), port=port, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
-    )
-    process = uvicorn.Server(config)
-    thread = threading.Thread(target=process.run)
-    thread.start()
-    try:
-        while not process.started:
-            assert thread.is_alive()
-        [socket] = process.servers[0].sockets
-        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    finally:
-        process.should_exit = process.force_exit = True
-        thread.join()
