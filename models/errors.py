@@ -69,13 +69,19 @@ class EngineUnavailableError(EngineError):
 
     Attributes:
         is_busy: whether it has answered 429.
+        is_lost: whether there was no answer, or only a part of one.
     """
 
     def __init__(
-        self, message: str, *, is_busy: bool = False, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        is_busy: bool = False,
+        is_lost: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.is_busy, self.retry_after_s = is_busy, retry_after_s
+        self.is_busy, self.is_lost, self.retry_after_s = is_busy, is_lost, retry_after_s
 
 
 class AbandonedError(RankerError):

@@ -84,7 +84,7 @@ class ChainWriter:
         if not chain.is_live:
             return
         if finish is None:
-            raise EngineUnavailableError("the engine has broken off a stream")
+            raise EngineUnavailableError("the engine has broken off a stream", is_lost=True)
         if finish != "stop":
             raise EngineError(
                 f"the engine has ended a chain that may go on, finish_reason {finish!r}"

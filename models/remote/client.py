@@ -118,6 +118,7 @@ def _translated() -> "Iterator[None]":
         yield
     except httpx2.TransportError as error:
         kind = type(error).__name__
-        raise EngineUnavailableError(f"the engine is out of reach: {kind}") from None
+        message = f"the engine is out of reach: {kind}"
+        raise EngineUnavailableError(message, is_lost=True) from None
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
         raise EngineError(f"the engine cannot be asked: {type(error).__name__}") from None

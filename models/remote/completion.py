@@ -16,6 +16,7 @@ Readings = Literal["exact", "top20"]
 # The most that vLLM gives unless it is told otherwise (--max-logprobs).
 _TOP = 20
 _ID = "token_id:"
+_IDS_ARE_TOLD = ("return_token_ids", "return_tokens_as_token_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,8 @@ class Call:
             "ignore_eos": False,
             "skip_special_tokens": False,
             "include_stop_str_in_output": True,
-            "return_token_ids": True,
-            "return_tokens_as_token_ids": True,
             "logprobs": _TOP,
+            **dict.fromkeys(_IDS_ARE_TOLD, True),
         }
         if self.readings == "exact":
             # As many as there are ids: vLLM compares the two.

@@ -101,7 +101,7 @@ class RemoteEngine:
                         task.result()
                 self._look(writings)
         except EngineUnavailableError as error:
-            if not error.is_busy:
+            if error.is_lost:  # until its health is looked at, nothing more is sent
                 self.fault = self.fault or str(error)
             raise
         finally:

@@ -62,7 +62,7 @@ async def answer_or_stream(
             return task.result()
         return _EventStream(task, reading, events)
     except BaseException:
-        task.cancel()
+        _drop(task)
         raise
 
 
@@ -84,7 +84,7 @@ class _EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._work.cancel()
+            _drop(self._work)
             if not self._has_ended:
                 self._reading.record.failed_status = CLIENT_GONE
 
@@ -143,6 +143,12 @@ async def _next(work: "asyncio.Task[Response]", events: ChainEvents, timeout_s: 
     finally:
         arrived.cancel()
     return bool(done)
+
+
+def _drop(work: "asyncio.Task[Response]") -> None:
+    """Cancel work if it is not done; what it has raised, nobody needs."""
+    work.cancel()
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _written(name: str, body: object) -> bytes:

@@ -69,6 +69,7 @@ def test_a_server_that_is_too_busy_or_not_ready(
     with pytest.raises(EngineUnavailableError, match=str(status)) as caught:
         ranker.rank("ice", DOCUMENTS)
     assert caught.value.is_busy is is_busy
+    assert ranker.fault is None  # the next request may be luckier
     assert caught.value.retry_after_s == (None if retry_after is None else float(retry_after))
 
 
