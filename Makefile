@@ -43,7 +43,7 @@ check: setup check-images ## check format, lint, types, security and images; it 
 
 check-images: setup
 	$(BIN)/hadolint Dockerfile deploy/search/Dockerfile tests/compose/standins/*.Dockerfile
-	for each in cpu gpu "cpu --profile opensearch" "gpu --profile opensearch --profile load"; do \
+	for each in cpu gpu reasoning "cpu --profile opensearch" "gpu --profile opensearch --profile load"; do \
 	  $(BIN)/docker-compose --profile $$each config -q || exit; done
 
 # What is in an image is in deploy/image/, with hashes. `docker compose build` does the same.

@@ -2,5 +2,6 @@
 
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.models.reasoning_ranker import ReasoningRanker
+from blockrank_server.models.remote_ranker import RemoteRanker
 
-AnyRanker = Ranker | ReasoningRanker
+AnyRanker = Ranker | ReasoningRanker | RemoteRanker

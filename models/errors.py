@@ -7,6 +7,9 @@ RankerError
 ├── CardError         a card that does not describe a reranker this engine can run
 ├── CheckpointError   a folder, file or tensor that is missing, extra or broken; a device that
 │                     cannot run it
+├── EngineError       a server of completions that does not do what is asked of it
+│   └── EngineUnavailableError   it is out of reach or too busy; later it may not be
+├── AbandonedError    nobody waits for the scores any more
 ├── DeviceLostError   the device does not answer any more
 └── DeviceMemoryError   a batch that does not fit the device's memory
 """
@@ -49,6 +52,40 @@ class CardError(RankerError, ValueError):
 
 class CheckpointError(RankerError):
     """Weights or tokenizer cannot be loaded: the text names the file and what is wrong."""
+
+
+class EngineError(RankerError):
+    """A server of completions lacks the model, splits texts otherwise, or sends what is no answer.
+
+    The text holds nothing of a prompt or a chain.
+    """
+
+
+class EngineUnavailableError(EngineError):
+    """A server of completions is out of reach, not ready, or too busy.
+
+    Args:
+        retry_after_s: after so long another try makes sense, as the server says.
+
+    Attributes:
+        is_busy: whether it has answered 429.
+        is_lost: whether there was no answer, or only a part of one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_busy: bool = False,
+        is_lost: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.is_busy, self.is_lost, self.retry_after_s = is_busy, is_lost, retry_after_s
+
+
+class AbandonedError(RankerError):
+    """All callers have gone before their scores were there."""
 
 
 class DeviceLostError(RankerError):

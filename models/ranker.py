@@ -147,8 +147,7 @@ class Ranker:
         """Make token ids of one request, for score. Thread-safe.
 
         Args:
-            query: not empty.
-            documents: 1 to card.limits.max_documents; strings or {title, text}.
+            query, documents: neither empty; card.limits.max_documents strings or {title, text}.
             max_document_tokens, max_query_tokens: lower the card's limits for this request.
             truncate: allows cutting what is too long; otherwise it is an error.
             summary, instruction: where the card has a place for it; else blank (models/README.md).

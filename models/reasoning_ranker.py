@@ -6,27 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
-import torch
-
-from blockrank_server.models.checkpoint.checkpoint import find_reasoning_checkpoint
-from blockrank_server.models.checkpoint.model_config import ends_of_text, load_model_config
-from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard, check_settings
+from blockrank_server.models.checkpoint.reasoning_card import check_settings
 from blockrank_server.models.document_cache.document_cache import CacheStats
 from blockrank_server.models.engine.finished_scores import FinishedScores
-from blockrank_server.models.engine.load_chain_engine import load_chain_engine
-from blockrank_server.models.engine.memory import used_and_total_bytes
-from blockrank_server.models.engine.placement import Placement
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, TimedPasses
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
-from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
+from blockrank_server.models.prompt.tokenizer import Token
 from blockrank_server.models.reasoning.chain import Chain
 from blockrank_server.models.reasoning.chain_pace import ChainPace
 from blockrank_server.models.reasoning.chain_rules import ChainRules
 from blockrank_server.models.reasoning.continues import Continues
 from blockrank_server.models.reasoning.pair_encoder import PairEncoder
 from blockrank_server.models.reasoning.request import Reasoned, ReasonedScore, ReasoningRequest
+from blockrank_server.models.remote.pending_chains import PendingChains
 
 # Tokens of prompts and chains side by side, where no limit is given.
 _MAX_TOKENS = 65_536
@@ -47,15 +41,16 @@ class ReasoningRanker:
 
     def __init__(
         self,
-        card: ReasoningCard,
         encoder: PairEncoder,
         rules: ChainRules,
         engine: Continues,
         pace: ChainPace,
         info: RankerInfo,
+        memory: Callable[[], tuple[int, int]],
     ) -> None:
-        self.card, self.info = card, info
+        self.card, self.info = encoder.card, info
         self._encoder, self._rules, self._engine, self._pace = encoder, rules, engine, pace
+        self._memory = memory
 
     @classmethod
     def open(  # noqa: PLR0913 - one name for each thing an operator can set
@@ -89,24 +84,23 @@ class ReasoningRanker:
         check_settings(
             adapter=adapter, quantization=quantization, document_cache_bytes=document_cache_bytes
         )
-        placement = Placement.choose(device, dtype, "none")
-        found = find_reasoning_checkpoint(
+        # Here and not on top: it imports torch, which RemoteRanker does not need.
+        from blockrank_server.models.engine.load_chain_engine import (  # noqa: PLC0415
+            load_chain_engine,
+        )
+
+        loaded = load_chain_engine(
             str(path_or_name),
             card=card,
+            device=device,
+            dtype=dtype,
             revision=revision,
             offline=offline,
             cache_dir=expand_user(cache_dir) if cache_dir else None,
-        )
-        config = load_model_config(found.folder)
-        tokenizer = TextTokenizer(found.folder / "tokenizer.json")
-        encoder = PairEncoder(found.card, tokenizer, config.max_position_embeddings)
-        rules = ChainRules.of(found.card, tokenizer, ends_of_text(config))
-        pace = ChainPace()
-        loaded = load_chain_engine(
-            found, config, placement, pace, tokenizer.num_tokens, max_batch_tokens or _MAX_TOKENS
+            max_tokens=max_batch_tokens or _MAX_TOKENS,
         )
         info = replace(loaded.info, load_seconds=time.perf_counter() - started)
-        return cls(found.card, encoder, rules, loaded.engine, pace, info)
+        return cls(loaded.encoder, loaded.rules, loaded.engine, loaded.pace, info, loaded.memory)
 
     def encode(  # noqa: PLR0913 - one name for each thing a request can say
         self,
@@ -154,7 +148,7 @@ class ReasoningRanker:
 
     def start(
         self, batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None = None
-    ) -> FinishedScores:
+    ) -> FinishedScores | PendingChains:
         """Bring the chains of a batch to their scores, here; what was written is in its requests.
 
         Args:
@@ -170,11 +164,7 @@ class ReasoningRanker:
         rules: ChainRules,
         between_steps: Callable[[], None] | None = None,
     ) -> FinishedScores:
-        requests = [ReasoningRequest.own(request) for request in batch]
-        rows = [
-            [Chain(rules, prompt, request.caller) for prompt in request.prompts()]
-            for request in requests
-        ]
+        requests, rows = chains_of(batch, rules)
         self._engine.finish([each for row in rows for each in row], between_steps)
         for request, row in zip(requests, rows, strict=True):
             request.reasoned[:] = map(Reasoned.of, row)
@@ -197,7 +187,7 @@ class ReasoningRanker:
         request = self._made_up(num_documents, num_words)
         request.caller.deadline_s = time.monotonic()
         started_s = time.perf_counter()
-        self.start([request])
+        self.start([request]).result()
         return TimedPass(request.num_tokens, time.perf_counter() - started_s)
 
     def _made_up(self, num_documents: int, num_words: int) -> ReasoningRequest:
@@ -206,7 +196,7 @@ class ReasoningRanker:
 
     def device_memory(self) -> tuple[int, int]:
         """Count used and total bytes of the device; on the CPU, of the process and the machine."""
-        return used_and_total_bytes(torch.device(self.info.device))
+        return self._memory()
 
     def document_cache_stats(self) -> CacheStats:
         """Say that no documents are kept."""
@@ -229,3 +219,19 @@ class ReasoningRanker:
         request = self.encode(query, documents, instruction=instruction, explain=True)
         [scores] = self.score([request])
         return list(map(ReasonedScore, scores, request.reasoned))
+
+
+def chains_of(
+    batch: Sequence[EncodedRequest], rules: ChainRules
+) -> tuple[list[ReasoningRequest], list[list[Chain]]]:
+    """Begin a chain for each document of each request.
+
+    Raises:
+        TypeError: a request is of another ranker.
+    """
+    requests = [ReasoningRequest.own(request) for request in batch]
+    rows = [
+        [Chain(rules, ids, request.caller, i) for i, ids in enumerate(request.prompts())]
+        for request in requests
+    ]
+    return requests, rows

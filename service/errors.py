@@ -6,10 +6,8 @@ ServiceError
 ├── UnknownPathError 404       UnknownModelError 404     MethodNotAllowedError 405
 ├── BodyTooLargeError 413      UnsupportedEncodingError 415   HeadTooLargeError 431
 ├── OverloadedError 429        KeyLimitError 429         DeadlineTooShortError 422
-├── LoadingError 503           DrainingError 503         ModelUnavailableError 503 DeadlineError 504
-└── InternalError 500          InferenceError 500 ── BackendError 424 (dialect tei)
-
-Callers and logs get the texts, so they hold no paths, no tensors, no text of a document.
+├── LoadingError 503 ── EngineUnreachableError 503       DrainingError 503         DeadlineError 504
+└── ModelUnavailableError 503  InternalError 500         InferenceError 500 ── BackendError 424
 """
 
 import math

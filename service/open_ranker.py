@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from blockrank_server.models.engine.cpu_quota import cpu_quota, num_cores, num_threads
+from blockrank_server.models.remote.engine_settings import EngineSettings
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ def open_ranker(settings: Settings) -> "AnyRanker":
 
     Raises:
         CardError, CheckpointError: it cannot be opened.
+        EngineError: the server of completions that is set does not fit, or is out of reach.
     """
+    if settings.engine_url is not None:
+        return _connect(settings)
     set_num_threads(settings)
     # Here and not on top: it imports torch.
     from blockrank_server.models.checkpoint.checkpoint import is_reasoning  # noqa: PLC0415
@@ -46,6 +50,29 @@ def open_ranker(settings: Settings) -> "AnyRanker":
     )
 
 
+def _connect(settings: Settings, on_wait: Callable[[str], None] | None = None) -> "AnyRanker":
+    # Here and not on top, since few need it.
+    from blockrank_server.models.remote_ranker import RemoteRanker  # noqa: PLC0415
+
+    key = settings.engine_api_key
+    assert settings.engine_url is not None
+    engine = EngineSettings(
+        url=settings.engine_url,
+        api_key=None if key is None else key.get_secret_value(),
+        model=settings.engine_model,
+        max_streams=settings.engine_max_streams,
+    )
+    return RemoteRanker.connect(
+        settings.model,
+        engine,
+        **_place(settings),
+        adapter=settings.adapter,
+        quantization=settings.quantization,
+        document_cache_bytes=settings.document_cache_bytes,
+        on_wait=on_wait,
+    )
+
+
 def _place(settings: Settings) -> dict[str, Any]:
     """Say where a checkpoint of a name is looked for."""
     return {name: getattr(settings, name) for name in ("card", "revision", "offline", "cache_dir")}
@@ -54,9 +81,15 @@ def _place(settings: Settings) -> dict[str, Any]:
 def open_served_ranker(settings: Settings) -> "AnyRanker":
     """Open the ranker the settings name, and log what part of the CPU it has.
 
+    A server of completions that is not ready yet is waited for: it may start beside this one.
+
     Raises:
         CardError, CheckpointError: it cannot be opened.
+        EngineError: the server of completions that is set does not fit.
     """
+    if settings.engine_url is not None:
+        log = structlog.get_logger(__name__)
+        return _connect(settings, lambda why: log.warning("waiting for the engine", reason=why))
     structlog.get_logger(__name__).info(
         "threads",
         num_torch_threads=set_num_threads(settings),

@@ -1,5 +1,7 @@
 """Defines everything an operator can set. Nothing else in this program reads its environment.
 
+What opens a ranker is in models/ranker_settings.py.
+
 One variable of another program is set: OMP_WAIT_POLICY, in service/open_ranker.py and for training.
 OTEL_* and HF_* are read by the libraries they belong to.
 """
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -21,8 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blockrank_server.models.engine.cuda_driver import check_device_name
-from blockrank_server.models.quantization.names import QuantizationSetting
+from blockrank_server.models.ranker_settings import RankerSettings
 
 _PREFIX = "BLOCKRANK_"
 # An empty one is no way to say "none": it would open a server that was meant to be closed.
@@ -38,7 +38,7 @@ def _split(value: object) -> object:
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^\s/,]+)$")]
 
 
-class Settings(BaseSettings):
+class Settings(RankerSettings, BaseSettings):
     """Holds everything an operator can set, as BLOCKRANK_<FIELD>. Read once, at start-up.
 
     Raises:
@@ -53,52 +53,6 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # there are secrets in it
     )
 
-    model: str = Field(
-        "default",
-        min_length=1,
-        description="The model is a local folder, a hub name (owner/name) or default.",
-    )
-    card: str | None = Field(
-        None, description="This file, or the built-in card of this name, replaces the model's own."
-    )
-    adapter: Path | None = Field(
-        None, description="The LoRA adapter in this folder is merged instead of the card's."
-    )
-    revision: str | None = Field(
-        None, description="The branch, tag or commit of a hub repository that is opened."
-    )
-    offline: bool = Field(
-        False, description="Nothing is fetched: the hub's cache must hold what is needed."
-    )
-    device: Annotated[str, AfterValidator(check_device_name)] = Field(
-        "auto", description="The model runs on cpu, cuda or cuda:N; auto takes CUDA if it is there."
-    )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Weights have this type; auto: bfloat16 where it is fast, or float32."
-    )
-    quantization: QuantizationSetting = Field(
-        "auto",
-        description="Products are computed in fp8 (CUDA 8.9, bfloat16) or dynamic_int8 (a CPU with "
-        "VNNI or AMX), or weights kept in int8 or int4; auto: dynamic_int8 if the card allows it.",
-    )
-    cuda_graphs: Literal["auto", "off"] = Field(
-        "auto", description="With auto, small batches run as CUDA graphs, unless int8 or int4."
-    )
-    cache_dir: Path | None = Field(
-        None, description="Hub files and converted weights are kept here, not in the user's cache."
-    )
-    document_cache_bytes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        0, description="Documents stay computed in so many bytes; auto is a quarter of free memory."
-    )
-    document_store: Path | None = Field(
-        None, description="Documents stay computed on disk, too: in this folder, over restarts."
-    )
-    document_store_bytes: int = Field(
-        10_000_000_000, gt=0, description="document_store has so many bytes; the oldest give way."
-    )
-    document_cache_salt: Literal["none", "api_key"] = Field(
-        "none", description="With api_key, documents of one API key are new to all others."
-    )
     host: str = Field("127.0.0.1", description="The server listens on this address.")
     port: int = Field(
         8000, ge=0, le=65_535, description="The server listens on this port; 0 picks a free one."

@@ -29,9 +29,10 @@ FLOORS = {
         {"calibration"},
         {"training", "evaluation"},
         {"any_ranker"},
+        {"remote_ranker"},
         {"ranker", "reasoning_ranker"},
-        {"known_documents", "score_scale"},
-        {"engine"},
+        {"known_documents", "score_scale", "ranker_settings"},
+        {"engine", "remote"},
         {"reasoning"},
         {"prompt", "data"},
         {"checkpoint", "quantization", "document_cache"},
@@ -41,7 +42,7 @@ FLOORS = {
 }
 OUTER = (
     *("tests", "loadtests", "deploy", "deploy_kit", "gpu_bench", "open_loop"),
-    *("rerank_dashboard", "rerank_search", "rerank_ray"),
+    *("remote_kit", "rerank_dashboard", "rerank_search", "rerank_ray"),
 )
 
 

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp
 from blockrank_server.service.api.app import create_app
 from blockrank_server.service.api.server import prepare_process
 from blockrank_server.service.open_ranker import OpenRanker
-from blockrank_server.service.scheduler.model_worker import ModelWorker, Phase
+from blockrank_server.service.scheduler.model_worker import ModelWorker
+from blockrank_server.service.scheduler.phase import Phase
 from blockrank_server.service.settings import Settings
 from rerank_ray.front import Front
 from rerank_ray.probes_port import ProbesPort

@@ -47,3 +47,14 @@ def attention_card(card: AnyCard, purpose: str) -> Card:
     if isinstance(card, Card):
         return card
     raise CardError(f"card {card.name} is of kind {card.kind}: {purpose} needs one of attention")
+
+
+def check_remote(card: AnyCard) -> ReasoningCard:
+    """Return a card whose chains a server of completions can write.
+
+    Raises:
+        CardError: the card is of another kind.
+    """
+    if isinstance(card, ReasoningCard):
+        return card
+    raise CardError(f"card {card.name} is of kind {card.kind}: engine_url needs one of reasoning")

@@ -64,3 +64,16 @@ def check_hub_cache(given: Path | None) -> None:
 
     if given is None and str(constants.HF_HUB_CACHE).startswith("~"):
         raise NoHomeError(_NO_HOME.replace("XDG_CACHE_HOME", "HF_HOME"))
+
+
+def hub_cache_folder(cache_dir: Path | None, *, offline: bool) -> Path | None:
+    """Return the folder for the hub's files, and None for that of its own library.
+
+    Raises:
+        CheckpointError: it has no place, or cannot be written to.
+    """
+    if cache_dir is None:
+        check_hub_cache(None)
+        return None
+    folder = cache_dir / "hub"
+    return folder if offline else make_cache_folder(folder)

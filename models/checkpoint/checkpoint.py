@@ -12,8 +12,7 @@ from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
 from blockrank_server.models.checkpoint.any_card import AnyCard, PackedCard
 from blockrank_server.models.checkpoint.cache import (
     cache_folder,
-    check_hub_cache,
-    make_cache_folder,
+    hub_cache_folder,
 )
 from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.gguf import converted_folder
@@ -121,7 +120,7 @@ def is_reasoning(
     found = locate(path_or_name, card=card, revision=revision)
     served = found.card
     if found.kind == "hub" and not card:
-        hub_cache = _hub_cache(cache_dir, offline=offline)
+        hub_cache = hub_cache_folder(cache_dir, offline=offline)
         repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=hub_cache)
         served = repository.card() or served
     return isinstance(served, ReasoningCard)
@@ -138,7 +137,7 @@ def _find(
 ) -> Checkpoint[Kind]:
     found = locate(path_or_name, card=card, revision=revision)
     if found.kind == "hub":
-        hub_cache = _hub_cache(cache_dir, offline=offline)
+        hub_cache = hub_cache_folder(cache_dir, offline=offline)
         repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=hub_cache)
         return _hub(narrowed, path_or_name, repository, found, is_card_given=bool(card))
     assert found.card is not None
@@ -165,15 +164,6 @@ def _reasoning(card: AnyCard) -> ReasoningCard:
     if not isinstance(card, ReasoningCard):
         raise CardError(f"card {card.name} is of kind {card.kind}, and reasoning is needed here")
     return card
-
-
-def _hub_cache(cache_dir: Path | None, *, offline: bool) -> Path | None:
-    """Return the folder for the hub's files, and None for that of its own library."""
-    if cache_dir is None:
-        check_hub_cache(None)
-        return None
-    folder = cache_dir / "hub"
-    return folder if offline else make_cache_folder(folder)
 
 
 def _hub(

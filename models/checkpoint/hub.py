@@ -7,12 +7,6 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 
 from blockrank_server.models.checkpoint.any_card import AnyCard, load_any_card
 from blockrank_server.models.checkpoint.card import CARD_FILE
-from blockrank_server.models.checkpoint.weights import (
-    INDEX_FILE,
-    SINGLE_FILE,
-    is_needed,
-    tensor_files,
-)
 from blockrank_server.models.errors import CheckpointError
 
 
@@ -42,13 +36,26 @@ class HubRepository:
         path = self._find(CARD_FILE)
         return load_any_card(path) if path else None
 
+    def fetch_tokenizer(self) -> Path:
+        """Fetch the tokenizer; return its folder."""
+        self._fetch("tokenizer.json")
+        return self.folder
+
     def fetch_weights(self, last_layer: int | None) -> Path:
         """Fetch the tokenizer and the shards of layers 0 .. last_layer; return their folder.
 
         Args:
             last_layer: None fetches all shards.
         """
-        self._fetch("tokenizer.json")
+        # Here and not on top: it imports torch, which a tokenizer alone does not need.
+        from blockrank_server.models.checkpoint.weights import (  # noqa: PLC0415
+            INDEX_FILE,
+            SINGLE_FILE,
+            is_needed,
+            tensor_files,
+        )
+
+        self.fetch_tokenizer()
         if self._find(INDEX_FILE) is None:
             self._fetch(SINGLE_FILE)
             return self.folder

@@ -1,7 +1,9 @@
-"""Lets the process keep the memory it has freed, where the C library would give it back."""
+"""Counts the memory of process and machine, and lets the process keep what it has freed."""
 
 import ctypes
+import os
 import platform
+from pathlib import Path
 
 # Options of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -39,3 +41,10 @@ def give_back_freed_memory() -> bool:
         return False
     ctypes.CDLL(None).malloc_trim(0)
     return True
+
+
+def process_and_machine_bytes() -> tuple[int, int]:
+    """Count the memory that this process takes, and that the machine has."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return resident * page, os.sysconf("SC_PHYS_PAGES") * page

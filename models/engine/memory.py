@@ -6,7 +6,6 @@ loadtests/gpu compares it with the measured peak, and a test with what the CPU's
 Axes: C = hidden size, A = query heads x head_dim, B = key/value heads x head_dim, I = the MLP's.
 """
 
-import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers import PretrainedConfig
 from blockrank_server.models.checkpoint.model_config import head_shape
 from blockrank_server.models.engine.cgroups import memory_free_bytes
 from blockrank_server.models.engine.cuda_graphs import BUCKETS
+from blockrank_server.models.engine.host_memory import process_and_machine_bytes
 from blockrank_server.models.engine.quantize import scratch_bytes, weight_bytes
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.quantization.names import Quantization
@@ -112,9 +112,7 @@ def used_and_total_bytes(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free, total
-    page = os.sysconf("SC_PAGE_SIZE")
-    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return resident * page, os.sysconf("SC_PHYS_PAGES") * page
+    return process_and_machine_bytes()
 
 
 def available_bytes(device: torch.device) -> int:

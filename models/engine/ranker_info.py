@@ -10,6 +10,8 @@ from blockrank_server.models.quantization.names import Quantization
 class RankerInfo:
     """Says what was opened, and how it runs.
 
+    What a server of completions keeps to itself is "remote", and its weights take 0 bytes here.
+
     Attributes:
         name: the name that the card gives.
         revision: commit or checksum of the weights, and of an adapter merged into them; None for a
@@ -25,6 +27,10 @@ class RankerInfo:
             None on the CPU, which is not checked. A larger request may fail.
         quantization: that of the linear layers below the read layer; awq where a checkpoint of
             reasoning is packed so.
+        engine: where a card of reasoning has its chains written: in this process, or by a server of
+            completions.
+        readings: whether the log-probabilities of a verdict's words are told whatever their rank,
+            or only among the 20 likeliest tokens.
         document_cache_bytes: the bound on the kept keys and values of documents; 0: none are kept.
         cuda_graph_bytes: taken by the graphs as which small batches run; 0: none do.
     """
@@ -33,13 +39,15 @@ class RankerInfo:
     revision: str | None
     device: str
     dtype: str
-    attention: Literal["torch", "triton"]
+    attention: Literal["torch", "triton", "remote"]
     num_layers_kept: int
     num_layers: int
     load_seconds: float
     weight_bytes: int
     max_batch_tokens: int | None
-    quantization: Quantization | Literal["awq"]
+    quantization: Quantization | Literal["awq", "remote"]
+    engine: Literal["local", "remote"] = "local"
+    readings: Literal["exact", "top20"] = "exact"
     document_cache_bytes: int = 0
     cuda_graph_bytes: int = 0
 

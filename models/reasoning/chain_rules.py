@@ -69,6 +69,11 @@ class ChainRules:
             otherwise=card.force.otherwise,
         )
 
+    @property
+    def stops(self) -> tuple[str, str]:
+        """Return the texts of a verdict: what a chain ends with, unless it only quotes them."""
+        return self.text_of((*self.close, self.yes)), self.text_of((*self.close, self.no))
+
     def text_of(self, ids: Iterable[int]) -> str:
         """Return what a model wrote, with control tokens spelt out."""
         return self.tokenizer.decode(list(ids))

@@ -8,7 +8,7 @@ from blockrank_server.models.prompt.chunks import Chunks
 from blockrank_server.models.prompt.request import Document, EncodedRequest
 from blockrank_server.service.dialects.base import no_place
 from blockrank_server.service.dialects.request import RerankRequest
-from blockrank_server.service.errors import InvalidFieldError
+from blockrank_server.service.errors import InvalidFieldError, UnknownModelError
 
 if TYPE_CHECKING:
     from blockrank_server.models.any_ranker import AnyRanker
@@ -76,3 +76,21 @@ def run_encoder(
         cache_salt=cache_salt,
         explain=request.explain,
     )
+
+
+def check_model(request: RerankRequest, ranker: "AnyRanker", *, is_strict: bool) -> None:
+    """Refuse what the model served does not do, or, if strict, another model's name.
+
+    Raises:
+        InvalidFieldError: a stream of a model that writes nothing.
+        UnknownModelError: it has another name.
+    """
+    card = ranker.card
+    if request.stream and card.kind != "reasoning":
+        raise InvalidFieldError(
+            f"stream is true, and {card.name} writes nothing that could be streamed: it is "
+            f"of kind {card.kind}, not reasoning",
+            field="stream",
+        )
+    if is_strict and request.model not in (None, card.name):
+        raise UnknownModelError(f"model is not {card.name}, the one served", field="model")

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from blockrank_server.service.api.overview import reason_for
 from blockrank_server.service.api.response_headers import DESCRIPTIONS
 from blockrank_server.service.dialects.base import DOCUMENTS, QUERY, Dialect
+from blockrank_server.service.dialects.cohere import Cohere
 from blockrank_server.service.dialects.documents_body import (
     DocumentsBody,
     FilledDocuments,
@@ -60,6 +61,8 @@ def rerank_operation(route: Route, path: str) -> dict[str, Any]:
     )  # the one for all other bodies is shown first
     names = [dialect.name for dialect in dialects]
     answer = _content([dialect.answer for dialect in dialects], [f"{n}-answer" for n in names])
+    if any(issubclass(dialect, Cohere) for dialect in dialects):
+        answer |= {"text/event-stream": {"schema": {"type": "string"}}}  # with stream
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)", path)

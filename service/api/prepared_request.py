@@ -13,21 +13,20 @@ from blockrank_server.models.prompt.explanation import Explanation, explanations
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_query
 from blockrank_server.models.reasoning.request import Reasoned, ReasoningRequest
 from blockrank_server.service.api.broken_text import Place, broken_warning
-from blockrank_server.service.api.encoding import cut_into_chunks, for_prompt, run_encoder
+from blockrank_server.service.api.encoding import (
+    check_model,
+    cut_into_chunks,
+    for_prompt,
+    run_encoder,
+)
 from blockrank_server.service.api.shown_scores import ShownScores, check_scores
 from blockrank_server.service.dialects.base import Dialect
-from blockrank_server.service.dialects.request import (
-    Cached,
-    RerankRequest,
-    RerankResult,
-    is_blank,
-)
+from blockrank_server.service.dialects.request import Cached, RerankRequest, RerankResult, is_blank
 from blockrank_server.service.dialects.spellings import ignored_spellings
 from blockrank_server.service.errors import (
     EmptyFieldError,
     InvalidFieldError,
     ServiceError,
-    UnknownModelError,
 )
 
 if TYPE_CHECKING:
@@ -186,10 +185,7 @@ def prepare_request(
         warnings = (*_on_body(dialect, body, spelling, broken), *request.warnings)
         request = for_prompt(replace(request, warnings=warnings), ranker)
         check_scores(request, ranker)
-        if strict_model and request.model not in (None, ranker.card.name):
-            raise UnknownModelError(
-                f"model is not {ranker.card.name}, the one served", field="model"
-            )
+        check_model(request, ranker, is_strict=strict_model)
         kept = tuple(i for i, document in enumerate(request.documents) if not is_blank(document))
         check_query(request.query)
         documents: Sequence[Document] = [request.documents[i] for i in kept]

@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from blockrank_server.service.api.deadline import max_timeout_ms
 from blockrank_server.service.errors import ModelUnavailableError, ServiceError
-from blockrank_server.service.scheduler.model_worker import ModelWorker, Phase
+from blockrank_server.service.scheduler.model_worker import ModelWorker
+from blockrank_server.service.scheduler.phase import Phase
 from blockrank_server.service.settings import Settings
 
 VERSION = version("blockrank-server")
@@ -189,6 +190,8 @@ def server_info(settings: Settings, worker: ModelWorker) -> dict[str, Any]:
         "device": found.device,
         "attention": found.attention,
         "quantization": found.quantization,
+        "engine": found.engine,
+        "readings": found.readings,
         "weight_bytes": found.weight_bytes,
         "cuda_graph_bytes": found.cuda_graph_bytes,
         "num_layers_kept": found.num_layers_kept,

@@ -1,36 +1,27 @@
 """Serves POST /rerank: from a body to a ranking, in the words of the body's dialect."""
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from blockrank_server.models.errors import InputError
-from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.service.api.chain_events import ChainEvents
 from blockrank_server.service.api.deadline import deadline_too_short, respond
-from blockrank_server.service.api.dialect_body import read_body_of_dialect
+from blockrank_server.service.api.event_stream import answer_or_stream
 from blockrank_server.service.api.fallback import input_order
-from blockrank_server.service.api.prepared_request import (
-    PreparedRequest,
-    in_callers_words,
-    prepare_request,
-)
+from blockrank_server.service.api.prepared_request import in_callers_words
+from blockrank_server.service.api.reading import Reading
 from blockrank_server.service.api.response_headers import response_headers
 from blockrank_server.service.dialects.base import Dialect
 from blockrank_server.service.errors import InferenceError, ServiceError
-from blockrank_server.service.metrics import CachedShare, Metrics
-from blockrank_server.service.middleware.document_salt import document_salt
-from blockrank_server.service.middleware.request_record import RequestRecord
+from blockrank_server.service.metrics import CachedShare
 from blockrank_server.service.scheduler.admission_queue import HopelessError
 from blockrank_server.service.scheduler.job import Scored
-from blockrank_server.service.scheduler.model_worker import ModelWorker
-
-if TYPE_CHECKING:
-    from blockrank_server.models.any_ranker import AnyRanker
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -54,11 +45,16 @@ def rerank_as(dialects: Sequence[type[Dialect]]) -> Handler:
 
 
 async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]]) -> Response:
-    worker: ModelWorker = request.app.state.worker
-    record: RequestRecord = request.state.record
-    reading = _Reading(request, raw, dialects, worker.ranker)
-    scored = await _scored(worker, reading, record)
-    prepared, ranker = reading.prepared, reading.ranker
+    reading = Reading(request, raw, dialects)
+    if reading.ranker.card.kind == "reasoning":
+        reading.events = events = ChainEvents(asyncio.get_running_loop())
+        return await answer_or_stream(_answer(reading), reading, events)
+    return await _answer(reading)
+
+
+async def _answer(reading: Reading) -> Response:
+    scored = await _scored(reading)
+    prepared, ranker, record = reading.prepared, reading.ranker, reading.record
     result = prepared.result(
         scored.scores,
         ranker,
@@ -71,9 +67,10 @@ async def _rank(request: Request, raw: bytes, dialects: Sequence[type[Dialect]])
     return Response(content, headers=headers, media_type="application/json")
 
 
-async def _scored(worker: ModelWorker, reading: "_Reading", record: RequestRecord) -> Scored:
+async def _scored(reading: Reading) -> Scored:
+    record = reading.record
     try:
-        scored = await worker.score(reading, deadline_s=record.deadline_s)
+        scored = await reading.worker.score(reading, deadline_s=record.deadline_s)
     except HopelessError as error:
         prepared = reading.prepared
         has_chunks = prepared.chunks is not None
@@ -100,55 +97,3 @@ async def _scored(worker: ModelWorker, reading: "_Reading", record: RequestRecor
     )
     reading.metrics.reasoned(reading.prepared.reasoned.values())
     return scored
-
-
-class _Reading:
-    """Does what a tokenising thread does with a body; `prepared` is there afterwards.
-
-    Args:
-        dialects: those that are spoken on its path.
-    """
-
-    prepared: PreparedRequest
-
-    def __init__(
-        self, request: Request, raw: bytes, dialects: Sequence[type[Dialect]], ranker: "AnyRanker"
-    ) -> None:
-        self._headers, self._raw, self._dialects = request.headers, raw, dialects
-        self._record: RequestRecord = request.state.record
-        self._is_strict: bool = request.app.state.settings.strict_model
-        self._started_s = time.perf_counter()
-        self.metrics: Metrics = request.app.state.metrics
-        self.ranker = ranker
-
-    def __call__(self) -> EncodedRequest | None:
-        """Return what is to be scored, if anything is.
-
-        Raises:
-            ServiceError: the body is refused, with a 4xx, in the words of its dialect.
-        """
-        body = read_body_of_dialect(self._raw, self._headers, self._dialects)
-        self._record.dialect = body.dialect.name
-        self.prepared = prepare_request(
-            body.dialect,
-            body.fields,
-            self.ranker,
-            broken=body.broken,
-            strict_model=self._is_strict,
-            salt=partial(document_salt, self._record),
-        )
-        self._count()
-        return self.prepared.encoded
-
-    def _count(self) -> None:
-        record, encoded = self._record, self.prepared.encoded
-        record.tokenized_s = time.perf_counter()
-        record.tokenize_s = record.tokenized_s - self._started_s
-        record.num_documents = self.prepared.num_documents
-        record.num_tokens = encoded.num_tokens if encoded else 0
-        self.metrics.ignored(self.prepared.request.ignored_fields)
-        self.metrics.encoded(
-            num_documents=record.num_documents,
-            num_truncated=len(self.prepared.truncated_documents),
-            tokenize_s=record.tokenize_s,
-        )

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from blockrank_server.models.checkpoint.any_card import check_remote
 from blockrank_server.models.checkpoint.cache import cache_folder, check_hub_cache
 from blockrank_server.models.checkpoint.location import locate
 from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard, check_settings
@@ -43,8 +44,13 @@ def add_settings(parser: CommandParser, names: Iterable[str]) -> None:
             parser.refuse(
                 f"--{name.replace('_', '-')}",
                 f"{name} is no flag, for other users of the machine could read it: set "
-                f"{variable_name(name)} or give a file ({flag_name(f'{name}_file')})",
+                f"{variable_name(name)}{_or_a_file(name)}",
             )
+
+
+def _or_a_file(name: str) -> str:
+    file = f"{name}_file"
+    return f" or give a file ({flag_name(file)})" if file in Settings.model_fields else ""
 
 
 def flag_name(name: str) -> str | None:
@@ -88,6 +94,8 @@ def check_model(settings: Settings, *, is_loaded: bool = True) -> None:
     """
     try:
         found = locate(settings.model, card=settings.card, revision=settings.revision)
+        if settings.engine_url is not None and found.card is not None:
+            check_remote(found.card)
         if isinstance(found.card, ReasoningCard):
             check_settings(
                 adapter=settings.adapter,

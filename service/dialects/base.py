@@ -32,6 +32,7 @@ _ELSEWHERE = (*("rank_fields", "return_len", "rewrite_query", "overrides", "para
 _FALLBACK = "input_order answers 200 with the order given, instead of 429, 503 or 504."
 _LONG = "chunk: too long a document has the score of its best chunk. truncate: its end is cut."
 _CHUNKS = "Means chunk; a document's text behind so many is cut off."
+_NO_ROOM = "an answer in this dialect has no room for it, cohere's has"
 _INSTRUCTION_FIELDS = ("instruction", "instruct")
 _RETURN_FIELDS = ("return_documents", "return_text", "return_input")
 _INSTRUCTION = "On what is relevant. Ignored with a warning unless the model's prompt has it."
@@ -224,8 +225,9 @@ class Dialect(RequestBody):
         for field in _ELSEWHERE:
             if extra.get(field):
                 yield f"{field} is ignored: it has no effect here"
-        if extra.get("explain"):
-            yield "explain is ignored: an answer in this dialect has no room for it, cohere's has"
+        for field in ("explain", "stream"):
+            if extra.get(field):
+                yield f"{field} is ignored: {_NO_ROOM}"
         for field in _RETURN_FIELDS:
             if extra.get(field) is None or bool(extra[field]) is self.always_returns:
                 continue

@@ -24,11 +24,13 @@ from blockrank_server.service.dialects.fields import (
     Flag,
     Query,
     Score,
+    Stream,
     Usage,
     json_score,
     usage,
 )
 from blockrank_server.service.dialects.request import RerankRequest, RerankResult, text_of
+from blockrank_server.service.errors import InvalidFieldError
 
 
 class CohereDocument(TypedDict):
@@ -115,6 +117,7 @@ class Cohere(Dialect):
     return_documents: Flag = False
     rank_fields: list[str] | None = Field(None, description="Fields of object documents to rank.")
     explain: Explain = False
+    stream: Stream = False
 
     def request(self) -> RerankRequest:
         documents = as_documents(self.documents, "documents", self.rank_fields or ())
@@ -122,7 +125,11 @@ class Cohere(Dialect):
         request = self.asking(
             self.query, documents, return_documents=self.return_documents, warnings=warnings
         )
-        return replace(request, explain=self.explain)
+        if self.stream and self.fallback is not None:
+            raise InvalidFieldError(
+                "fallback does not go with stream: an error is an event there", field="fallback"
+            )
+        return replace(request, explain=self.explain, stream=self.stream)
 
     def render(self, result: RerankResult) -> object:
         answer: CohereAnswer = {

@@ -80,6 +80,14 @@ Explain = Annotated[
         f"For up to {MAX_EXPLAINED_DOCUMENTS} documents."
     ),
 ]
+Stream = Annotated[
+    Flag,
+    Field(
+        description="The answer is a stream of events (text/event-stream): what the model writes "
+        "about each document, while it does, then each score, and at the end the answer. "
+        "For models that reason."
+    ),
+]
 Query = Annotated[
     str,
     BeforeValidator(_query_text),

@@ -56,6 +56,7 @@ class RerankRequest:
         cache_salt: documents are found again only with the salt they were kept with.
         fallback: what to answer where ranking fails; None for an error.
         explain: whether results tell where their scores come from.
+        stream: whether chains of reasoning are sent while they are written.
         ignored_fields: fields of the body that have no meaning here.
         warnings: sentences on fields that have a meaning elsewhere and none here.
     """
@@ -78,6 +79,7 @@ class RerankRequest:
     cache_salt: str = field(default="", repr=False)
     fallback: Literal["input_order"] | None = None
     explain: bool = False
+    stream: bool = False
     ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

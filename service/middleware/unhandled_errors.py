@@ -47,7 +47,7 @@ class UnhandledErrors:
             if is_started:  # too late for an answer; the server breaks the connection
                 raise
             record = _record(scope)
-            self._log.error("a bug", request_id=record.request_id, traceback=_traceback(error))
+            self._log.error("a bug", request_id=record.request_id, traceback=traceback_of(error))
             await _answer(InternalError("Internal error"), record)(scope, receive, send)
 
 
@@ -64,7 +64,7 @@ def _record(scope: Scope) -> RequestRecord:
     return found or RequestRecord(uuid.uuid4().hex, time.perf_counter())
 
 
-def _traceback(error: BaseException) -> str:
+def traceback_of(error: BaseException) -> str:
     """Write tracebacks as Python does, newest exception first, with types and without texts."""
     parts = []
     current: BaseException | None = error

@@ -14,7 +14,8 @@ Every accepted job gets exactly one result or one error: also when a thread dies
 
 There are two threads: run, on the model's, forms batches and launches them; the completer's waits
 for their scores and answers, so that on CUDA the next batch is packed and launched while one runs.
-On the CPU there is nothing to wait for, and run answers too.
+On the CPU there is nothing to wait for, and run answers too. Where a server of completions writes
+chains, many batches run at once, and each is completed when it is done.
 """
 
 import math
@@ -26,8 +27,9 @@ from functools import partial
 
 import structlog
 
-from blockrank_server.models.errors import DeviceLostError
+from blockrank_server.models.errors import AbandonedError, DeviceLostError
 from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.remote.pending_chains import PendingChains
 from blockrank_server.service.errors import (
     DeadlineError,
     DrainingError,
@@ -35,15 +37,14 @@ from blockrank_server.service.errors import (
     ServiceError,
 )
 from blockrank_server.service.scheduler.admission_queue import AdmissionQueue
+from blockrank_server.service.scheduler.capacity import Capacity, DeviceCapacity
 from blockrank_server.service.scheduler.completion import Completer, Observer
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Drop, Job, Scored
 from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits, Pick
-from blockrank_server.service.scheduler.preemption import AbandonedError, Preemption
+from blockrank_server.service.scheduler.preemption import Preemption
 from blockrank_server.service.scheduler.running_batch import RunningBatch, RunningBatches, Start
 
-# One runs on the device and one waits behind it; more would only be committed too early.
-_MAX_RUNNING = 2
 _DEAD = "The model's thread has died"
 
 
@@ -63,10 +64,11 @@ class Batcher:
         limits: BatchLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._policy, self._observer, self._limits = policy, observer, limits
+        self._policy, self._observer = policy, observer
         self._duration_model, self._clock = duration_model, clock
         self._changed = threading.Condition()
         self._queue = AdmissionQueue(limits, duration_model)
+        self._capacity: Capacity = DeviceCapacity(limits, duration_model)
         self._running = RunningBatches(duration_model, clock)
         self._preemption = Preemption(
             self._queue, self._running, limits, duration_model, self._changed, clock
@@ -78,12 +80,10 @@ class Batcher:
 
     @property
     def num_requests(self) -> int:
-        """Count the jobs waiting."""
         return len(self._queue)
 
     @property
     def num_tokens(self) -> int:
-        """Count the tokens of the jobs waiting."""
         return self._queue.num_tokens
 
     @property
@@ -126,14 +126,15 @@ class Batcher:
                 raise ModelUnavailableError(_DEAD)
             if self._is_closing:
                 raise DrainingError()
-            can_preempt = self._preemption.can_preempt(job)
-            self._queue.admit(job, now_s, 0.0 if can_preempt else self._running.remaining_s())
+            is_next = self._capacity.starts_at_once() or self._preemption.can_preempt(job)
+            self._queue.admit(job, now_s, 0.0 if is_next else self._running.remaining_s())
             self._changed.notify_all()
         job.future.add_done_callback(lambda _: self._leave(job))
         return job
 
-    def run(self, start: Start) -> None:
+    def run(self, start: Start, capacity: Capacity | None = None) -> None:
         """Answer jobs until closed and empty. Call it once, on the thread that owns the model."""
+        self._capacity = capacity or self._capacity
         self._completer.start()
         try:
             while jobs := self._next_batch():
@@ -179,8 +180,8 @@ class Batcher:
                     raise RuntimeError("the completer's thread died") from self._completer.death
                 if jobs := self._running.next_retry():
                     return jobs
-                wait_s: float | None = None
-                if self._queue and len(self._running) < _MAX_RUNNING:
+                wait_s = self._capacity.again_s if self._queue else None
+                if self._queue and self._capacity.has_place(len(self._running)):
                     self._drop_late()
                     jobs, wait_s = self._pick()
                     if jobs:
@@ -194,8 +195,7 @@ class Batcher:
     def _pick(self) -> Pick:
         """Ask the policy until a job is found whose caller waits; the lock is held."""
         while self._queue:
-            room = self._limits.room(self._duration_model)
-            is_idle = not self._running
+            room, is_idle = self._capacity.room(), not self._running
             pick = self._policy.pick(self._queue, self._clock(), room=room, is_idle=is_idle)
             if not pick.jobs:
                 return pick
@@ -225,8 +225,10 @@ class Batcher:
         except Exception as error:
             self._completer.retry(batch, error)
             return
-        # Where nothing is left to wait for, no other thread is needed.
-        (self._completer.complete if batch.scores.is_done else self._completer.put)(batch)
+        if isinstance(batch.scores, PendingChains):  # they end in any order
+            batch.scores.when_done(partial(self._completer.put, batch))
+        else:  # where nothing is left to wait for, no other thread is needed
+            (self._completer.complete if batch.scores.is_done else self._completer.put)(batch)
 
     def _end(self, batch: RunningBatch, retries: Sequence[Sequence[Job]]) -> None:
         with self._changed:

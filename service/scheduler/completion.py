@@ -9,10 +9,16 @@ from typing import Protocol
 
 import structlog
 
-from blockrank_server.models.errors import DeviceLostError, DeviceMemoryError
-from blockrank_server.service.errors import DeadlineError, InferenceError
+from blockrank_server.models.errors import (
+    AbandonedError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineUnavailableError,
+)
+from blockrank_server.service.errors import DeadlineError, InferenceError, ServiceError
 from blockrank_server.service.scheduler.computed_tokens import num_computed_tokens
 from blockrank_server.service.scheduler.duration_model import DurationModel
+from blockrank_server.service.scheduler.engine_faults import unavailable
 from blockrank_server.service.scheduler.job import Drop, Job, Scored
 from blockrank_server.service.scheduler.running_batch import BatchReport, RunningBatch
 
@@ -37,7 +43,7 @@ class Observer(Protocol):
 
 
 class Completer:
-    """Answers jobs in the order in which their batches were launched.
+    """Answers jobs in the order in which their batches were put.
 
     Batches are either all put, or all completed on the thread that launches them.
 
@@ -71,7 +77,7 @@ class Completer:
         self._thread.start()
 
     def put(self, batch: RunningBatch) -> None:
-        """Have a launched batch completed on the thread, behind those before it."""
+        """Have a launched batch completed on the thread, behind those put before it."""
         self._launched.put(batch)
 
     def stop(self) -> None:
@@ -84,6 +90,9 @@ class Completer:
             rows = batch.rows()
         except DeviceLostError:
             raise
+        except AbandonedError:
+            self.abort(batch)
+            return
         except Exception as error:
             self.retry(batch, error)
             return
@@ -95,12 +104,13 @@ class Completer:
         num_computed = num_computed_tokens(job.request for job in batch.jobs)
         self._duration_model.prove(num_computed, done_s - batch.started_s)
         self._observer.completed(report)
+        infer_s = done_s - batch.started_s if batch.is_one_of_many else report.infer_s
         for job, (row, level, shares) in zip(batch.jobs, rows, strict=True):
             sizes = len(row), len(shares)
             expected = job.request.num_documents, job.request.num_parts
             if sizes == expected and all(map(math.isfinite, chain(row, (level,), shares))):
                 queue_s = batch.started_s - job.accepted_s
-                job.complete(Scored(row, queue_s, report.infer_s, level, shares))
+                job.complete(Scored(row, queue_s, infer_s, level, shares))
             else:
                 self._log.error("not one finite score a document", num_scores=len(row))
                 job.fail(_inference_error())
@@ -112,7 +122,7 @@ class Completer:
         self._log.error("a batch failed", num_requests=len(jobs), exc_info=error)
         self._observer.failed()
         if len(jobs) == 1:
-            jobs[0].fail(_inference_error(error))
+            jobs[0].fail(_failure(error))
             self._on_end(batch, ())
             return
         half = len(jobs) // 2
@@ -148,6 +158,12 @@ class Completer:
         except BaseException as error:
             self.death = error
             self._on_death()
+
+
+def _failure(error: Exception) -> ServiceError:
+    if isinstance(error, EngineUnavailableError):
+        return unavailable(error)
+    return _inference_error(error)
 
 
 def _inference_error(error: BaseException | None = None) -> InferenceError:

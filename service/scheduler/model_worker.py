@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -19,18 +18,19 @@ import structlog
 from blockrank_server.models.document_cache.store_stats import StoreStats
 from blockrank_server.models.errors import InputTooLongError
 from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.remote_ranker import RemoteRanker
 from blockrank_server.service.errors import (
-    DrainingError,
     LoadingError,
-    ModelUnavailableError,
     OverloadedError,
     ServiceError,
 )
 from blockrank_server.service.open_ranker import OpenRanker
 from blockrank_server.service.scheduler.batcher import Batcher
+from blockrank_server.service.scheduler.capacity import EngineCapacity
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Scored
 from blockrank_server.service.scheduler.metrics import SchedulerMetrics
+from blockrank_server.service.scheduler.phase import Phase, refusal_in
 from blockrank_server.service.scheduler.policy import BatchingPolicy, BatchLimits
 from blockrank_server.service.scheduler.reasoning_callers import ReasoningCallers
 from blockrank_server.service.scheduler.tokenizer_pool import TokenizerPool
@@ -40,17 +40,6 @@ if TYPE_CHECKING:
     from blockrank_server.models.any_ranker import AnyRanker
 
 T = TypeVar("T")
-
-
-class Phase(StrEnum):
-    """Tells where the model is in its life."""
-
-    LOADING = "loading"
-    WARMING = "warming"
-    READY = "ready"
-    DRAINING = "draining"
-    FAILED = "failed"
-    DEAD = "dead"
 
 
 class ModelWorker:
@@ -98,7 +87,14 @@ class ModelWorker:
             return Phase.FAILED
         if self._batcher.is_dead:
             return Phase.DEAD
-        return Phase.DRAINING if self._is_draining else self._loading
+        if self._is_draining:
+            return Phase.DRAINING
+        return self._loading if self._fault is None else Phase.UNREACHABLE
+
+    @property
+    def _fault(self) -> str | None:
+        """Say why the server that writes chains cannot be asked, where one does and it cannot."""
+        return self._ranker.fault if isinstance(self._ranker, RemoteRanker) else None
 
     @property
     def ranker(self) -> "AnyRanker":
@@ -123,17 +119,7 @@ class ModelWorker:
 
     def refusal(self) -> ServiceError | None:
         """Tell why requests are refused at the moment, if they are."""
-        match self.phase:
-            case Phase.READY:
-                return None
-            case Phase.DRAINING:
-                return DrainingError()
-            case Phase.FAILED:
-                return ModelUnavailableError("Model could not be loaded")
-            case Phase.DEAD:
-                return ModelUnavailableError("The model's thread has died")
-            case phase:
-                return LoadingError(f"Model is {phase}", retry_after_s=1)
+        return refusal_in(self.phase, self._fault)
 
     def start(self) -> None:
         """Start the thread that loads the model."""
@@ -243,4 +229,5 @@ class ModelWorker:
         self._ranker, self._loading = ranker, Phase.READY
         self._log.info("ready", **asdict(info))
         with contextlib.suppress(BaseException):  # run has told everybody and logged it
-            self._batcher.run(ranker.start)
+            capacity = EngineCapacity(ranker) if isinstance(ranker, RemoteRanker) else None
+            self._batcher.run(ranker.start, capacity)

@@ -11,6 +11,7 @@ gone ends there.
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
+from blockrank_server.models.errors import AbandonedError
 from blockrank_server.service.scheduler.admission_queue import AdmissionQueue
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Job
@@ -19,10 +20,6 @@ from blockrank_server.service.scheduler.running_batch import RunningBatch, Runni
 
 # A job may preempt others of at least this many times its tokens.
 _MIN_RATIO = 4
-
-
-class AbandonedError(Exception):
-    """Ends a forward pass whose scores nobody waits for any more."""
 
 
 def pick_preempting(
@@ -72,7 +69,7 @@ class Preemption:
             AbandonedError: nobody waits for the batch any more.
         """
         if batch.is_abandoned(self._clock()):
-            raise AbandonedError
+            raise AbandonedError("nobody waits for the scores any more")
         if batch.is_preempting or not self._queue:
             return
         with self._lock:

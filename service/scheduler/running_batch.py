@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from blockrank_server.models.prompt.request import EncodedRequest
+from blockrank_server.models.remote.pending_chains import PendingChains
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.job import Job
 
@@ -88,6 +89,11 @@ class RunningBatch:
     @property
     def num_known_tokens(self) -> int:
         return sum(job.request.num_known_tokens for job in self.jobs)
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Say whether others run beside it, so that its time is its own."""
+        return isinstance(self.scores, PendingChains)
 
     def is_abandoned(self, now_s: float) -> bool:
         """Say whether nobody waits for any of its jobs, and its forward pass can still be ended."""

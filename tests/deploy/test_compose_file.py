@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
+from blockrank_server.models.checkpoint.any_card import load_any_card
+from blockrank_server.models.checkpoint.card import built_in_cards
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
 from blockrank_server.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-BUILT = {"rerank-cpu", "rerank-gpu", "search", "search-opensearch", "opensearch-setup"}
+RERANKERS = ["rerank-cpu", "rerank-gpu", "rerank-reasoning"]
+BUILT = {*RERANKERS, "search", "search-opensearch", "opensearch-setup"}
 ONE_SHOT = {"locust", "opensearch-setup"}
 each_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -70,11 +74,29 @@ def test_versions_are_those_of_the_project() -> None:
 def test_prometheus_scrapes_the_reranker_of_the_profile() -> None:
     [targets] = yaml.safe_load((ROOT / "deploy" / "compose" / "targets.yml").read_text())
     assert targets == {"targets": ["rerank:8000"]}
-    for name in ("rerank-cpu", "rerank-gpu"):
+    for name in RERANKERS:
         assert SERVICES[name]["networks"]["default"]["aliases"] == ["rerank"]
 
 
-@pytest.mark.parametrize("name", ["rerank-cpu", "rerank-gpu"])
+@pytest.mark.parametrize("name", RERANKERS)
 def test_a_reranker_is_given_time_to_answer_what_it_accepted(name: str) -> None:
     grace_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
     assert grace_s > Settings.model_fields["drain_timeout_s"].default
+
+
+def test_the_reasoning_reranker_asks_the_engine_of_its_profile_for_the_model_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, engine = SERVICES["rerank-reasoning"], SERVICES["vllm"]
+    assert server["profiles"] == engine["profiles"] == ["reasoning"]
+    assert server["depends_on"] == {"vllm": {"condition": "service_healthy"}}
+    for name, value in server["environment"].items():
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
+    settings = Settings()
+    assert settings.engine_url == "http://vllm:8000"
+    card = load_any_card(built_in_cards()[settings.model])
+    assert isinstance(card, ReasoningCard)
+    command = dict(zip(engine["command"][::2], engine["command"][1::2], strict=True))
+    assert command["--model"] == server["environment"]["BLOCKRANK_MODEL"]
+    assert int(command["--max-model-len"]) >= card.chain.max_context
+    assert "ports" not in engine  # only the server reaches it

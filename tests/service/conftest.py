@@ -39,6 +39,8 @@ class FakeInfo:
     cuda_graph_bytes: int = 0
     max_batch_tokens: int | None = None
     quantization: str = "none"
+    engine: str = "local"
+    readings: str = "exact"
 
 
 def fake_card(max_documents: int = 1000) -> Card:

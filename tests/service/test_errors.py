@@ -27,6 +27,7 @@ from blockrank_server.service.errors import (
     UnsupportedEncodingError,
     all_errors,
 )
+from blockrank_server.service.scheduler.engine_faults import EngineUnreachableError
 
 # Status and kind of every error, said a second time: clients rely on them.
 TABLE: dict[type[ServiceError], tuple[int, str]] = {
@@ -46,6 +47,7 @@ TABLE: dict[type[ServiceError], tuple[int, str]] = {
     HeadTooLargeError: (431, "Validation"),
     OverloadedError: (429, "Overloaded"),
     LoadingError: (503, "Unhealthy"),
+    EngineUnreachableError: (503, "Unhealthy"),
     DrainingError: (503, "Unhealthy"),
     ModelUnavailableError: (503, "Unhealthy"),
     DeadlineError: (504, "Timeout"),
@@ -58,6 +60,8 @@ TABLE: dict[type[ServiceError], tuple[int, str]] = {
 def make(kind: type[ServiceError]) -> ServiceError:
     if kind is OverloadedError:
         return OverloadedError(0.2)
+    if kind is EngineUnreachableError:
+        return EngineUnreachableError("a reason")
     return DrainingError() if kind is DrainingError else kind("a reason", field="query")
 
 

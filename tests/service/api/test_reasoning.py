@@ -181,3 +181,13 @@ def test_chunks_are_refused(fields: dict[str, Any], client: TestClient) -> None:
     [field] = fields
     assert response.json()["param"] == field
     assert response.json()["message"].startswith(f"{field} is not for ")
+
+
+def test_a_model_that_does_not_reason_streams_nothing(make_client: "MakeClient") -> None:
+    body = {"query": "ice", "documents": ["One."]}
+    with make_client() as client:
+        answer = client.post("/rerank", json=body | {"stream": True})
+        assert answer.status_code == 422
+        assert answer.json()["param"] == "stream"
+        assert "is of kind attention, not reasoning" in answer.json()["message"]
+        assert client.post("/rerank", json=body | {"stream": False}).status_code == 200

@@ -13,6 +13,7 @@ from blockrank_server.service.cli.main import main, parse
 from blockrank_server.service.cli.options import MODEL_SETTINGS, check_model, read_settings
 from blockrank_server.service.settings import Settings
 
+SECRETS = {"api_keys", "engine_api_key"}
 CARDS = ", ".join(built_in_cards())
 # A value other than the default for each setting, as it is typed.
 TYPED = {
@@ -31,6 +32,7 @@ TYPED = {
     "api_keys_file": "keys",
     "cors_origins": "https://a.example,https://b.example",
     "document_cache_salt": "api_key",
+    "engine_url": "http://vllm:8000",
     "log_level": "debug",
 }
 
@@ -44,13 +46,15 @@ def typed(name: str) -> list[str]:
     return [f"--{flag}", TYPED.get(name, "1")]
 
 
-@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"api_keys"}))
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - SECRETS))
 def test_every_setting_is_a_flag_of_serve(name: str) -> None:
     needs_keys = name == "document_cache_salt" or ("key" in name and name != "api_keys_file")
-    needed = typed("api_keys_file") if needs_keys else []
-    settings = read_settings(parse(["serve", *typed(name), *needed]))
+    needed = ["api_keys_file"] if needs_keys else []
+    needed += ["engine_url"] if name.startswith("engine_") and name != "engine_url" else []
+    flags = [word for each in (name, *needed) for word in typed(each)]
+    settings = read_settings(parse(["serve", *flags]))
     assert getattr(settings, name) != Settings.model_fields[name].default
-    assert settings.model_fields_set == {name, *(["api_keys_file"] if needed else [])}
+    assert settings.model_fields_set == {name, *needed}
 
 
 @pytest.mark.parametrize("command", [["rerank", "--query", "q"], ["info"], ["evaluate", "data"]])
@@ -64,7 +68,7 @@ def test_help_tells_what_a_flag_does_and_its_default(capsys: pytest.CaptureFixtu
         main(["serve", "--help"])
     out = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
-        assert (f"{field.description} Default: " in out) == (name != "api_keys"), name
+        assert (f"{field.description} Default: " in out) == (name not in SECRETS), name
     assert "picks a free one. Default: 8000." in out
 
 
@@ -79,6 +83,14 @@ def test_a_secret_is_no_flag_and_is_not_shown(
     assert "set BLOCKRANK_API_KEYS or give a file (--api-keys-file)" in err
     assert "hidden" not in err
     assert err.count("\n") == 1
+
+
+def test_a_secret_without_a_file_names_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--engine-api-key", "hidden"])
+    err = capsys.readouterr().err
+    assert "set BLOCKRANK_ENGINE_API_KEY; see" in err
+    assert "hidden" not in err
 
 
 @pytest.mark.parametrize(

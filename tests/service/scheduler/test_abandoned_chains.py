@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blockrank_server.models.checkpoint.card import BUILT_IN
-from blockrank_server.models.engine.finished_scores import FinishedScores
 from blockrank_server.models.prompt.request import EncodedRequest
 from blockrank_server.models.reasoning_ranker import ReasoningRanker
 from blockrank_server.service.scheduler.job import Drop, Job
 from blockrank_server.service.scheduler.reasoning_callers import ReasoningCallers
 
 if TYPE_CHECKING:
+    from blockrank_server.service.scheduler.running_batch import ScoresFuture
     from tests.service.scheduler.conftest import MakeBatcher, Observer, Running
 
 
@@ -40,7 +40,7 @@ def test_a_batch_that_nobody_waits_for_ends_at_the_next_step(
 
     def start(
         batch: Sequence[EncodedRequest], between_steps: Callable[[], None] | None
-    ) -> FinishedScores:
+    ) -> "ScoresFuture":
         steps.append(0)
 
         def count() -> None:
