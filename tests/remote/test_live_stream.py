@@ -47,7 +47,8 @@ def test_texts_come_while_they_are_written_and_end_when_the_client_goes(
     with live(make_app(max_tokens=900)) as client:
         server.does.fault, server.does.fault_after = "hang", 5
         with client.stream("POST", "/rerank", json=BODY) as answer:
-            assert next(names(answer)) == "delta"
+            told = names(answer)  # held: a generator that is let go closes the answer
+            assert next(told) == "delta"
             wait_for(lambda: server.num_hung == 2)
             assert server.num_open == 2
         wait_for(lambda: server.num_open == 0)
