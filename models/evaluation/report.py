@@ -9,13 +9,16 @@ from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.results import Judging, Measured, SetResult, SetRow
 from blockrank_server.models.evaluation.significance import TEST, Comparison
 
+# A difference whose p is below this is taken for more than chance.
+_SURE = 0.05
+
 
 def as_markdown(
     title: str, results: Sequence[SetResult], judging: Judging, latency: Sequence[Latency]
 ) -> str:
     rows = [r.row for r in results]
     summaries = summarise(results, list(judging.measures))
-    parts = [f"# {title}\n", _notes(rows, judging)]
+    parts = [f"# {title}\n", _in_words(rows, judging.main), _notes(rows, judging)]
     parts += [_measure_table(name, rows, summaries) for name in judging.measures]
     parts += [
         _group_table("By number of documents", rows, lambda r: r.by_documents, judging.main),
@@ -33,6 +36,26 @@ def as_markdown(
     if latency:
         parts.append(_latency_table(latency))
     return "\n".join(parts)
+
+
+def _in_words(rows: Sequence[SetRow], measure: str) -> str:
+    """Say of each set whether ranking it is worth it."""
+    lines = []
+    for row in rows:
+        found = row.measures[measure].against_first_stage
+        difference, p, _ = _compared(found)
+        lines.append(
+            f"- {row.set}, {_count(row)} documents: ranking moves {row.moved} of {row.queries} "
+            f"first results; {measure} {difference} (p {p if p[0] == '<' else f'= {p}'}): "
+            f"{_verdict(found)}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(found: Comparison) -> str:
+    if found.p_value >= _SURE:
+        return "it may be chance, more queries would tell"
+    return "it helps" if found.difference > 0 else "it harms"
 
 
 def _notes(rows: Sequence[SetRow], judging: Judging) -> str:

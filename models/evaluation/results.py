@@ -82,6 +82,7 @@ class SetRow:
         queries: counts the judged ones; those without a list or a ranking have a measure of zero.
         unanswered: counts the judged queries without a ranking.
         unjudged: counts the lists without a judgement, which are left out.
+        moved: counts the judged queries that have another first result than the list as given.
         by_documents: the main measure by length of the list.
         by_position: the main measure by position of the first relevant document.
         shuffled: is None unless it was asked for.
@@ -95,6 +96,7 @@ class SetRow:
     queries: int
     unanswered: int
     unjudged: int
+    moved: int
     measures: dict[str, Measured]
     by_documents: list[QueryGroup]
     by_position: list[QueryGroup]
@@ -142,6 +144,7 @@ def judge(
         queries=len(found.qrels),
         unanswered=sum(not run.get(query_id) for query_id in found.qrels),
         unjudged=found.num_unjudged,
+        moved=_moved(found, run),
         measures={
             one: _measured(first[one], ours[one], theirs[one] if theirs else None)
             for one in judging.measures
@@ -176,6 +179,11 @@ def _measure(found: EvaluationSet, orders: Mapping[str, Sequence[str]], judging:
 
 def _orders(run: Run) -> dict[str, list[str]]:
     return {q: [doc_id for doc_id, _ in ranking] for q, ranking in run.items()}
+
+
+def _moved(found: EvaluationSet, run: Run) -> int:
+    first = {x.query_id: x.doc_ids[0] for x in found.lists if x.query_id in found.qrels}
+    return sum(bool(run.get(q)) and run[q][0][0] != doc_id for q, doc_id in first.items())
 
 
 def _measured(

@@ -64,6 +64,7 @@ def test_a_perfect_ranker_wins_and_what_is_missing_counts_as_zero(
     (result,) = results(tmp_path, found, Knows())
     row = result.row
     assert (row.queries, row.unanswered, row.unjudged) == (7, 1, 1)
+    assert row.moved == 5  # of six answers one stands first as given
     assert row.measures["P@1"].ours == pytest.approx(6 / 7)
     assert row.measures["P@1"].first_stage == pytest.approx(1 / 7)
     assert row.measures["P@1"].against_first_stage.won == 5
@@ -123,6 +124,34 @@ def test_the_report_tells_all_of_it(tmp_path: Path, found: EvaluationSet) -> Non
         for part in text.split("\n## ")
     ]
     assert all(len(found) <= 1 for found in widths)
+
+
+@pytest.mark.parametrize(
+    ("sign", "num", "verdict"),
+    [(1, 9, "it helps"), (-1, 9, "it harms"), (1, 3, "it may be chance")],
+)
+def test_the_report_says_in_words_whether_ranking_helps(
+    tmp_path: Path, sign: int, num: int, verdict: str
+) -> None:
+    queries = [f"q{i}" for i in range(num)]
+    lists = tuple(
+        Shortlist(q, q, order, ({"text": "x"},) * 2, ())
+        for q in queries
+        for order in [("bad", "good") if sign > 0 else ("good", "bad")]
+    )
+    found = EvaluationSet("toy", lists, {q: {"good": 1} for q in queries})
+    run = tmp_path / "toy.run"
+    run.write_text(
+        "".join(
+            f"{q} Q0 {d} {i} {-i} x\n"
+            for q in queries
+            for i, d in enumerate(reversed(lists[0].doc_ids))
+        )
+    )
+    task = Task(run, (None,), None, None, judging())
+    text = as_markdown("A title", evaluate([found], task, lambda _: None), judging(), [])
+    assert f"- toy, all documents: ranking moves {num} of {num} first results; " in text
+    assert f"): {verdict}" in text
 
 
 def test_the_json_holds_every_row(tmp_path: Path, found: EvaluationSet) -> None:
