@@ -41,7 +41,7 @@ def test_all_that_numbers_depend_on_tells_documents_apart() -> None:
         digest("", "ab", runs_as=("r", "")),
         digest("", "ab", runs_as=("other",)),
         digest("", "ab", card=CARD.model_copy(update={"tail_stride": 2})),
-        digest("", "ab", card=CARD.model_copy(update={"document_attention": "full"})),
+        digest("", "ab", card=CARD.model_copy(update={"document_attention": "causal"})),
         digest("", "ab", card=CARD.model_copy(update={"prompt": other_prefix})),
     ]
     assert len(set(digests)) == len(digests)
