@@ -10,10 +10,7 @@ from typing_extensions import TypeVar
 
 from blockrank_server.models.checkpoint.adapter import ADAPTER_FILE
 from blockrank_server.models.checkpoint.any_card import AnyCard, PackedCard
-from blockrank_server.models.checkpoint.cache import (
-    cache_folder,
-    hub_cache_folder,
-)
+from blockrank_server.models.checkpoint.cache import cache_folder
 from blockrank_server.models.checkpoint.card import CARD_FILE, Card
 from blockrank_server.models.checkpoint.gguf import converted_folder
 from blockrank_server.models.checkpoint.hub import HubRepository
@@ -120,8 +117,7 @@ def is_reasoning(
     found = locate(path_or_name, card=card, revision=revision)
     served = found.card
     if found.kind == "hub" and not card:
-        hub_cache = hub_cache_folder(cache_dir, offline=offline)
-        repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=hub_cache)
+        repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=cache_dir)
         served = repository.card() or served
     return isinstance(served, ReasoningCard)
 
@@ -137,8 +133,7 @@ def _find(
 ) -> Checkpoint[Kind]:
     found = locate(path_or_name, card=card, revision=revision)
     if found.kind == "hub":
-        hub_cache = hub_cache_folder(cache_dir, offline=offline)
-        repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=hub_cache)
+        repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=cache_dir)
         return _hub(narrowed, path_or_name, repository, found, is_card_given=bool(card))
     assert found.card is not None
     assert found.card_file is not None

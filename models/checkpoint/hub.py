@@ -6,6 +6,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
 from blockrank_server.models.checkpoint.any_card import AnyCard, load_any_card
+from blockrank_server.models.checkpoint.cache import hub_cache_folder
 from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.errors import CheckpointError
 
@@ -17,17 +18,18 @@ class HubRepository:
         name: owner/repository.
         revision: branch, tag or commit; None for the default branch.
         offline: use what the cache holds and nothing else.
-        cache_dir: holds the cache instead of the hub's default.
+        cache_dir: has the cache in its folder hub, instead of the hub's default.
 
     Raises:
-        CheckpointError: no such repository or revision, or it is out of reach.
+        CheckpointError: no such repository or revision, or it is out of reach; or the cache has no
+            place, or cannot be written to.
     """
 
     def __init__(
         self, name: str, revision: str | None, *, offline: bool, cache_dir: Path | None
     ) -> None:
         self._name, self._revision = name, revision
-        self._offline, self._cache_dir = offline, cache_dir
+        self._offline, self._cache_dir = offline, hub_cache_folder(cache_dir, offline=offline)
         self.folder = self._fetch("config.json").parent
         self.commit = self._revision = self.folder.name
 

@@ -43,12 +43,6 @@ def load_model_config(folder: Path) -> PretrainedConfig:
         raise CheckpointError(f"{path} is not a valid {family} config: {error}") from error
 
 
-def ends_of_text(config: PretrainedConfig) -> tuple[int, ...]:
-    """Return the ids with which the model ends a text; there may be none."""
-    ids = config.eos_token_id
-    return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)
-
-
 def head_shape(config: PretrainedConfig) -> tuple[int, int, int]:
     """Return the query heads of a layer, its key/value heads, and their width."""
     heads: int = config.num_attention_heads

@@ -4,6 +4,7 @@ The card says everything about prompt, end and verdict (rank1: arXiv:2502.18418)
 tokens only continues them. models/README.md lists every field.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -127,6 +128,13 @@ class ReasoningCard(BaseModel, extra="forbid", frozen=True):
     @property
     def adapter(self) -> None:
         """Return None: a checkpoint runs as it is."""
+
+
+def ends_of_text(eos_token_id: int | Iterable[int] | None) -> tuple[int, ...]:
+    """Return the ids with which a model ends a text, from what its config holds; maybe none."""
+    if eos_token_id is None:
+        return ()
+    return (eos_token_id,) if isinstance(eos_token_id, int) else tuple(map(int, eos_token_id))
 
 
 def check_settings(

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from blockrank_server.models.checkpoint.any_card import check_remote
-from blockrank_server.models.checkpoint.cache import hub_cache_folder
 from blockrank_server.models.checkpoint.card import CARD_FILE
 from blockrank_server.models.checkpoint.hub import HubRepository
 from blockrank_server.models.checkpoint.location import CONFIG_FILE, locate
-from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard, ends_of_text
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.files.paths import expand_user
 
@@ -53,8 +52,7 @@ def find_tokens(
     found = locate(path_or_name, card=card, revision=revision)
     served, commit = found.card, None
     if found.kind == "hub":
-        hub_cache = hub_cache_folder(cache_dir, offline=offline)
-        repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=hub_cache)
+        repository = HubRepository(path_or_name, revision, offline=offline, cache_dir=cache_dir)
         served = served if card else repository.card() or served
         folder, commit = repository.fetch_tokenizer(), repository.commit
     elif found.kind == "folder":
@@ -76,12 +74,11 @@ def _described(card: ReasoningCard, folder: Path, commit: str | None) -> TokensO
     path = folder / CONFIG_FILE
     try:
         fields: dict[str, Any] = json.loads(path.read_bytes())
-        ends = fields.get("eos_token_id")
         return TokensOnly(
             card,
             folder,
             commit,
-            () if ends is None else (ends,) if isinstance(ends, int) else tuple(map(int, ends)),
+            ends_of_text(fields.get("eos_token_id")),
             int(fields["max_position_embeddings"]),
             int(fields["num_hidden_layers"]),
         )

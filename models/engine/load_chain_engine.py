@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blockrank_server.models.checkpoint.checkpoint import Checkpoint, find_reasoning_checkpoint
-from blockrank_server.models.checkpoint.model_config import ends_of_text, load_model_config
-from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
+from blockrank_server.models.checkpoint.model_config import load_model_config
+from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard, ends_of_text
 from blockrank_server.models.engine.chain_engine import ChainEngine
 from blockrank_server.models.engine.decoder_loading import is_packed, load_decoder, num_bytes
 from blockrank_server.models.engine.memory import used_and_total_bytes
@@ -63,7 +63,7 @@ def load_chain_engine(
     config = load_model_config(found.folder)
     tokenizer = TextTokenizer(found.folder / "tokenizer.json")
     encoder = PairEncoder(found.card, tokenizer, config.max_position_embeddings)
-    rules = ChainRules.of(found.card, tokenizer, ends_of_text(config))
+    rules = ChainRules.of(found.card, tokenizer, ends_of_text(config.eos_token_id))
     decoder = load_decoder(found.folder, config, placement.device, placement.dtype)
     pace = ChainPace()
     info = _info(found, placement, decoder, is_packed=is_packed(config))

@@ -1,10 +1,12 @@
 """Says when another batch may run, and how large it may be."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from blockrank_server.models.remote_ranker import RemoteRanker
 from blockrank_server.service.scheduler.duration_model import DurationModel
 from blockrank_server.service.scheduler.policy import BatchLimits
+
+if TYPE_CHECKING:
+    from blockrank_server.models.remote_ranker import RemoteRanker
 
 # One runs on the device and one waits behind it; more would only be committed too early.
 _MAX_RUNNING = 2
@@ -55,7 +57,7 @@ class EngineCapacity:
 
     again_s = _AGAIN_S
 
-    def __init__(self, ranker: RemoteRanker) -> None:
+    def __init__(self, ranker: "RemoteRanker") -> None:
         self._ranker = ranker
 
     def has_place(self, num_running: int) -> bool:

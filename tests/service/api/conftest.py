@@ -1,13 +1,17 @@
-"""A connection on a clock that only the test moves, and on a socket whose end is the test's."""
+"""A connection on a test's clock and socket; and the tiny checkpoint under another card."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from blockrank_server.models.checkpoint.card import BUILT_IN
+from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.api.connection import Connection, connection_with
 
 
@@ -120,3 +124,23 @@ def send_answer(connection: Connection, size: int) -> None:
         await cycle.send({"type": "http.response.body", "body": b"x" * size, "more_body": False})
 
     asyncio.run(send())
+
+
+@pytest.fixture(scope="module")
+def open_card(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Callable[..., Ranker]:
+    """Opens the tiny checkpoint, reading all heads, with other fields of its card."""
+
+    def open_(document_cache_bytes: int = 0, **changes: Any) -> Ranker:
+        built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
+        read = [{"layer": 4, "heads": "all"}]
+        path = tmp_path_factory.mktemp("card") / "card.json"
+        path.write_text(json.dumps(json.loads(built_in.read_bytes()) | changes | {"read": read}))
+        return Ranker.open(
+            fixtures / "blockrank",
+            card=path,
+            device="cpu",
+            dtype="float32",
+            document_cache_bytes=document_cache_bytes,
+        )
+
+    return open_

@@ -1,14 +1,11 @@
 """What a caller gets who asks where scores come from, out of the tiny checkpoint."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from starlette.testclient import TestClient
 
-from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.dialects.registry import DIALECTS
 
@@ -23,12 +20,8 @@ LIMITS = {"max_documents": 500, "max_document_tokens": 64, "max_query_tokens": 1
 
 
 @pytest.fixture(scope="module")
-def ranker(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Ranker:
-    built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
-    fields = json.loads(built_in.read_bytes()) | {"limits": LIMITS}
-    path = tmp_path_factory.mktemp("card") / "card.json"
-    path.write_text(json.dumps(fields | {"read": [{"layer": 4, "heads": "all"}]}))
-    return Ranker.open(fixtures / "blockrank", card=path, device="cpu")
+def ranker(open_card: Callable[..., Ranker]) -> Ranker:
+    return open_card(limits=LIMITS)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from starlette.testclient import TestClient
 
-from blockrank_server.models.checkpoint.card import BUILT_IN
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.dialects.registry import DIALECTS
 from tests.models.conftest import QUERY_FREE
@@ -28,22 +27,8 @@ Scored = dict[int, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def open_card(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Callable[..., Ranker]:
-    def open_(document_cache_bytes: int = 0, **changes: Any) -> Ranker:
-        built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
-        fields = json.loads(built_in.read_bytes()) | {"limits": LIMITS} | changes
-        path = tmp_path_factory.mktemp("card") / "card.json"
-        path.write_text(json.dumps(fields | {"read": [{"layer": 4, "heads": "all"}]}))
-        options: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
-        options["document_cache_bytes"] = document_cache_bytes
-        return Ranker.open(fixtures / "blockrank", card=path, **options)
-
-    return open_
-
-
-@pytest.fixture(scope="module")
 def ranker(open_card: Callable[..., Ranker]) -> Ranker:
-    return open_card(calibration=CALIBRATION.model_dump(mode="json"))
+    return open_card(limits=LIMITS, calibration=CALIBRATION.model_dump(mode="json"))
 
 
 @pytest.fixture
@@ -115,7 +100,7 @@ def test_what_is_computed_is_counted(client: TestClient, ranker: Ranker) -> None
 def test_chunks_are_known_when_they_come_back(
     make_client: "MakeClient", open_card: Callable[..., Ranker]
 ) -> None:
-    keeping = open_card(document_cache_bytes=50_000_000, **QUERY_FREE)
+    keeping = open_card(50_000_000, limits=LIMITS, **QUERY_FREE)
     with make_client(cast("FakeRanker", keeping), document_cache_bytes=50_000_000) as client:
         body = CHUNK | {"documents": [LONG, SHORT, LONG]}
         first = client.post("/rerank", json=body)
@@ -228,7 +213,7 @@ def test_nothing_is_cut_off_where_nothing_may_be(client: TestClient) -> None:
 def test_a_card_without_a_calibration_orders_by_shares(
     make_client: "MakeClient", open_card: Callable[..., Ranker]
 ) -> None:
-    with make_client(cast("FakeRanker", open_card())) as client:
+    with make_client(cast("FakeRanker", open_card(limits=LIMITS))) as client:
         found = answer(client, CHUNK)["results"]
         scores = [result["relevance_score"] for result in found]
         assert scores == sorted(scores, reverse=True)
