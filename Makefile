@@ -175,7 +175,7 @@ train-data: setup .train/.ready ## make the default's lists and its teacher's sc
 	$(SHORT_LISTS) --name wide --documents 100 --groups 400
 	$(DATA_PREPARATION).fact_lists $(SHORT_SETS) --out .train
 	$(GROUP) $(SHORT_SETS) --held-out-groups 6 $(GROUPS)
-	$(GROUP) $(TRAIN_SETS)/medquad-train --groups 50 --held-out-groups 5 $(GROUPS)
+	$(GROUP) $(TRAIN_SETS)/medquad-train --groups 220 --held-out-groups 5 $(GROUPS)
 	$(GROUP) $(TRAIN_SETS)/metatool-train --groups 90 --held-out-groups 3 $(GROUPS)
 	$(GROUP) $(TRAIN_SETS)/cosqa-dev-train --held-out-groups 3 $(GROUPS)
 	$(DATA_PREPARATION).bi_encoder .train/all-mpnet-base-v2 .train .train --form tsv --max-tokens 160 \
