@@ -150,7 +150,7 @@ def test_the_policy_is_widened_by_loading_the_page_again(
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.locator("#judged")).to_contain_text("Another server")
     assert f"?compare={other}".replace(":", "%3A").replace("/", "%2F") in page.url
-    assert page.locator("#query").input_value() == "python remove duplicate items from list"
+    assert page.locator("#query").input_value() == "python list without duplicates"
 
 
 def test_another_server_that_does_not_allow_it(
