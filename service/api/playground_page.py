@@ -49,7 +49,7 @@ def add_playground(app: FastAPI) -> None:
             _add_file(app, each.name, each.read_bytes())
     programs = client_programs()
     listed = [each.name for each in programs]
-    _add_file(app, "clients.json", json.dumps(listed).encode())
+    _add_file(app, "clients.json", json.dumps(listed, separators=(",", ":")).encode())
     for program in programs:
         _add_file(app, f"clients/{program.file_name}", program.text.encode())
 

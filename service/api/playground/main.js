@@ -52,7 +52,7 @@ async function run(explain = hasExplanations && "tokens") {
 		$("slopes").inert = false;
 		showServer();
 	} catch (error) {
-		// A long list may be explained by sentences, or not at all.
+		// A long list may have fewer explanations, or none.
 		if (explain && /explain/.test(error.message)) return run(explain === "tokens" && /tokens/.test(error.message));
 		told(error);
 	}

@@ -14,10 +14,12 @@ export function asDocument(value) {
 	return { title: `${first(Object(value), TITLE) ?? ""}`, text };
 }
 
+const single = (form, rows) => rows && { form, lists: [{ rows }] };
+
 function fromValues(values) {
 	// Lists with their questions, as the commands train and evaluate read them.
 	const lists = values.filter((each) => Array.isArray(each?.documents));
-	if (!lists.length) return { form: "JSON", lists: [{ rows: values.map((each) => [asDocument(each), isYes(first(Object(each), RELEVANT))]) }] };
+	if (!lists.length) return single("JSON", values.map((each) => [asDocument(each), isYes(first(Object(each), RELEVANT))]));
 	return { form: lists.length > 1 ? `${lists.length} lists` : "a list", lists: lists.map(fromList) };
 }
 
@@ -37,7 +39,7 @@ function json(text) {
 	return null;
 }
 
-// RFC 4180: quotes, doubled quotes, line breaks inside of quotes.
+// RFC 4180.
 function cells(text, separator) {
 	const rows = [[""]];
 	let isQuoted = false;
@@ -59,12 +61,12 @@ function csv(text, isNamed) {
 	const names = rows[0].map((each) => each.trim().toLowerCase());
 	const [textAt, titleAt, relevantAt] = [TEXT, TITLE, RELEVANT].map((known) => names.findIndex((each) => known.includes(each)));
 	if (textAt >= 0)
-		return { form: "CSV", lists: [{ rows: rows.slice(1).map((row) => [{ title: (row[titleAt] ?? "").trim(), text: row[textAt] ?? "" }, isYes(row[relevantAt])]) }] };
+		return rows.slice(1).map((row) => [{ title: (row[titleAt] ?? "").trim(), text: row[textAt] ?? "" }, isYes(row[relevantAt])]);
 	if (!isNamed) return null;
 	// No name says which column has the texts: the longest cells do.
 	const widths = names.map((_, i) => rows.reduce((sum, row) => sum + (row[i] ?? "").length, 0));
 	const longest = widths.indexOf(Math.max(...widths));
-	return { form: "CSV", lists: [{ rows: rows.map((row) => [asDocument(row[longest] ?? "")]) }] };
+	return rows.map((row) => [asDocument(row[longest] ?? "")]);
 }
 
 function filled({ rows, query }) {
@@ -72,12 +74,12 @@ function filled({ rows, query }) {
 	return { query, documents: kept.map(([document]) => document), relevant: [...kept.keys()].filter((i) => kept[i][1]) };
 }
 
-// Returns {form, lists}, each {documents, relevant, query?}; blank texts are left out, and lists of none.
+// Returns {form, lists}, each {documents, relevant, query?}, without blank texts.
 export function parse(given, fileName = "") {
 	const text = given.replace(/^\uFEFF/, "");
 	const isCsv = /\.(csv|tsv)$/i.test(fileName);
-	const lines = { form: "lines", lists: [{ rows: text.split(/\r?\n/).map((line) => [asDocument(line.trim())]) }] };
-	const { form, lists } = (!isCsv && json(text)) || csv(text, isCsv) || lines;
+	const lines = text.split(/\r?\n/).map((line) => [asDocument(line.trim())]);
+	const { form, lists } = (!isCsv && json(text)) || single("CSV", csv(text, isCsv)) || single("lines", lines);
 	return { form, lists: lists.map(filled).filter((each) => each.documents.length) };
 }
 

@@ -1,4 +1,4 @@
-// Writes the request on the page as a program: curl, Python, and clients of other rerankers.
+// Writes the request on the page as a program; those of most clients come from the server.
 
 import { asSent, load } from "./api.js";
 
@@ -16,7 +16,7 @@ export const DIALECTS = {
 	"vLLM score": ["v1/score", (query, documents) => ({ text_1: query, text_2: documents.map(plain) })],
 };
 
-const python = (value) => JSON.stringify(value);
+const python = JSON.stringify;
 const assigned = (query, documents) =>
 	`query = ${python(query)}\ndocuments = [\n${documents.map((each) => `    ${python(plain(each))},\n`).join("")}]\n\n`;
 
@@ -40,8 +40,7 @@ print(answer.json())
 
 export const FORMS = { curl, "Python requests": requests };
 
-// The key itself is never written: what is copied gets shared. The server has the programs of other
-// clients, and sends the one that is picked.
+// The key itself is never written: what is copied gets shared.
 export async function program(name, dialect, address, query, documents) {
 	if (FORMS[name]) return FORMS[name](address, DIALECTS[dialect], query, documents);
 	const found = await load(`playground/clients/${name.toLowerCase().replace(/\W+/g, "-")}.txt`, "text");

@@ -46,7 +46,7 @@ function countDown(seconds) {
 }
 
 function openKey(why) {
-	if (why) say("key-why", `${sentence(why.replace(/: send .*/, ""))} It is sent to this server only, and forgotten when you close this tab.`);
+	if (why) say("key-why", sentence(why.replace(/: send .*/, "")));
 	$("key-value").value = key.get();
 	if (!$("key").open) $("key").showModal();
 }

@@ -36,12 +36,12 @@ export async function shuffleTrial({ query, documents, result }, patience) {
 	}
 }
 
-const THINGS = "harbour,library,bridge,theatre,market,observatory,station,garden,mill,museum".split(",");
+const THINGS = "harbour,school,bridge,pub,market,farm,station,garden,mill,museum".split(",");
 const TOWNS = "Ostend,Trieste,Lund,Coimbra,Galway,Graz,Gdansk,Arles,Bergen,Siena".split(",");
 
 // 1,000 different texts.
 export function filler(i) {
-	return { title: "", text: `The ${THINGS[i % 10]} of ${TOWNS[Math.floor(i / 10) % 10]} is on page ${i + 7} of the guide.` };
+	return { title: "", text: `The ${THINGS[i % 10]} of ${TOWNS[Math.floor(i / 10) % 10]} is on page ${i + 7}.` };
 }
 
 const STAGES = ["tokenize", "queue", "infer"];
