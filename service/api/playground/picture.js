@@ -77,7 +77,7 @@ function row(document, index, to, from, score, { explanation, isTicked }) {
 	);
 }
 
-// Moves the line where "relevant" begins, without drawing anything again.
+// Moves the line where "relevant" begins.
 export function drawThreshold(order, scores, threshold) {
 	const numAbove = order.filter((index) => scores[index] >= threshold).length;
 	$("slopes").style.setProperty("--threshold", threshold);

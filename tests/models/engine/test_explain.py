@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
@@ -88,6 +89,7 @@ def test_tokens_and_words_add_up(ranker: Ranker) -> None:
 def test_the_words_are_those_of_the_query(ranker: Ranker) -> None:
     """The geometric mean gives each token of the query the same say."""
     query = "river bank? why"
+    assert isinstance(ranker.card, Card)
     [(_, explanation)] = ranker.explain(query, DOCUMENTS[:1], explain="tokens")
     own = [query[slice(*word.span)] for word in explanation.words if word.span]
     assert own == (query.split() if ranker.card.signal.tokens == "query" else [])

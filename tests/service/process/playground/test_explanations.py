@@ -1,6 +1,7 @@
 """Where scores come from: sentences, tokens, and where each word of the query looked."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def test_a_word_of_the_query_shows_where_it_looked(
         expect(words.nth(i)).to_have_attribute("aria-pressed", "true")
         expect(words.nth(i)).to_be_focused()
         assert heats(tokens) == pytest.approx(relative(word["tokens"]), abs=1e-6)
-        start, end = spans[max(range(len(spans)), key=lambda t, w=word: w["tokens"][t])]
+        start, end = spans[word["tokens"].index(max(word["tokens"]))]
         said = f"“{words.nth(i).inner_text()}” looked most at: {text[start:end]} "
         expect(page.locator("#reading-key")).to_contain_text(said)
     expect(page.locator("#words [aria-pressed=true]")).to_have_count(1)
@@ -136,6 +137,20 @@ HEATS = "all => all.map(each => each.style.getPropertyValue('--heat'))"
 
 def relative(shares: list[float]) -> list[float]:
     return [each / max(shares) for each in shares]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_tinted_can_be_read(
+    open_page: "OpenPage", default_base: str, accessible: Callable[[Page], None], scheme: str
+) -> None:
+    options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": 360, "height": 740}}
+    options |= {"bypass_csp": True, "reduced_motion": "reduce"}
+    page = open_page(default_base, "#example=a-long-document", **options)
+    expect(page.locator("#reading-text i").first).to_be_visible()
+    accessible(page)
+    page.locator("#words button").last.click()
+    accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_list_with_too_many_tokens_is_explained_by_sentences(
