@@ -11,6 +11,11 @@ For the arithmetic mean that is the mean of the masses on the part. For the geom
 s = exp(mean_t log m_t) it is s x mean_t (mass on the part / m_t): each signal token has the same
 say, as it has in the score, and gives it to the parts in the ratio in which it looks at them.
 
+Both are sums over signal tokens, so that a part's share is the sum of what it owes to each of them.
+With the arithmetic mean a signal token counts by the mass that it puts on the document; with the
+geometric one all of them count alike (a part that every one of them looks at is what makes such a
+score), and what differs from token to token is where in the document each of them looks.
+
 Axes: H = heads read in a layer, r = signal tokens of a request, N = its documents, C = spans of
 what its tokens see besides, M = parts of its documents.
 """
@@ -30,7 +35,18 @@ def part_shares(
     num_documents: int,
     rule: ScoreRule,
 ) -> torch.Tensor:
-    """Compute the share that each part has in the score of its document.
+    """Compute [M], the share that each part has in the score of its document: see token_shares."""
+    return token_shares(lse, part_lse, owner_M, num_documents, rule).sum(0)
+
+
+def token_shares(
+    lse: Sequence[torch.Tensor],
+    part_lse: Sequence[torch.Tensor],
+    owner_M: torch.Tensor,
+    num_documents: int,
+    rule: ScoreRule,
+) -> torch.Tensor:
+    """Compute the share that each part has, by each signal token, in the score of its document.
 
     It is done in logarithms: a document whose score rounds to 0 has shares, too.
 
@@ -43,8 +59,8 @@ def part_shares(
         rule: the one that makes the scores.
 
     Returns:
-        [M] fp32, which sum to 1 over the parts of a document; 0 for a part without keys, and
-        throughout a document that has none.
+        [r, M] fp32, which sum to 1 over the signal tokens and the parts of a document; 0 for a part
+        without keys, and throughout a document that has none.
     """
     log_mass = torch.cat([log_document_mass(each, num_documents, rule) for each in lse])
     part_HrM = torch.cat(list(part_lse))
@@ -52,10 +68,10 @@ def part_shares(
     whole_HrN = segment_lse(part_HrM, owner_M, num_documents)
     within_HrM = _ratio(part_HrM, whole_HrN[..., owner_M])
     if rule.reduce_tokens == "geometric_mean":
-        within_HrM = within_HrM.mean(1, keepdim=True)
+        within_HrM = within_HrM / within_HrM.shape[1]
     # How much of the document's score each head has, or each signal token of each head.
     weight = _ratio(log_mass, log_mass.flatten(0, 1).logsumexp(0))
-    return (weight[..., owner_M] * within_HrM).sum((0, 1))
+    return (weight[..., owner_M] * within_HrM).sum(0)
 
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:

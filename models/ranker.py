@@ -34,7 +34,7 @@ from blockrank_server.models.known_documents import KnownDocuments
 from blockrank_server.models.prompt.chunker import Chunker
 from blockrank_server.models.prompt.encoder import AnyEncoder, make_encoder
 from blockrank_server.models.prompt.explanation import ExplainedScore, explanations
-from blockrank_server.models.prompt.rank_options import RankOptions
+from blockrank_server.models.prompt.rank_options import ExplainOptions, RankOptions
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import TextTokenizer, Token
 from blockrank_server.models.score_scale import ScoreScale
@@ -142,7 +142,7 @@ class Ranker:
         summary: str = "",
         instruction: str = "",
         cache_salt: str = "",
-        explain: bool = False,
+        explain: bool | Literal["tokens"] = False,
     ) -> EncodedRequest:
         """Make token ids of one request, for score. Thread-safe.
 
@@ -152,7 +152,7 @@ class Ranker:
             truncate: allows cutting what is too long; otherwise it is an error.
             summary, instruction: where the card has a place for it; else blank (models/README.md).
             cache_salt: documents are found again only with the salt they were kept with.
-            explain: asks for the shares of its documents' parts, too (PendingScores.part_shares).
+            explain: asks where scores come from, too; "tokens" tells it more finely.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
@@ -198,10 +198,8 @@ class Ranker:
         """Score made-up requests, so that the first caller does not pay for first-time set-up.
 
         With the Triton kernels this compiles every variant the card can need, and runs a batch of
-        the size the ranker was opened for.
-
-        Returns:
-            Passes over few tokens, over many, and of known documents, where any are kept.
+        the size the ranker was opened for. Passes over few tokens, over many, and of known
+        documents, where any are kept, are returned.
 
         Raises:
             DeviceMemoryError: that batch does not fit after all.
@@ -233,12 +231,13 @@ class Ranker:
         return self._scale.served(self.start([self.encode(query, documents, **options)]))[0]
 
     def explain(
-        self, query: str, documents: Sequence[Document], **options: Unpack[RankOptions]
+        self, query: str, documents: Sequence[Document], **options: Unpack[ExplainOptions]
     ) -> list[ExplainedScore]:
         """Do as rank does, for up to 100 documents, and tell where in each its score comes from."""
-        pending = self.start([request := self.encode(query, documents, explain=True, **options)])
+        options.setdefault("explain", True)
+        pending = self.start([request := self.encode(query, documents, **options)])
         [scores], [shares] = self._scale.served(pending), pending.part_shares()
-        return list(map(ExplainedScore, scores, explanations(request.parts, shares)))
+        return list(map(ExplainedScore, scores, explanations(request, shares)))
 
     def rank_batch(self, requests: Iterable[tuple[str, Sequence[Document]]]) -> list[list[float]]:
         """Do as rank does, for many (query, documents) pairs in one forward pass.

@@ -12,6 +12,7 @@ from blockrank_server.models.engine.finished_scores import FinishedScores
 from blockrank_server.models.engine.ranker_info import RankerInfo
 from blockrank_server.models.engine.warm_up import TimedPass, TimedPasses
 from blockrank_server.models.files.paths import expand_user
+from blockrank_server.models.prompt.document_parts import ExplainOption
 from blockrank_server.models.prompt.request import Document, EncodedRequest, check_text
 from blockrank_server.models.prompt.tokenizer import Token
 from blockrank_server.models.reasoning.chain import Chain
@@ -113,7 +114,7 @@ class ReasoningRanker:
         summary: str = "",
         instruction: str = "",
         cache_salt: str = "",
-        explain: bool = False,
+        explain: ExplainOption = False,
     ) -> ReasoningRequest:
         """Make the prompts of one request, for score. Thread-safe. Arguments as Ranker.encode's.
 

@@ -10,7 +10,7 @@ import torch
 
 from blockrank_server.kernels.backend import Backend
 from blockrank_server.kernels.document_scores import ScoreRule, document_mass
-from blockrank_server.kernels.part_shares import part_shares
+from blockrank_server.kernels.part_shares import token_shares
 from blockrank_server.kernels.span_lse import SpanLsePlanLike
 from blockrank_server.kernels.upload import upload
 from blockrank_server.models.checkpoint.card import Card
@@ -90,18 +90,22 @@ class AttentionReader:
         return self._backend.document_scores(self._lse, self._num_documents, self._rule)
 
     def joined_part_shares(self) -> torch.Tensor | None:
-        """Reduce to [sum of M] fp32: the share of each part in the score of its document.
+        """Reduce to [sum of W x M] fp32: the share of each part in the score of its document.
 
-        Called after the last read layer, for the requests that ask, in order; None if none does.
+        Where they are asked for by word of the query, they are those of its first word, then those
+        of the next; else W is 1. Called after the last read layer, for the requests that ask, in
+        order; None if none does.
         """
         if self._parts is None:
             return None
         shares = []
-        for i, (request, owner_M) in enumerate(self._parts.owners):
+        for i, (request, owner_M, group_r, num_groups) in enumerate(self._parts.owners):
             lse = [layer[request] for layer in self._lse]
             part_lse = [layer[i] for layer in self._part_lse]
             num = self._num_documents[request]
-            shares.append(part_shares(lse, part_lse, owner_M, num, self._rule))
+            share_rM = token_shares(lse, part_lse, owner_M, num, self._rule)
+            share_WM = share_rM.new_zeros(num_groups, len(owner_M))
+            shares.append(share_WM.index_add_(0, group_r, share_rM).flatten())
         return torch.cat(shares)
 
     def log_sum_exps(self) -> list[torch.Tensor]:
@@ -127,12 +131,13 @@ class _PlannedParts:
 
     Attributes:
         signal_rows: int64, their signal tokens among those of the batch.
-        owners: of each, its request's place in the batch, and the document of each part.
+        owners: of each, its request's place in the batch, the document of each part, the group of
+            each signal token, and the number of groups.
     """
 
     plan: SpanLsePlanLike
     signal_rows: torch.Tensor
-    owners: list[tuple[int, torch.Tensor]]
+    owners: list[tuple[int, torch.Tensor, torch.Tensor, int]]
 
     @classmethod
     def of(cls, batch: PackedBatch, device: torch.device, backend: Backend) -> Self | None:
@@ -145,7 +150,10 @@ class _PlannedParts:
         return cls(
             backend.plan_span_lse([each.read for each in batch.part_reads], device, batch.key_rows),
             upload(rows, device),
-            [(each.request, upload(each.owners, device)) for each in batch.part_reads],
+            [
+                (x.request, upload(x.owners, device), upload(x.groups, device), x.num_groups)
+                for x in batch.part_reads
+            ],
         )
 
 

@@ -200,8 +200,8 @@ class Engine:
                 joined = reader.joined_scores()
                 if (shares := reader.joined_part_shares()) is not None:
                     joined = torch.cat([joined, shares])
-                num_parts = [request.num_parts for request in requests]
-                return LaunchedPass(joined, batch.num_documents, num_parts)
+                num_shares = [request.num_part_shares for request in requests]
+                return LaunchedPass(joined, batch.num_documents, num_shares)
         except torch.OutOfMemoryError:
             return None
         except torch.AcceleratorError as error:

@@ -24,11 +24,15 @@ class PartRead:
         request: its place in the batch.
         read: its signal tokens, and the span of keys of each part.
         owners: [M] int64, the document of each part.
+        groups: [r] int64, the group of each signal token, the word of the query that it is of.
+        num_groups: 1 where shares are not asked for by word.
     """
 
     request: int
     read: SpanRead
     owners: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    num_groups: int
 
 
 def part_reads(
@@ -51,7 +55,11 @@ def part_reads(
         owners = np.repeat(
             np.arange(request.num_documents), [len(each.spans) for each in request.parts]
         )
-        found.append(PartRead(i, SpanRead(read.signal, tuple(spans)), owners))
+        words = request.words
+        num_signal_tokens = read.signal[1] - read.signal[0]
+        groups = np.zeros(num_signal_tokens, np.int64) if words is None else words.groups
+        own_read = SpanRead(read.signal, tuple(spans))
+        found.append(PartRead(i, own_read, owners, groups, request.num_word_groups))
     return tuple(found)
 
 

@@ -15,13 +15,13 @@ class LaunchedPass:
         joined: fp32 scores, request after request, then the level of each list, then the shares
             of parts; on the device, their last use there.
         num_documents: one for each request.
-        num_parts: one for each request; 0 where none are asked for.
+        num_shares: counts those of each request; 0 where none are asked for.
     """
 
     def __init__(
-        self, joined: torch.Tensor, num_documents: Sequence[int], num_parts: Sequence[int]
+        self, joined: torch.Tensor, num_documents: Sequence[int], num_shares: Sequence[int]
     ) -> None:
-        self._num_documents, self._num_parts = tuple(num_documents), tuple(num_parts)
+        self._num_documents, self._num_shares = tuple(num_documents), tuple(num_shares)
         self._num_scores = sum(self._num_documents)
         self._done: torch.cuda.Event | None = None
         if joined.device.type == "cuda":
@@ -59,7 +59,7 @@ class LaunchedPass:
 
     def part_shares(self) -> list[list[float]]:
         """Give a row a request, after rows."""
-        return _split(self._joined[self._first_share :], self._num_parts)
+        return _split(self._joined[self._first_share :], self._num_shares)
 
     @property
     def _first_share(self) -> int:
@@ -91,7 +91,10 @@ class PendingScores:
         return [level for each in self._passes for level in each.levels()]
 
     def part_shares(self) -> list[list[float]]:
-        """Give the share of every part in its document's score, one row a request; after result."""
+        """Give the share of every part in its document's score, one row a request; after result.
+
+        Where they are asked for by word of the query, the parts' come once for each word.
+        """
         return [row for each in self._passes for row in each.part_shares()]
 
 

@@ -1,5 +1,7 @@
 """Says which part of a document each of its scored tokens stands for: a sentence, title, template.
 
+Where it is asked for, every token is a part, too.
+
 Offsets are characters (code points) of the text and of the title as the caller gave them.
 
 Axes: T = scored tokens of a document, M = its parts.
@@ -7,7 +9,7 @@ Axes: T = scored tokens of a document, M = its parts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,12 @@ MAX_EXPLAINED_DOCUMENTS = 100
 MAX_SENTENCES = 64
 """Sentences of one document; the last of so many holds all the rest."""
 
+MAX_TOKEN_SHARES = 65_536
+"""Parts of all documents times signal tokens, where shares are asked for by token and word."""
+
+ExplainOption = bool | Literal["tokens"]
+"""Whether scores are explained, by sentence; "tokens" is by token and word of the query, too."""
+
 # What a part is, where it is not the sentence of that number.
 TITLE, FRAME = -1, -2
 
@@ -33,6 +41,8 @@ class DocumentParts:
     Attributes:
         spans: [M, 2] int32, the tokens of each part, counted from the first scored one; together
             they are all scored tokens.
+        characters: [M, 2] int32, where a part that is a token starts and stops, in the text or in
+            the title; -1 for all others.
         kinds: [M] int32: the sentence that a part belongs to, or TITLE, or FRAME, the words that
             the card's template puts around a document.
         sentences: where each starts and stops in the text, as far as the text is seen.
@@ -41,6 +51,7 @@ class DocumentParts:
     """
 
     spans: NDArray[np.int32]
+    characters: NDArray[np.int32]
     kinds: NDArray[np.int32]
     sentences: tuple[Span, ...]
     title: Span | None
@@ -54,6 +65,7 @@ class DocumentParts:
         characters_T2: NDArray[np.int32],
         *,
         is_cut: bool,
+        by_token: bool = False,
     ) -> Self:
         """Find the parts of a document.
 
@@ -63,6 +75,7 @@ class DocumentParts:
             characters_T2: of each scored token, the first character of the content that it stands
                 for, and the one after the last; -1 for the template's own.
             is_cut: whether tokens were cut off behind those.
+            by_token: makes every token a part; those that share a character are one.
         """
         first_T, stop_T = characters_T2.T
         kind_T = np.full(len(first_T), FRAME, np.int32)
@@ -82,8 +95,18 @@ class DocumentParts:
             # White space before a sentence is its own, and after the last one the last one's.
             found = np.searchsorted(ends, places["text"][is_text_T], side="right")
             kind_T[is_text_T] = found.clip(max=len(sentences) - 1)
+        own_T2 = np.full((len(kind_T), 2), -1, np.int32)
+        if by_token:
+            for name, kind in (("title", TITLE), ("text", 0)):
+                at_T = places[name]
+                is_own_T = (kind_T == kind) if kind == TITLE else (kind_T >= kind)
+                ends_T = np.minimum(at_T + stop_T - first_T, seen[name])
+                own_T2[is_own_T] = np.stack([at_T, ends_T], axis=1)[is_own_T]
+        spans_M2 = _runs(np.column_stack([kind_T, own_T2]))
         return cls(
-            *_runs(kind_T),
+            spans=spans_M2,
+            characters=own_T2[spans_M2[:, 0]],
+            kinds=kind_T[spans_M2[:, 0]],
             sentences=tuple(sentences),
             title=(0, seen["title"]) if seen["title"] else None,
             truncated_at=seen["text"] if seen["text"] < len(text.rstrip()) else None,
@@ -106,10 +129,27 @@ def check_explainable(num_documents: int) -> None:
         )
 
 
-def _runs(kind_T: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the spans of equal neighbours, [M, 2], and what each of them is."""
-    changes = np.flatnonzero(np.diff(kind_T)) + 1
-    edges = np.concatenate([[0], changes, [len(kind_T)]]).astype(np.int32)
-    if not len(kind_T):
+def check_num_shares(num_parts: int, num_signal_tokens: int) -> None:
+    """Refuse to tell too many shares by token and word.
+
+    Raises:
+        InputTooLongError: they are more than MAX_TOKEN_SHARES.
+    """
+    if (value := num_parts * num_signal_tokens) > MAX_TOKEN_SHARES:
+        raise InputTooLongError(
+            f"explain by tokens is for up to {MAX_TOKEN_SHARES} shares, this list has {value} "
+            f"({num_parts} tokens of documents x {num_signal_tokens} of the query): ask again with "
+            "the best documents, or explain sentences only",
+            field="explain",
+            limit=MAX_TOKEN_SHARES,
+            value=value,
+        )
+
+
+def _runs(what_TX: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the spans of equal neighbours, [M, 2]."""
+    changes = np.flatnonzero(np.diff(what_TX, axis=0).any(1)) + 1
+    edges = np.concatenate([[0], changes, [len(what_TX)]]).astype(np.int32)
+    if not len(what_TX):
         edges = edges[:1]
-    return np.stack([edges[:-1], edges[1:]], axis=1), kind_T[edges[:-1]]
+    return np.stack([edges[:-1], edges[1:]], axis=1)

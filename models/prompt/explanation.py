@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from blockrank_server.models.prompt.document_parts import FRAME, TITLE, DocumentParts
+from blockrank_server.models.prompt.document_parts import FRAME, TITLE, DocumentParts, Span
+from blockrank_server.models.prompt.query_words import QueryWords
+from blockrank_server.models.prompt.request import EncodedRequest
 
 
 class PartShare(NamedTuple):
@@ -15,6 +18,28 @@ class PartShare(NamedTuple):
     start: int
     end: int
     share: float
+
+
+class WordShare(NamedTuple):
+    """Tells where in a document a word of the query looked.
+
+    Attributes:
+        span: where it stands in the query; None for the words of the prompt around the query, where
+            a card reads their attention, too.
+        share: what it gives to the document's score; those of all words sum to 1. Where the card
+            takes the arithmetic mean over the query, a word has more the more of its attention is
+            on this document; where it takes the geometric mean, every token of the query has the
+            same, whatever else it looks at, and only where in the document it looks is its own.
+        tokens: how much of it fell on each token of the text, as Explanation.tokens has them.
+        title: how much of it fell on the title.
+        frame: how much of it fell on the card's own words around the document.
+    """
+
+    span: Span | None
+    share: float
+    tokens: tuple[float, ...]
+    title: float
+    frame: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +54,9 @@ class Explanation:
         best: the sentence with the largest share, the first of equal ones; None without a sentence.
         truncated_at: the first character of the text that was cut off, and has no share; None if
             nothing was.
+        tokens: those of the text, where they were asked for; start and end as those of sentences,
+            to which they add up. One has no share whose keys the query does not see.
+        words: those of the query, where they were asked for.
     """
 
     sentences: tuple[PartShare, ...]
@@ -36,11 +64,20 @@ class Explanation:
     frame: float
     best: int | None
     truncated_at: int | None
+    tokens: tuple[PartShare, ...] = ()
+    words: tuple[WordShare, ...] = ()
 
     @classmethod
-    def of(cls, parts: DocumentParts, shares: Sequence[float]) -> Self:
-        """Add up the shares of what belongs together."""
-        shares_M, num = np.array(shares, np.float64), len(parts.sentences)
+    def of(
+        cls, parts: DocumentParts, shares_WM: NDArray[np.float64], words: QueryWords | None
+    ) -> Self:
+        """Add up the shares of what belongs together.
+
+        Args:
+            shares_WM: those of the document's parts, for each group of words.
+            words: of the query, where they and tokens are told apart.
+        """
+        shares_M, num = shares_WM.sum(0), len(parts.sentences)
         is_sentence = parts.kinds >= 0
         sums = np.bincount(parts.kinds[is_sentence], shares_M[is_sentence], num)
         sentences = tuple(
@@ -56,6 +93,8 @@ class Explanation:
             frame=float(shares_M[parts.kinds == FRAME].sum()),
             best=int(sums.argmax()) if num else None,
             truncated_at=parts.truncated_at,
+            tokens=_tokens(parts, shares_M) if words is not None else (),
+            words=_words(parts, shares_WM, words) if words is not None else (),
         )
 
     def of_chunk(self, start: int, truncated_at: int | None) -> Self:
@@ -65,8 +104,33 @@ class Explanation:
             start: that of the chunk.
             truncated_at: the first character of the text that is in no chunk.
         """
-        moved = (PartShare(a + start, b + start, share) for a, b, share in self.sentences)
-        return replace(self, sentences=tuple(moved), truncated_at=truncated_at)
+        sentences, tokens = (
+            tuple(PartShare(a + start, b + start, share) for a, b, share in parts)
+            for parts in (self.sentences, self.tokens)
+        )
+        return replace(self, sentences=sentences, tokens=tokens, truncated_at=truncated_at)
+
+
+def _tokens(parts: DocumentParts, shares_M: NDArray[np.float64]) -> tuple[PartShare, ...]:
+    is_text_M = parts.kinds >= 0
+    (starts, stops), shares = parts.characters[is_text_M].T.tolist(), shares_M[is_text_M].tolist()
+    return tuple(map(PartShare, starts, stops, shares))
+
+
+def _words(
+    parts: DocumentParts, shares_WM: NDArray[np.float64], words: QueryWords
+) -> tuple[WordShare, ...]:
+    spans: list[Span | None] = [*words.spans, None]
+    return tuple(
+        WordShare(
+            span,
+            float(share_M.sum()),
+            tuple(share_M[parts.kinds >= 0].tolist()),
+            float(share_M[parts.kinds == TITLE].sum()),
+            float(share_M[parts.kinds == FRAME].sum()),
+        )
+        for span, share_M in zip(spans, shares_WM, strict=False)
+    )
 
 
 class ExplainedScore(NamedTuple):
@@ -76,15 +140,17 @@ class ExplainedScore(NamedTuple):
     explanation: Explanation
 
 
-def explanations(parts: Sequence[DocumentParts], shares: Sequence[float]) -> list[Explanation]:
-    """Explain the scores of documents.
+def explanations(request: EncodedRequest, shares: Sequence[float]) -> list[Explanation]:
+    """Explain the scores of a request's documents.
 
     Args:
-        shares: those of all parts, document after document.
+        shares: those of all parts, document after document; once for each group of words.
     """
+    words = request.words
+    shares_WM = np.array(shares, np.float64).reshape(request.num_word_groups, -1)
     found, start = [], 0
-    for each in parts:
+    for each in request.parts:
         stop = start + len(each.spans)
-        found.append(Explanation.of(each, shares[start:stop]))
+        found.append(Explanation.of(each, shares_WM[:, start:stop], words))
         start = stop
     return found

@@ -87,6 +87,25 @@ class PerBlockEncoder:
             )
         return [np.concatenate(row)[:max_document_tokens] for row in zip(*columns, strict=True)]
 
+    def tail_characters(
+        self, values: Mapping[str, str], contents: Sequence[str], max_document_tokens: int
+    ) -> NDArray[np.int32]:
+        """Say for which characters of the query each token of the tail stands.
+
+        Returns:
+            [n, 2], as characters_in has it.
+        """
+        del contents, max_document_tokens  # no token of the tail depends on them
+        columns = []
+        for piece in self._card.prompt.tail_for(values):
+            if isinstance(piece, Control):
+                columns.append(np.full((1, 2), -1, np.int32))
+                continue
+            text, spans = fill(piece.text, values)
+            queries = [span[1:] for span in spans if span[0] == "query"]
+            columns.append(characters_in(text, self._tokenizer.encode(text).offsets, queries))
+        return np.concatenate(columns)
+
     def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
         """Count the tokens of documents' blocks; maybe not all of those above max_tokens."""
         return list(map(len, self._documents(contents, max_tokens)))

@@ -13,7 +13,7 @@ from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, count_placeholder
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import CardError
-from blockrank_server.models.prompt.document_parts import check_explainable
+from blockrank_server.models.prompt.document_parts import ExplainOption, check_explainable
 from blockrank_server.models.prompt.limits import (
     check_blank,
     check_positions,
@@ -23,6 +23,7 @@ from blockrank_server.models.prompt.limits import (
     too_long,
 )
 from blockrank_server.models.prompt.per_block import PerBlockEncoder
+from blockrank_server.models.prompt.query_words import QueryWords
 from blockrank_server.models.prompt.request import (
     Document,
     EncodedRequest,
@@ -74,7 +75,7 @@ class PromptEncoder:
         summary: str = "",
         instruction: str = "",
         find: Find | None = None,
-        explain: bool = False,
+        explain: ExplainOption = False,
     ) -> EncodedRequest:
         """Make token ids, positions and spans of one request.
 
@@ -89,7 +90,8 @@ class PromptEncoder:
             find: looks for documents whose keys and values are kept, which are not tokenised; must
                 find no cut ones where truncate is False.
             explain: says of each token which part of its document it stands for, as
-                document_parts.py tells; known documents are tokenised, too.
+                document_parts.py tells, and, by tokens, of each signal token which word of the
+                query; known documents are tokenised, too.
 
         Raises:
             InputError: or a subclass, which names the field, the limit and the value.
@@ -115,7 +117,12 @@ class PromptEncoder:
         contents = [fill_content(self.card.prompt, *pair) for pair in pairs]
         texts = [each.text for each in contents]
         characters = self._encoder.content_characters(values, texts, max_document)
-        return with_parts(encoded, pairs, contents, characters)
+        words = None
+        if explain == "tokens":
+            tail_T2 = self._encoder.tail_characters(values, texts, max_document)
+            first, last = (edge - encoded.tail_start for edge in encoded.signal_span)
+            words = QueryWords.of(kept, tail_T2[first:last])
+        return with_parts(encoded, pairs, contents, characters, words)
 
     def _summary(self, summary: str, *, truncate: bool) -> tuple[dict[str, str], bool]:
         """Return what is kept of a summary, nothing if there is none, and whether it was cut."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from blockrank_server.models.document_cache.document_cache import Lease
 from blockrank_server.models.errors import EmptyInputError, InputError, InputTooLongError
-from blockrank_server.models.prompt.document_parts import DocumentParts
+from blockrank_server.models.prompt.document_parts import DocumentParts, check_num_shares
+from blockrank_server.models.prompt.query_words import QueryWords
 from blockrank_server.models.prompt.template import Filled
 from blockrank_server.models.prompt.tokenizer import TokenIds
 
@@ -34,6 +35,7 @@ class EncodedRequest:
             kept.
         parts: those of each document whose shares of its score are asked for; empty if they are
             not.
+        words: those of the query, where the shares of parts are asked for by word; else None.
     """
 
     token_ids: TokenIds
@@ -48,6 +50,7 @@ class EncodedRequest:
     summary_truncated: bool = False
     lease: Lease | None = None
     parts: tuple[DocumentParts, ...] = ()
+    words: QueryWords | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -80,9 +83,14 @@ class EncodedRequest:
         return len(self.scored_spans)
 
     @property
-    def num_parts(self) -> int:
-        """Count the parts of all documents."""
-        return sum(len(each.spans) for each in self.parts)
+    def num_word_groups(self) -> int:
+        """Count the groups of signal tokens whose shares are told apart."""
+        return 1 if self.words is None else self.words.num_groups
+
+    @property
+    def num_part_shares(self) -> int:
+        """Count the shares that are asked for: of each part, or of each for each word."""
+        return self.num_word_groups * sum(len(each.spans) for each in self.parts)
 
 
 def with_parts(
@@ -90,8 +98,9 @@ def with_parts(
     documents: Sequence[tuple[str, str]],
     contents: Sequence[Filled],
     characters: Sequence[NDArray[np.int32]],
+    words: QueryWords | None,
 ) -> EncodedRequest:
-    """Add the parts of the documents.
+    """Add the parts of the documents: sentences, or, with words of the query, tokens.
 
     Args:
         documents: pairs of title and text.
@@ -99,15 +108,25 @@ def with_parts(
         characters: of each document, what its scored tokens stand for, as DocumentParts.of has it.
             It comes of tokenising once more: offsets that were kept with documents would take
             memory and disk for all of them, and few answers are explained.
+        words: those of the query, where shares are asked for by word.
+
+    Raises:
+        InputTooLongError: more shares are asked for than an answer may hold.
     """
     num_tokens = np.diff(encoded.scored_spans)[:, 0].tolist()
     assert list(map(len, characters)) == num_tokens  # what was kept was tokenised alike
     cut = set(encoded.truncated_documents)
     parts = tuple(
-        DocumentParts.of(text, contents[i].spans, characters[i], is_cut=i in cut)
+        DocumentParts.of(
+            text, contents[i].spans, characters[i], is_cut=i in cut, by_token=words is not None
+        )
         for i, (_, text) in enumerate(documents)
     )
-    return replace(encoded, parts=parts)
+    found = replace(encoded, parts=parts, words=words)
+    if words is not None:
+        first, last = encoded.signal_span
+        check_num_shares(sum(len(each.spans) for each in parts), last - first)
+    return found
 
 
 def check_query(query: str) -> None:

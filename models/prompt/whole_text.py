@@ -22,6 +22,7 @@ class _PromptState:
             offsets in itself.
         closed: holds the runs of text before the open one.
         contents: where each document's content starts and stops in all texts.
+        queries: where the query does, each time that the tail holds it.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -31,6 +32,7 @@ class _PromptState:
     runs: list[tuple[int, list[tuple[int, int]]]] = field(default_factory=list)
     closed: str = ""
     contents: list[tuple[int, int]] = field(default_factory=list)
+    queries: list[tuple[int, int]] = field(default_factory=list)
 
 
 class WholeTextEncoder:
@@ -70,15 +72,36 @@ class WholeTextEncoder:
         """
         cut = self._tokenizer.cut(contents, max_document_tokens)
         state = self._state(values, [content for content, _ in cut])
-        whole = [(start + a, start + b) for start, run in state.runs for a, b in run]
+        whole = self._offsets(state)
         found = []
         for (first, last), content in zip(self._scored(state), state.contents, strict=True):
-            offsets = np.array(whole[first:last], np.int32).reshape(-1, 2)
+            offsets = whole[first:last]
             start = int(min(offsets[:, 0].min(initial=content[0]), content[0]))
             stop = int(max(offsets[:, 1].max(initial=content[1]), content[1]))
             span = content[0] - start, content[1] - start
             found.append(characters_in(state.closed[start:stop], offsets - start, [span]))
         return found
+
+    def tail_characters(
+        self, values: Mapping[str, str], contents: Sequence[str], max_document_tokens: int
+    ) -> NDArray[np.int32]:
+        """Say for which characters of the query each token of the tail stands.
+
+        Returns:
+            [n, 2], as characters_in has it.
+        """
+        cut = self._tokenizer.cut(contents, max_document_tokens)
+        state = self._state(values, [content for content, _ in cut])
+        offsets = self._offsets(state)[state.spans["block"][-1][1] :]
+        # The first token may be of the last document, too.
+        start = int(offsets[:, 0].min(initial=state.queries[0][0]))
+        queries = [(a - start, b - start) for a, b in state.queries]
+        return characters_in(state.closed[start:], offsets - start, queries)
+
+    def _offsets(self, state: _PromptState) -> NDArray[np.int32]:
+        """Return [T, 2], the characters of all texts that each token stands for."""
+        whole = [(start + a, start + b) for start, run in state.runs for a, b in run]
+        return np.array(whole, np.int32).reshape(-1, 2)
 
     def count_tokens(self, contents: Sequence[str], max_tokens: int) -> list[int]:
         """Count the tokens of documents' contents; maybe not all of those above max_tokens."""
@@ -108,9 +131,11 @@ class WholeTextEncoder:
                 # The space before a content belongs to its first token.
                 first = len(filled.text[:a].rstrip(" ")) if name == "content" else a
                 state.waiting.append((f"{part}.{name}", start + first, start + b))
+                before = len(state.closed) + start
                 if name == "content":
-                    before = len(state.closed) + start
                     state.contents.append((before + a, before + b))
+                elif (part, name) == ("tail", "query"):
+                    state.queries.append((before + a, before + b))
             state.waiting.append((part, start, start + len(filled.text)))
             state.text += filled.text
 

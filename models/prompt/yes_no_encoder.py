@@ -12,6 +12,7 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.prompt_template import Control, Piece, Text
 from blockrank_server.models.checkpoint.yes_no_card import YesNoCard
 from blockrank_server.models.errors import CardError, InputError
+from blockrank_server.models.prompt.document_parts import ExplainOption
 from blockrank_server.models.prompt.limits import (
     check_blank,
     check_positions,
@@ -68,7 +69,7 @@ class YesNoEncoder:
         summary: str = "",
         instruction: str = "",
         find: Find | None = None,
-        explain: bool = False,
+        explain: ExplainOption = False,
     ) -> EncodedRequest:
         """Make token ids, positions and spans of one request.
 
@@ -165,7 +166,7 @@ class YesNoEncoder:
         limit = self.card.limits.max_instruction_tokens
         return instruction_of(self._tokenizer, given, limit) or prompt.instruction
 
-    def _check_absent(self, summary: str, *, explain: bool) -> None:
+    def _check_absent(self, summary: str, *, explain: ExplainOption) -> None:
         check_blank(summary, "summary", self.card.name)
         if explain:
             raise InputError(

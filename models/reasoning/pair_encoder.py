@@ -8,7 +8,7 @@ from tokenizers import Encoding
 from blockrank_server.models.checkpoint.prompt_template import Control
 from blockrank_server.models.checkpoint.reasoning_card import ReasoningCard
 from blockrank_server.models.errors import CardError, InputTooLongError
-from blockrank_server.models.prompt.document_parts import check_explainable
+from blockrank_server.models.prompt.document_parts import ExplainOption, check_explainable
 from blockrank_server.models.prompt.limits import check_blank, cut_query, lowered, too_long
 from blockrank_server.models.prompt.request import (
     Document,
@@ -53,7 +53,7 @@ class PairEncoder:
         truncate: bool = True,
         summary: str = "",
         instruction: str = "",
-        explain: bool = False,
+        explain: ExplainOption = False,
         tokens_per_chain: float = 0.0,
     ) -> ReasoningRequest:
         """Make the prompts of one request.

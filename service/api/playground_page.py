@@ -1,11 +1,14 @@
 """Serves /playground: a page on which anyone can try the ranking, made of files that lie beside.
 
+The programs of clients come one by one, when they are picked (playground_clients.py).
+
 Its policy lets it load nothing from elsewhere. Who wants to compare with another server opens it as
 /playground?compare=ORIGIN, and that origin alone may then be asked as well. Every URL in it is
 relative, because a proxy may put a prefix in front of them.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +16,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+
+from blockrank_server.service.api.playground_clients import client_programs
 
 PATH = "/playground"
 _FOLDER = Path(__file__).with_name("playground")
@@ -24,6 +29,7 @@ _MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
     "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
 }
 # Trusted types: the browser itself refuses to read any text as HTML.
 _POLICY = (
@@ -40,8 +46,16 @@ def add_playground(app: FastAPI) -> None:
         if each.name == _PAGE:
             app.router.add_route(PATH, _page(each.read_bytes()), include_in_schema=False)
         else:
-            path = f"{PATH}/{each.name}"
-            app.router.add_route(path, _file(each.name, each.read_bytes()), include_in_schema=False)
+            _add_file(app, each.name, each.read_bytes())
+    programs = client_programs()
+    listed = [each.name for each in programs]
+    _add_file(app, "clients.json", json.dumps(listed, separators=(",", ":")).encode())
+    for program in programs:
+        _add_file(app, f"clients/{program.file_name}", program.text.encode())
+
+
+def _add_file(app: FastAPI, name: str, content: bytes) -> None:
+    app.router.add_route(f"{PATH}/{name}", _file(name, content), include_in_schema=False)
 
 
 def policy(compare: str) -> str:

@@ -127,7 +127,7 @@ class PreparedRequest:
     ) -> dict[int, Explanation]:
         if self.encoded is None or not self.encoded.parts:
             return {}
-        found = explanations(self.encoded.parts, part_shares)
+        found = explanations(self.encoded, part_shares)
         if self.chunks is None:
             return {index: found[block] for index, block in best.items()}
         spans, cut = self.chunks.spans, self._truncated_at

@@ -5,10 +5,11 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from blockrank_server.models.prompt.document_parts import Span
-from blockrank_server.models.prompt.explanation import Explanation, PartShare
+from blockrank_server.models.prompt.explanation import Explanation, PartShare, WordShare
 from blockrank_server.models.reasoning.request import Reasoned
 
-# Sums of 66 shares that are rounded to so many digits are off by less than a millionth.
+# Sums of 66 shares that are rounded to so many digits are off by less than a millionth;
+# those of a document's tokens by less than a hundred-thousandth.
 _DIGITS = 8
 
 
@@ -27,6 +28,23 @@ class ExplainedPart(TypedDict):
     share: float
 
 
+class ExplainedWord(TypedDict):
+    """Tells where in the document a word looked: code points start to end of the query.
+
+    `share` is what the word gives to the result's score; those of all words sum to 1. `tokens` are
+    the shares of the document's tokens in it, in the order of the explanation's `tokens`; with
+    `title` and `frame` they sum to `share`. The last word has no start and end where the model is
+    made to read the words of its prompt around the query, too.
+    """
+
+    start: NotRequired[int]
+    end: NotRequired[int]
+    share: float
+    tokens: list[float]
+    title: NotRequired[float]
+    frame: float
+
+
 class ExplainedDocument(TypedDict):
     """Tells where the score of one result comes from.
 
@@ -34,7 +52,8 @@ class ExplainedDocument(TypedDict):
     largest share. `frame` is what fell on the words that the prompt puts around a document. Offsets
     count code points of the text that was ranked, those of the title in the title. What stands from
     `truncated_at` on was cut off and has no share. A document has at most 64 sentences, the last of
-    which then holds all the rest.
+    which then holds all the rest. `tokens`, those of the text, and `words`, those of the query, are
+    there where explain is "tokens".
     """
 
     sentences: list[ExplainedPart]
@@ -42,6 +61,8 @@ class ExplainedDocument(TypedDict):
     title: NotRequired[ExplainedPart]
     frame: float
     truncated_at: NotRequired[int]
+    tokens: NotRequired[list[ExplainedPart]]
+    words: NotRequired[list[ExplainedWord]]
 
 
 class ReasonedDocument(TypedDict):
@@ -85,8 +106,25 @@ def explained(explanation: Explanation) -> ExplainedDocument:
         found["title"] = _part(explanation.title)
     if explanation.truncated_at is not None:
         found["truncated_at"] = explanation.truncated_at
+    if explanation.words:
+        has_title = explanation.title is not None
+        found["tokens"] = list(map(_part, explanation.tokens))
+        found["words"] = [_word(each, has_title=has_title) for each in explanation.words]
     return found
 
 
 def _part(part: PartShare) -> ExplainedPart:
     return {"start": part.start, "end": part.end, "share": round(part.share, _DIGITS)}
+
+
+def _word(word: WordShare, *, has_title: bool) -> ExplainedWord:
+    found: ExplainedWord = {
+        "share": round(word.share, _DIGITS),
+        "tokens": [round(each, _DIGITS) for each in word.tokens],
+        "frame": round(word.frame, _DIGITS),
+    }
+    if word.span is not None:
+        found["start"], found["end"] = word.span
+    if has_title:
+        found["title"] = round(word.title, _DIGITS)
+    return found

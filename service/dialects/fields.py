@@ -12,12 +12,14 @@ from pydantic import (
     Field,
     InstanceOf,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
 )
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from blockrank_server.models.prompt.document_parts import MAX_EXPLAINED_DOCUMENTS
+from blockrank_server.models.prompt.document_parts import MAX_EXPLAINED_DOCUMENTS, MAX_TOKEN_SHARES
 from blockrank_server.service.dialects.request import Ranked, RerankResult
 from blockrank_server.service.errors import InvalidFieldError
 
@@ -34,6 +36,14 @@ def _truncate_word(value: object) -> object:
 
 def _as_flag(value: object) -> object:
     return False if value is None else value
+
+
+def _check_explain(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return check(value)
+    except ValidationError as error:
+        message = "Input should be a valid boolean, or tokens"
+        raise PydanticCustomError("explain", message) from error
 
 
 def _query_text(value: object) -> object:
@@ -73,11 +83,14 @@ Count = Annotated[int, Field(ge=1)]
 Flag = Annotated[bool, BeforeValidator(_as_flag)]
 TopN = Annotated[int, Field(ge=0)]
 Explain = Annotated[
-    Flag,
+    Flag | Literal["tokens"],
+    WrapValidator(_check_explain),
     Field(
         description="Adds `explanation` to each result: the share that each sentence of the "
-        "document has in its score; or, where the model reasons, `reasoning`: what it wrote. "
-        f"For up to {MAX_EXPLAINED_DOCUMENTS} documents."
+        "document has in its score; with `tokens` also that of each token, and where each word of "
+        "the query looked; or, where the model reasons, `reasoning`: what it wrote. "
+        f"For up to {MAX_EXPLAINED_DOCUMENTS} documents; by tokens for up to "
+        f"{MAX_TOKEN_SHARES:,} of them times tokens of the query."
     ),
 ]
 Stream = Annotated[

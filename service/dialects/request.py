@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from blockrank_server.models.prompt.document_parts import Span
+from blockrank_server.models.prompt.document_parts import ExplainOption, Span
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.reasoning.request import Reasoned
@@ -55,7 +55,7 @@ class RerankRequest:
         instruction_fields: of the body, that gave one.
         cache_salt: documents are found again only with the salt they were kept with.
         fallback: what to answer where ranking fails; None for an error.
-        explain: whether results tell where their scores come from.
+        explain: whether results tell where their scores come from, and how finely.
         stream: whether chains of reasoning are sent while they are written.
         ignored_fields: fields of the body that have no meaning here.
         warnings: sentences on fields that have a meaning elsewhere and none here.
@@ -78,7 +78,7 @@ class RerankRequest:
     instruction_fields: tuple[str, ...] = ()
     cache_salt: str = field(default="", repr=False)
     fallback: Literal["input_order"] | None = None
-    explain: bool = False
+    explain: ExplainOption = False
     stream: bool = False
     ignored_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

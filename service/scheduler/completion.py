@@ -107,7 +107,7 @@ class Completer:
         infer_s = done_s - batch.started_s if batch.is_one_of_many else report.infer_s
         for job, (row, level, shares) in zip(batch.jobs, rows, strict=True):
             sizes = len(row), len(shares)
-            expected = job.request.num_documents, job.request.num_parts
+            expected = job.request.num_documents, job.request.num_part_shares
             if sizes == expected and all(map(math.isfinite, chain(row, (level,), shares))):
                 queue_s = batch.started_s - job.accepted_s
                 job.complete(Scored(row, queue_s, infer_s, level, shares))

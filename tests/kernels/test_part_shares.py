@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blockrank_server.kernels.document_scores import ScoreRule, document_scores
-from blockrank_server.kernels.part_shares import part_shares
+from blockrank_server.kernels.part_shares import part_shares, token_shares
 
 Over = Literal["documents", "all"]
 Tokens = Literal["mean", "geometric_mean"]
@@ -66,6 +66,29 @@ def test_the_parts_add_up_to_the_documents_score(rule: ScoreRule) -> None:
     split = shares_of(parts, rule) * scores[OWNERS]
     added = torch.zeros(NUM_DOCUMENTS).index_add(0, torch.tensor(OWNERS), split)
     torch.testing.assert_close(added, scores, rtol=1e-6, atol=1e-6)
+
+
+@EVERY_RULE
+def test_what_each_signal_token_gives_adds_up_to_the_parts(rule: ScoreRule) -> None:
+    parts = drawn(rule, 7)
+    lse, own = with_documents(parts, rule), [each[..., : len(OWNERS)] for each in parts]
+    found_rM = token_shares(lse, own, torch.tensor(OWNERS), NUM_DOCUMENTS, rule)
+    torch.testing.assert_close(found_rM.sum(0), shares_of(parts, rule))
+    of_documents_rN = torch.zeros(NUM_SIGNAL, NUM_DOCUMENTS, dtype=torch.float64).index_add(
+        1, torch.tensor(OWNERS), found_rM
+    )
+    if rule.reduce_tokens == "geometric_mean":  # each token has the same say
+        expected = torch.full_like(of_documents_rN, 1 / NUM_SIGNAL)
+    else:  # as much as it adds to the mean
+        given = [each.exp() for each in lse]
+        if rule.normalise_over == "documents":
+            shares = [each / each.sum(-1, keepdim=True) for each in given]
+        else:
+            shares = [each / each[..., NUM_DOCUMENTS:].sum(-1, keepdim=True) for each in given]
+        mass_rN = sum(each[..., :NUM_DOCUMENTS].sum(0) for each in shares)
+        assert isinstance(mass_rN, torch.Tensor)
+        expected = mass_rN / mass_rN.sum(0)
+    torch.testing.assert_close(of_documents_rN, expected)
 
 
 @EVERY_RULE

@@ -18,7 +18,7 @@ export class ServerError extends Error {
 
 const KINDS = { 401: "key", 429: "busy", 502: "gone", 503: "loading", 504: "late" };
 
-async function ask(url, options) {
+async function ask(url, options, form = "json") {
 	let response;
 	try {
 		response = await fetch(url, { cache: "no-store", ...options });
@@ -26,7 +26,7 @@ async function ask(url, options) {
 		if (error.name === "AbortError") throw error;
 		throw new ServerError("gone", "The server does not answer.");
 	}
-	const body = await response.json().catch(() => null);
+	const body = await response[form]().catch(() => null);
 	if (response.ok && body !== null) return { body, headers: response.headers };
 	const kind = KINDS[response.status] ?? "refused";
 	const said = typeof body?.error === "string" ? body.error : body?.reason;
@@ -36,7 +36,7 @@ async function ask(url, options) {
 
 const here = (path) => new URL(path, document.baseURI);
 
-export const load = async (path) => (await ask(here(path))).body;
+export const load = async (path, form) => (await ask(here(path), {}, form)).body;
 
 export const asSent = (document) =>
 	document.title ? { title: document.title, text: document.text } : document.text;
@@ -53,7 +53,7 @@ export async function rank(query, documents, { signal, explain = false, other = 
 	const headers = { "Content-Type": "application/json" };
 	const sentKey = other ? other.key : key.get();
 	if (sentKey) headers.Authorization = `Bearer ${sentKey}`;
-	const body = { query, documents: documents.map(asSent), ...(explain && { explain: true }) };
+	const body = { query, documents: documents.map(asSent), ...(explain && { explain }) };
 	const url = other ? new URL("rerank", other.url.replace(/\/*$/, "/")) : here("cohere/v2/rerank");
 	const answer = await ask(url, { method: "POST", headers, body: JSON.stringify(body), signal });
 	const results = Array.isArray(answer.body.results) ? answer.body.results : [];

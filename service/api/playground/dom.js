@@ -4,6 +4,10 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
 
+export const say = (id, text) => ($(id).textContent = text);
+
+export const put = (id, ...children) => $(id).replaceChildren(...children);
+
 // Listens; a form is never sent.
 export const on = (id, name, listener) =>
 	$(id).addEventListener(name, (event) => {

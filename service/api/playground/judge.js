@@ -1,7 +1,7 @@
-// What the ticks say: nDCG of every order, the best line, and lists to train and evaluate with.
+// What the ticks say: nDCG of every order, the best line, and lists for train, evaluate, calibrate.
 
 import { asSent } from "./api.js";
-import { $, download, h, on, percent } from "./dom.js";
+import { $, download, h, on, percent, put, say } from "./dom.js";
 import { bestThreshold, bm25, ndcgAt10 } from "./measures.js";
 
 const LISTS = "blockrank-lists";
@@ -12,7 +12,8 @@ export function judge({ query, documents, relevant, result, otherOrder }) {
 	const orders = { "Order given": [...documents.keys()], "Keyword search": bm25(query, documents) };
 	if (otherOrder) orders["Another server"] = otherOrder;
 	orders["This model"] = result.order;
-	$("judged").replaceChildren(
+	put(
+		"judged",
 		...Object.entries(orders).map(([name, order]) => {
 			const value = ndcgAt10(order, relevant);
 			const meter = h("i");
@@ -34,28 +35,43 @@ export function listLine({ query, documents, relevant }) {
 	return JSON.stringify(row);
 }
 
-export function keepList(state) {
-	if (!state.relevant.size || state.relevant.size === state.documents.length) {
-		$("kept").textContent = "Tick at least one text, and leave at least one unticked.";
+const counted = (count) => `${count} ${count === 1 ? "list" : "lists"}`;
+
+// A list that is kept again, with other ticks, takes its own place.
+const asked = (line) => line.slice(0, line.lastIndexOf(',"answer_ids"'));
+
+export function keepLists(lists) {
+	const judged = lists.filter(({ relevant, documents }) => relevant.size && relevant.size < documents.length);
+	if (!judged.length) {
+		say("kept", "Tick at least one text, and leave at least one unticked.");
 		return;
 	}
-	const lists = [...new Set([...kept(), listLine(state)])];
+	const lines = new Map([...kept(), ...judged.map(listLine)].map((line) => [asked(line), line]));
 	try {
-		sessionStorage.setItem(LISTS, JSON.stringify(lists));
+		sessionStorage.setItem(LISTS, JSON.stringify([...lines.values()]));
 	} catch {
-		$("kept").textContent = "No room for more lists: download these first.";
+		say("kept", "No room for more lists: download these first.");
 		return;
 	}
 	showKept();
+	const left = lists.length - judged.length;
+	if (left) $("kept").append(` ${counted(left)} without ticks left out.`);
 }
 
 function showKept() {
 	const count = kept().length;
-	$("export").disabled = !count;
-	if (count) $("kept").textContent = `${count} ${count === 1 ? "list" : "lists"} kept, for the commands evaluate and train.`;
+	$("export").disabled = $("export-qrels").disabled = !count;
+	say("kept", `${counted(count)} kept, for evaluate and train; with lists.qrels.tsv beside, for calibrate --refit.`);
+}
+
+// What stands unticked was judged, too: 0 says so.
+function qrels(line, i) {
+	const { documents, answer_ids } = JSON.parse(line);
+	return documents.map((_, j) => `${i + 1}\t${j}\t${Number(answer_ids.includes(j))}\n`).join("");
 }
 
 export function setUpLists() {
 	on("export", "click", () => download("lists.jsonl", kept().map((line) => `${line}\n`).join("")));
+	on("export-qrels", "click", () => download("lists.qrels.tsv", kept().map(qrels).join("")));
 	showKept();
 }

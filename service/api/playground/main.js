@@ -1,13 +1,13 @@
 // Holds what is asked and answered, and ties the page's controls to it.
 
 import { load, patiently, rank, ServerError } from "./api.js";
-import { $, copyText, h, ms, on, texts } from "./dom.js";
-import { judge, keepList, setUpLists } from "./judge.js";
+import { $, copyText, h, ms, on, put, say, texts } from "./dom.js";
+import { judge, keepLists, listLine, setUpLists } from "./judge.js";
 import * as link from "./link.js";
 import { bm25, places } from "./measures.js";
 import { parse, unparse } from "./parse.js";
 import { draw, drawReading, drawThreshold, highlight } from "./picture.js";
-import { DIALECTS, hasDialect, NAMES, program } from "./snippets.js";
+import { DIALECTS, FORMS, program } from "./snippets.js";
 import { askKey, setUpKey, tell } from "./states.js";
 import { forgetRuns, lengthTrial, shuffleTrial } from "./trials.js";
 
@@ -15,7 +15,7 @@ let presets = [];
 let info = null;
 let running = null; // aborts the request before
 let hasExplanations = true; // until an answer has none
-const state = { preset: 0, query: "", documents: [], relevant: new Set(), threshold: null, baseline: "given", other: "", otherOrder: null, result: null, selected: 0 };
+const state = { query: "", result: null, selected: 0 }; // and what take() gives it
 
 const patience = (signal) => ({ tell, askKey, signal });
 const refuse = (message) => tell(new ServerError("refused", message));
@@ -31,7 +31,7 @@ function before() {
 	return [...state.documents.keys()];
 }
 
-async function run() {
+async function run(explain = hasExplanations && "tokens") {
 	running?.abort();
 	const mine = (running = new AbortController());
 	const { query, documents } = state;
@@ -42,9 +42,9 @@ async function run() {
 	$("slopes").setAttribute("aria-busy", "true");
 	$("slopes").inert = !state.result; // the rows are those of another list
 	try {
-		const found = await patiently(() => rank(query, documents, { signal: mine.signal, explain: hasExplanations }), patience(mine.signal));
+		const found = await patiently(() => rank(query, documents, { signal: mine.signal, explain }), patience(mine.signal));
 		if (mine.signal.aborted) return;
-		hasExplanations &&= found.explanations.some(Boolean);
+		if (explain) hasExplanations = found.explanations.some(Boolean);
 		state.result = found;
 		state.selected = found.order[0];
 		show();
@@ -52,17 +52,15 @@ async function run() {
 		$("slopes").inert = false;
 		showServer();
 	} catch (error) {
-		if (hasExplanations && /explain/.test(error.message)) {
-			hasExplanations = false;
-			return run();
-		}
+		// A long list may have fewer explanations, or none.
+		if (explain && /explain/.test(error.message)) return run(explain === "tokens" && /tokens/.test(error.message));
 		told(error);
 	}
 }
 
 async function showServer() {
 	info ??= await load("info").catch(() => null);
-	if (info) $("server").textContent = `${info.served_model_name} on ${info.device}`;
+	if (info) say("server", `${info.served_model_name} on ${info.device}`);
 }
 
 function show() {
@@ -73,8 +71,8 @@ function show() {
 	select(state.selected);
 	judge(state);
 	const known = result.numKnown === null ? "" : `, ${result.numKnown} known before`;
-	$("facts").replaceChildren(h("b", {}, `${texts(documents.length)} in ${ms(result.timings.total)} ms`), ` · ${result.numTokens.toLocaleString("en")} tokens${known}`);
-	$("warnings").textContent = result.warnings.length ? `The server says: ${result.warnings.join("; ")}.` : "";
+	put("facts", h("b", {}, `${texts(documents.length)} in ${ms(result.timings.total)} ms`), ` · ${result.numTokens.toLocaleString("en")} tokens${known}`);
+	say("warnings", result.warnings.length ? `The server says: ${result.warnings.join("; ")}.` : "");
 	showProgram();
 }
 
@@ -88,8 +86,18 @@ function select(index) {
 	state.selected = index;
 	for (const each of $("ranked").children)
 		each.firstChild.setAttribute("aria-pressed", `${each.dataset.index === `${index}`}`);
-	drawReading(state.documents[index], places(state.result.order)[index], state.result.explanations[index]);
+	showReading();
 	highlight(index);
+}
+
+function showReading() {
+	const { selected, result, documents, query, word } = state;
+	const pick = (word) => {
+		state.word = word;
+		showReading();
+		$("words").querySelector(`:nth-child(${(word ?? 0) + 1})`).focus();
+	};
+	drawReading(documents[selected], places(result.order)[selected], result.explanations[selected], { query, word, pick });
 }
 
 function tick(index, isRelevant) {
@@ -102,7 +110,7 @@ function tick(index, isRelevant) {
 
 function leavePreset() {
 	state.preset = null;
-	$("note").textContent = "";
+	say("note", "");
 	showPresets();
 }
 
@@ -110,16 +118,26 @@ function showPresets() {
 	[...$("presets").children].forEach((each, i) => each.setAttribute("aria-pressed", `${i === state.preset}`));
 }
 
-function take({ query, documents, relevant = [], preset = null, threshold: line = null, baseline = "given", other = "" }) {
-	Object.assign(state, { documents, relevant: new Set(relevant), preset, threshold: line, baseline, other, result: null });
+function take({ query, documents, relevant = [], preset = null, threshold: line = null, baseline = "given", other = "", lists = [{}], at = 0 }) {
+	Object.assign(state, { documents, relevant: new Set(relevant), preset, threshold: line, baseline, other, result: null, word: null, lists, at });
 	state.query = query ?? state.query;
+	noteList();
 	$("query").value = state.query;
-	$("note").textContent = preset === null ? "" : presets[preset].note;
-	$("own-text").value = unparse(documents);
+	say("note", preset === null ? "" : presets[preset].note);
+	$("own-text").value = lists.length > 1 ? lists.map(listLine).join("\n") : unparse(documents);
+	$("lists").hidden = lists.length < 2;
+	put("list", ...lists.map((each, i) => h("option", { selected: i === at }, `${i + 1}. ${each.query}`)));
+	say("keep", lists.length > 1 ? "Keep these lists" : "Keep this list");
 	$("other-url").value = other;
 	showPresets();
 	showBaseline();
 	return run();
+}
+
+// What is asked and ticked now belongs to the list that is chosen.
+function noteList() {
+	const { query, documents, relevant } = state;
+	Object.assign(state.lists[state.at], { query, documents, relevant });
 }
 
 const takePreset = (preset, view = {}) => {
@@ -139,7 +157,7 @@ function showLink() {
 	linking = setTimeout(async () => {
 		const hash = await link.written(state, presets);
 		$("copy-link").disabled = hash === null;
-		$("copy-link").textContent = hash === null ? "Too long for a link" : "Copy a link to this list";
+		say("copy-link", hash === null ? "Too long for a link" : "Copy a link to this list");
 		// Not relative: the page's base is another folder's.
 		history.replaceState(null, "", `${location.pathname}${location.search}${hash ?? ""}`);
 	}, 150);
@@ -154,9 +172,11 @@ async function takeLink() {
 }
 
 function useOwn(text, fileName = "") {
-	const { documents, relevant, query, form } = parse(text, fileName);
-	$("own-told").textContent = documents.length ? `Read as ${form}: ${texts(documents.length)}.` : "There is no text in it.";
-	if (documents.length) take({ query, documents, relevant });
+	const { form, lists } = parse(text, fileName);
+	const count = lists.reduce((sum, each) => sum + each.documents.length, 0);
+	say("own-told", count ? `Read as ${form}: ${texts(count)}.` : "There is no text in it.");
+	const asking = lists.map((each) => ({ ...each, query: each.query ?? state.query, relevant: new Set(each.relevant) }));
+	if (count) take({ ...asking[0], lists: asking });
 }
 
 function openOwn(isOpen) {
@@ -167,7 +187,7 @@ function openOwn(isOpen) {
 async function useFile(file) {
 	if (!file) return;
 	openOwn(true);
-	if (file.size > 16_000_000) $("own-told").textContent = "This file is larger than 16 MB.";
+	if (file.size > 16_000_000) say("own-told", "This file is larger than 16 MB.");
 	else useOwn(await file.text(), file.name);
 }
 
@@ -223,22 +243,25 @@ async function runTrial(work) {
 
 const address = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 
-function showProgram() {
-	const name = $("client").value;
-	$("dialect-field").hidden = !hasDialect(name);
-	$("code").textContent = program(name, $("dialect").value, address(), state.query, state.documents);
+async function showProgram() {
+	const [name, dialect] = [$("client").value, $("dialect").value];
+	$("dialect-field").hidden = !FORMS[name];
+	const code = await program(name, dialect, address(), state.query, state.documents).catch((error) => error.message);
+	if (name === $("client").value && dialect === $("dialect").value) say("code", code);
 }
 
 async function copied(text) {
 	await copyText(text);
-	$("copied").textContent = "Copied.";
-	setTimeout(() => ($("copied").textContent = ""), 2000);
+	say("copied", "Copied.");
+	setTimeout(() => (say("copied", ""), 2000));
 }
 
 function listen() {
 	on("ask", "submit", () => {
 		if ($("query").value !== state.query) leavePreset();
 		state.query = $("query").value;
+		state.word = null;
+		noteList();
 		run();
 	});
 	on("own-open", "click", () => openOwn($("own").hidden));
@@ -264,7 +287,8 @@ function listen() {
 		state.threshold = Number(event.target.value);
 		showThreshold();
 	});
-	on("keep", "click", () => keepList(state));
+	on("keep", "click", () => keepLists(state.lists));
+	on("list", "change", ({ target }) => take({ ...state.lists[target.selectedIndex], lists: state.lists, at: target.selectedIndex }));
 	on("shuffle", "click", () => runTrial((with_) => shuffleTrial(state, with_)));
 	on("adds", "click", ({ target }) => {
 		const more = Number(target.dataset.add);
@@ -275,7 +299,7 @@ function listen() {
 	on("dialect", "change", showProgram);
 	on("copy", "click", () => copied($("code").textContent));
 	on("copy-link", "click", () => copied(location.href));
-	on("banner-act", "click", run);
+	on("banner-act", "click", () => run());
 	addEventListener("hashchange", takeLink);
 	listenToRows();
 }
@@ -303,7 +327,8 @@ function listenToRows() {
 async function start() {
 	presets = await patiently(() => load("playground/presets.json"), patience());
 	$("presets").append(...presets.map((each, i) => h("button", { onclick: () => takePreset(i) }, each.name)));
-	$("client").append(...NAMES.map((name) => h("option", {}, name)));
+	const clients = await patiently(() => load("playground/clients.json"), patience());
+	$("client").append(...[...Object.keys(FORMS), ...clients].map((name) => h("option", {}, name)));
 	$("dialect").append(...Object.keys(DIALECTS).map((name) => h("option", {}, name)));
 	setUpKey();
 	setUpLists();

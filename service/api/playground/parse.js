@@ -14,13 +14,19 @@ export function asDocument(value) {
 	return { title: `${first(Object(value), TITLE) ?? ""}`, text };
 }
 
+const single = (form, rows) => rows && { form, lists: [{ rows }] };
+
 function fromValues(values) {
-	// A list with its question, as the commands train and evaluate read it.
-	const list = values.find((each) => Array.isArray(each?.documents));
-	if (!list) return { form: "JSON", rows: values.map((each) => [asDocument(each), isYes(first(Object(each), RELEVANT))]) };
-	const ids = (Array.isArray(list.answer_ids) ? list.answer_ids : []).map(String);
-	const rows = list.documents.map((each, i) => [asDocument(each), ids.includes(`${each?.doc_id ?? i}`)]);
-	return { form: "a list", rows, query: typeof list.query === "string" ? list.query : undefined };
+	// Lists with their questions, as the commands train and evaluate read them.
+	const lists = values.filter((each) => Array.isArray(each?.documents));
+	if (!lists.length) return single("JSON", values.map((each) => [asDocument(each), isYes(first(Object(each), RELEVANT))]));
+	return { form: lists.length > 1 ? `${lists.length} lists` : "a list", lists: lists.map(fromList) };
+}
+
+function fromList({ query, documents, answer_ids }) {
+	const ids = (Array.isArray(answer_ids) ? answer_ids : []).map(String);
+	const rows = documents.map((each, i) => [asDocument(each), ids.includes(`${each?.doc_id ?? i}`)]);
+	return { rows, query: typeof query === "string" ? query : undefined };
 }
 
 function json(text) {
@@ -33,7 +39,7 @@ function json(text) {
 	return null;
 }
 
-// RFC 4180: quotes, doubled quotes, line breaks inside of quotes.
+// RFC 4180.
 function cells(text, separator) {
 	const rows = [[""]];
 	let isQuoted = false;
@@ -55,22 +61,26 @@ function csv(text, isNamed) {
 	const names = rows[0].map((each) => each.trim().toLowerCase());
 	const [textAt, titleAt, relevantAt] = [TEXT, TITLE, RELEVANT].map((known) => names.findIndex((each) => known.includes(each)));
 	if (textAt >= 0)
-		return { form: "CSV", rows: rows.slice(1).map((row) => [{ title: (row[titleAt] ?? "").trim(), text: row[textAt] ?? "" }, isYes(row[relevantAt])]) };
+		return rows.slice(1).map((row) => [{ title: (row[titleAt] ?? "").trim(), text: row[textAt] ?? "" }, isYes(row[relevantAt])]);
 	if (!isNamed) return null;
 	// No name says which column has the texts: the longest cells do.
 	const widths = names.map((_, i) => rows.reduce((sum, row) => sum + (row[i] ?? "").length, 0));
 	const longest = widths.indexOf(Math.max(...widths));
-	return { form: "CSV", rows: rows.map((row) => [asDocument(row[longest] ?? "")]) };
+	return rows.map((row) => [asDocument(row[longest] ?? "")]);
 }
 
-// Returns {documents, relevant, query?, form}; blank texts are left out.
+function filled({ rows, query }) {
+	const kept = rows.filter(([document]) => `${document.title}${document.text}`.trim());
+	return { query, documents: kept.map(([document]) => document), relevant: [...kept.keys()].filter((i) => kept[i][1]) };
+}
+
+// Returns {form, lists}, each {documents, relevant, query?}, without blank texts.
 export function parse(given, fileName = "") {
 	const text = given.replace(/^\uFEFF/, "");
 	const isCsv = /\.(csv|tsv)$/i.test(fileName);
-	const lines = { form: "lines", rows: text.split(/\r?\n/).map((line) => [asDocument(line.trim())]) };
-	const { form, rows, query } = (!isCsv && json(text)) || csv(text, isCsv) || lines;
-	const filled = rows.filter(([document]) => `${document.title}${document.text}`.trim());
-	return { form, query, documents: filled.map(([document]) => document), relevant: [...filled.keys()].filter((i) => filled[i][1]) };
+	const lines = text.split(/\r?\n/).map((line) => [asDocument(line.trim())]);
+	const { form, lists } = (!isCsv && json(text)) || single("CSV", csv(text, isCsv)) || single("lines", lines);
+	return { form, lists: lists.map(filled).filter((each) => each.documents.length) };
 }
 
 // What the editor shows for a list: lines, or JSON where a line could not hold a text.

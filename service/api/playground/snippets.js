@@ -1,6 +1,6 @@
-// Writes the request on the page as a program: curl, Python, and clients of other rerankers.
+// Writes the request on the page as a program; those of most clients come from the server.
 
-import { asSent } from "./api.js";
+import { asSent, load } from "./api.js";
 
 const bash = (text) => `'${text.replace(/'/g, "'\\''")}'`;
 const plain = (document) => (document.title ? `${document.title}\n${document.text}`: document.text);
@@ -16,32 +16,9 @@ export const DIALECTS = {
 	"vLLM score": ["v1/score", (query, documents) => ({ text_1: query, text_2: documents.map(plain) })],
 };
 
-const python = (value) => JSON.stringify(value);
+const python = JSON.stringify;
 const assigned = (query, documents) =>
-	`query = ${python(query)}\ndocuments = [\n${documents.map((each) => `		${python(plain(each))},\n`).join("")}]\n\n`;
-
-// The blocks of deploy/clients.md; ADDRESS and KEY are filled in.
-const CLIENTS = {
-	cohere: `import cohere
-
-client = cohere.ClientV2("KEY", base_url="ADDRESS")
-found = client.rerank(model="default", query=query, documents=documents)
-print([result.index for result in found.results])
-`,
-	voyageai: `import voyageai
-
-client = voyageai.Client("KEY", base_url="ADDRESS/v1", max_retries=2)
-found = client.rerank(query, documents, model="default")
-print([result.index for result in found.results])
-`,
-	LangChain: `from langchain_cohere import CohereRerank
-
-compressor = CohereRerank(
-    model="default", cohere_api_key="KEY", base_url="ADDRESS", top_n=10
-)
-print([result["index"] for result in compressor.rerank(documents, query)])
-`,
-};
+	`query = ${python(query)}\ndocuments = [\n${documents.map((each) => `    ${python(plain(each))},\n`).join("")}]\n\n`;
 
 const curl = (address, [path, body], query, documents) =>
 	`curl -s ${bash(`${address}/${path}`)} \\\n  -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' \\\n  -d ${bash(JSON.stringify(body(query, documents), null, 1))}\n`;
@@ -61,12 +38,11 @@ print(answer.json())
 `;
 };
 
-export const NAMES = ["curl", "Python requests", ...Object.keys(CLIENTS)];
-export const hasDialect = (name) => !(name in CLIENTS);
+export const FORMS = { curl, "Python requests": requests };
 
 // The key itself is never written: what is copied gets shared.
-export function program(name, dialect, address, query, documents) {
-	if (name === "curl") return curl(address, DIALECTS[dialect], query, documents);
-	if (name === "Python requests") return requests(address, DIALECTS[dialect], query, documents);
-	return assigned(query, documents) + CLIENTS[name].replaceAll("ADDRESS", () => address);
+export async function program(name, dialect, address, query, documents) {
+	if (FORMS[name]) return FORMS[name](address, DIALECTS[dialect], query, documents);
+	const found = await load(`playground/clients/${name.toLowerCase().replace(/\W+/g, "-")}.txt`, "text");
+	return (/^(from|import) /.test(found) ? assigned(query, documents) : "") + found.replaceAll("http://localhost:8000", () => address);
 }

@@ -1,7 +1,7 @@
 // Says what keeps the page waiting, and asks for a key.
 
 import { key } from "./api.js";
-import { $, on } from "./dom.js";
+import { $, on, say } from "./dom.js";
 
 let counting = 0;
 let waiting = null; // {promise, resolve} of who needs a key
@@ -21,23 +21,23 @@ export function tell(error) {
 	clearInterval(counting);
 	$("banner").hidden = error === null;
 	if (error === null) {
-		if ($("server").dataset.kind) $("server").textContent = "connected";
+		if ($("server").dataset.kind) say("server", "connected");
 		delete $("server").dataset.kind;
 		return;
 	}
 	$("banner").dataset.kind = error.kind;
 	$("server").dataset.kind = error.kind;
-	if (error.kind === "gone") $("server").textContent = "not reachable";
-	if (error.kind === "loading") $("server").textContent = "starting";
+	if (error.kind === "gone") say("server", "not reachable");
+	if (error.kind === "loading") say("server", "starting");
 	$("banner-act").hidden = !(error.kind in ACTS);
-	$("banner-act").textContent = ACTS[error.kind] ?? "";
+	say("banner-act", ACTS[error.kind] ?? "");
 	if (error.kind === "busy") countDown(Math.min(error.retryAfterS || 1, 30));
-	else $("banner-text").textContent = SENTENCES[error.kind](error.message);
+	else say("banner-text", SENTENCES[error.kind](error.message));
 }
 
 function countDown(seconds) {
 	let left = seconds;
-	const say = () => ($("banner-text").textContent = `The server is busy. Next try in ${Math.max(left, 0)} s.`);
+	const say = () => (say("banner-text", `The server is busy. Next try in ${Math.max(left, 0)} s.`));
 	say();
 	counting = setInterval(() => {
 		left -= 1;
@@ -46,7 +46,7 @@ function countDown(seconds) {
 }
 
 function openKey(why) {
-	if (why) $("key-why").textContent = `${sentence(why.replace(/: send .*/, ""))} It is sent to this server only, and forgotten when you close this tab.`;
+	if (why) say("key-why", sentence(why.replace(/: send .*/, "")));
 	$("key-value").value = key.get();
 	if (!$("key").open) $("key").showModal();
 }

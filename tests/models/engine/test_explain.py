@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.models.checkpoint.card import Card
 from blockrank_server.models.prompt.explanation import Explanation
 from blockrank_server.models.prompt.request import Document
 from blockrank_server.models.ranker import Ranker
@@ -66,6 +67,38 @@ def test_the_parts_add_up(ranker: Ranker) -> None:
         assert explanation.best == (int(np.argmax(shares)) if shares else None)
 
 
+def test_tokens_and_words_add_up(ranker: Ranker) -> None:
+    """Tokens to their sentence, a word's tokens to the word, and both to the document's score."""
+    query = "river bank? why"
+    plain = ranker.explain(query, DOCUMENTS)
+    found = ranker.explain(query, DOCUMENTS, explain="tokens")
+    assert [each.score for each in found] == [each.score for each in plain]
+    for (score, explanation), (_, expected) in zip(found, plain, strict=True):
+        assert_near(explanation, expected)
+        for start, end, share in explanation.sentences:
+            inside = [each.share for each in explanation.tokens if start <= each.start < end]
+            assert sum(inside) == pytest.approx(share, abs=1e-6)
+        for word in explanation.words:
+            assert sum(word.tokens) + word.title + word.frame == pytest.approx(word.share, abs=1e-6)
+        by_word = np.sum([word.tokens for word in explanation.words], axis=0)
+        np.testing.assert_allclose(by_word, [each.share for each in explanation.tokens], atol=1e-6)
+        total = sum(word.share for word in explanation.words)
+        assert total == pytest.approx(1 if score else 0, abs=1e-6)
+
+
+def test_the_words_are_those_of_the_query(ranker: Ranker) -> None:
+    """The geometric mean gives each token of the query the same say."""
+    query = "river bank? why"
+    assert isinstance(ranker.card, Card)
+    [(_, explanation)] = ranker.explain(query, DOCUMENTS[:1], explain="tokens")
+    own = [query[slice(*word.span)] for word in explanation.words if word.span]
+    assert own == (query.split() if ranker.card.signal.tokens == "query" else [])
+    if ranker.card.reduce_tokens == "geometric_mean" and own:
+        shares = np.array([word.share for word in explanation.words])
+        num_tokens = shares / shares.min()
+        np.testing.assert_allclose(num_tokens, num_tokens.round(), atol=1e-4)
+
+
 def test_a_sentence_alone_in_its_document_has_all_of_its_score(
     open_tiny: OpenTiny, blockrank_card: dict[str, Any]
 ) -> None:
@@ -113,6 +146,23 @@ def test_known_documents_are_explained_as_new_ones(
             assert known.truncated_at == new.truncated_at
     assert [each.score for each in found] == keeping.rank("river bank", DOCUMENTS)
     assert keeping.document_cache_stats().hits == 2 * len(DOCUMENTS)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_known_documents_have_the_same_words(
+    stride: int, rankers: Callable[..., tuple[Ranker, Ranker]]
+) -> None:
+    keeping, plain = rankers(tail_stride=stride)
+    expected = plain.explain("river bank", DOCUMENTS, explain="tokens")
+    for _ in range(2):
+        found = keeping.explain("river bank", DOCUMENTS, explain="tokens")
+        for (_, known), (_, new) in zip(found, expected, strict=True):
+            assert_near(known, new)
+            assert [each[:2] for each in known.tokens] == [each[:2] for each in new.tokens]
+            for words in zip(known.words, new.words, strict=True):
+                assert words[0].span == words[1].span
+                np.testing.assert_allclose(words[0].tokens, words[1].tokens, atol=1e-5)
+    assert keeping.document_cache_stats().hits == len(DOCUMENTS)
 
 
 @pytest.mark.parametrize("stride", [1, 4])

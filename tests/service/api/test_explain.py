@@ -1,11 +1,13 @@
 """What a caller gets who asks where scores come from, out of the tiny checkpoint."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from starlette.testclient import TestClient
 
+from blockrank_server.models.prompt import document_parts
 from blockrank_server.models.ranker import Ranker
 from blockrank_server.service.dialects.registry import DIALECTS
 
@@ -56,6 +58,28 @@ def test_asking_changes_nothing_else(client: TestClient) -> None:
         assert by_index(client, BODY | {"explain": unasked}) == plain
 
 
+def test_words_and_tokens_are_told_on_request(client: TestClient) -> None:
+    query = "river  🙂flood 中文"
+    body = BODY | {"query": query, "explain": "tokens"}
+    plain = by_index(client, body | {"explain": False})
+    found = by_index(client, body)
+    explained = {index: result.pop("explanation", None) for index, result in found.items()}
+    assert found == plain
+    assert explained[1] is None
+    explanation = explained[0]
+    assert set(explanation) == {"sentences", "frame", "best", "tokens", "words"}
+    tokens, words = explanation["tokens"], explanation["words"]
+    for a, b in pairwise(tokens):
+        assert a["start"] < a["end"] <= b["start"]
+    seen = "".join(TEXT[each["start"] : each["end"]] for each in tokens)
+    assert "".join(seen.split()) == "".join(TEXT.split())
+    assert sum(each["share"] for each in words) == pytest.approx(1, abs=1e-6)
+    for word in words:
+        assert len(word["tokens"]) == len(tokens)
+        total = sum(word["tokens"]) + word["frame"]
+        assert total == pytest.approx(word["share"], abs=1e-6)
+
+
 def test_only_the_results_of_the_answer_are_explained(client: TestClient) -> None:
     [(index, result)] = by_index(client, BODY | {"explain": True, "top_n": 1}).items()
     assert BODY["documents"][index]
@@ -98,7 +122,7 @@ def test_a_cut_text_says_where(client: TestClient) -> None:
     ("fields", "message"),
     [
         ({"explain": True, "documents": ["a"] * 101}, "explain is for up to 100 documents, this"),
-        ({"explain": "tokens"}, "explain: Input should be a valid boolean"),
+        ({"explain": "words"}, "explain: Input should be a valid boolean, or tokens"),
         ({"explain": {}}, "explain: Input should be a valid boolean"),
     ],
 )
@@ -108,7 +132,17 @@ def test_what_cannot_be_explained_is_refused(
     response = client.post("/rerank", json=BODY | fields)
     assert response.status_code == 422
     assert response.json()["error"].startswith(message)
-    assert "101" in response.text or "documents" not in fields
+    assert "101" in response.text or len(fields.get("documents", ())) != 101
+
+
+def test_more_shares_than_an_answer_holds_are_refused(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_parts, "MAX_TOKEN_SHARES", 10)
+    response = client.post("/rerank", json=BODY | {"explain": "tokens"})
+    assert response.status_code == 422
+    assert response.json()["error"].startswith("explain by tokens is for up to 10 shares, this")
+    assert client.post("/rerank", json=BODY | {"explain": True}).status_code == 200
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
+from blockrank_server.service.api.playground_clients import client_programs
 from blockrank_server.service.dialects.registry import ROUTES
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ PLAYGROUND = [
     *("api.js", "dom.js", "icon.svg", "judge.js", "link.js", "main.js", "measures.js", "parse.js"),
     *("picture.js", "presets.json", "snippets.js", "states.js", "style.css", "trials.js"),
 ]
+CLIENTS = [f"/playground/clients/{each.file_name}" for each in client_programs()]
 BODIES = {
     path.replace("{rest:path}", "a/b"): route.dialects[0].example
     for route in ROUTES
@@ -31,6 +33,7 @@ GETS = [
     *("/v1/health/live", "/v1/health/ready", "/.well-known/live", "/.well-known/ready"),
     *("/meta", "/info", "/v1/models", "/models", "/metrics", "/version", "/docs", "/openapi.json"),
     *("/playground", *(f"/playground/{name}" for name in PLAYGROUND)),
+    *("/playground/clients.json", "/playground/clients/haystack-cohere.txt"),
 ]
 SPELLINGS = [
     lambda path: f"{path}/",
@@ -61,7 +64,8 @@ def test_the_lists_here_name_every_route(client: TestClient) -> None:
     for method, listed in (("POST", POSTS), ("GET", GETS)):
         patterns = [each.path_regex for each in found if method in (each.methods or ())]
         assert len(patterns) >= len(listed)
-        assert all(any(p.match(path) for path in listed) for p in patterns)
+        paths = [*listed, *CLIENTS] if method == "GET" else listed
+        assert all(any(p.match(path) for path in paths) for p in patterns)
 
 
 @pytest.mark.parametrize("spelt", SPELLINGS)

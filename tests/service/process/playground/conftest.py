@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ STATUS_LINE = re.compile(
     r"Failed to load resource: (the server responded|net::ERR_(CONNECTION_|FAILED))"
     r"|Access to fetch at .* has been blocked by CORS policy"
 )
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 QUIET = ("--disable-gpu", "--no-sandbox", "--disable-background-networking", "--no-first-run")
 
 
@@ -116,3 +118,22 @@ def default_base(start_server: "StartServer") -> str:
         while client.get("/readyz").status_code != 200:
             pass
     return f"http://127.0.0.1:{server.port}{PREFIX}"
+
+
+@pytest.fixture(scope="session")
+def accessible() -> Callable[[Page], None]:
+    """Check a page, as it is now, against WCAG 2.2 AA."""
+
+    def check(page: Page) -> None:
+        page.evaluate(AXE)
+        found = page.evaluate(
+            "() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', "
+            "'best-practice']})"
+        )
+        told = [
+            (each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]
+        ]
+        assert told == []
+        assert len(found["passes"]) > 20
+
+    return check

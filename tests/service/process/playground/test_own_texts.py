@@ -1,23 +1,20 @@
-"""What people bring and take along: their texts, ticks, lists, programs, links."""
+"""What people bring and take along: their texts, programs, links."""
 
 import json
-import math
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from blockrank_server.models.data.training_list import parse_row
+from blockrank_server.service.api.playground_clients import client_programs
 
 if TYPE_CHECKING:
     from tests.service.process.playground.conftest import OpenPage
 
 pytestmark = pytest.mark.browser
-CLIENTS = (Path(__file__).parents[4] / "deploy" / "clients.md").read_text(encoding="utf-8")
 HTML = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
@@ -99,43 +96,6 @@ def test_a_file_is_chosen_or_dropped(open_page: "OpenPage", default_base: str) -
     assert page.locator('#ranked [data-index="2"] input').is_checked()
 
 
-def test_ticks_are_counted_kept_and_downloaded(
-    open_page: "OpenPage", default_base: str, tmp_path: Path
-) -> None:
-    page = open_page(default_base)
-    values = page.locator("#judged dd")
-    assert values.all_inner_texts()[0::2] == ["0.00", "1.00"]  # the answer stood at rank 15
-    last = int(page.locator("#ranked li").last.get_attribute("data-index") or "")
-    page.locator("#ranked input").last.check()
-    ideal = 1 + 1 / math.log2(3)
-    before = 1 / math.log2(last + 2) if last < 10 else 0
-    assert values.first.inner_text() == f"{before / ideal:.2f}"
-    assert values.last.inner_text() == f"{1 / ideal:.2f}"
-    page.locator("#ranked input").last.uncheck()
-    page.locator("#ranked input").nth(2).check()
-    expect(page.locator("#best")).to_contain_text("2 of 2 found, 1 too many.")
-    page.get_by_role("button", name="Use this line").click()
-    expect(page.locator("#cut")).to_have_text("3 relevant")
-    page.get_by_role("button", name="Keep this list").click()
-    page.get_by_role("button", name="Keep this list").click()
-    expect(page.locator("#kept")).to_contain_text("1 list kept")
-    with page.expect_download() as downloading:
-        page.get_by_role("button", name="Download lists.jsonl").click()
-    assert downloading.value.suggested_filename == "lists.jsonl"
-    downloading.value.save_as(tmp_path / "lists.jsonl")
-    checked_by_training(tmp_path / "lists.jsonl", page)
-
-
-def checked_by_training(path: Path, page: Page) -> None:
-    [row] = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    assert row["query"] == page.locator("#query").input_value()
-    ticked = page.locator("#ranked li:has(input:checked)").all()
-    assert row["answer_ids"] == sorted(int(e.get_attribute("data-index") or "") for e in ticked)
-    found = parse_row(row, "lists.jsonl:1")
-    assert [i for i, relevant in enumerate(found.relevance) if relevant] == row["answer_ids"]
-    assert len(found.texts) == 16
-
-
 def test_a_copied_program_asks_the_same(open_page: "OpenPage", default_base: str) -> None:
     page = open_page(default_base, "#example=code")
     use(page, 'it\'s \\ "that" $HOME\n`echo` \N{GRINNING FACE} %s')
@@ -159,15 +119,17 @@ def run(*command: str) -> str:
 def test_copied_clients_are_those_that_are_tested(open_page: "OpenPage", default_base: str) -> None:
     page = open_page(default_base, "#example=code")
     names = page.locator("#client option").all_inner_texts()[2:]
-    assert len(names) == 3
-    for name in names:
-        page.locator("#client").select_option(name)
+    programs = client_programs()
+    assert names == [each.name for each in programs]
+    for program in programs:
+        page.locator("#client").select_option(program.name)
         expect(page.locator("#dialect")).to_be_hidden()
-        program = page.locator("#code").inner_text()
-        head, _, block = program.partition("]\n\n")
-        assert block.replace(default_base, "http://localhost:8000").strip() in CLIENTS
-        told: dict[str, Any] = {}
-        exec(f"{head}]", told)
+        expected = program.text.replace("http://localhost:8000", default_base)
+        expect(page.locator("#code")).to_contain_text(expected, use_inner_text=True)
+        head = (page.locator("#code").text_content() or "").removesuffix(expected)
+        assert bool(head.strip()) is (program.language == "python")
+        told: dict[str, Any] = {"documents": [""] * 4 + ["def unique(items):\n    seen"]}
+        exec(head, told)
         assert told["documents"][4].startswith("def unique(items):\n    seen")
 
 

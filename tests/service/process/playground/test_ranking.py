@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 import blockrank_server.service.api.playground_page as playground
 
@@ -92,91 +92,6 @@ def test_rows_are_walked_and_read_by_keyboard(open_page: "OpenPage", default_bas
     page.keyboard.press("Enter")
     expect(page.locator("#note")).to_be_empty()
     settled(page)
-
-
-def test_without_an_explanation_nothing_is_tinted(open_page: "OpenPage", default_base: str) -> None:
-    def bare(route: Route) -> None:
-        answer = route.fetch()
-        body = answer.json()
-        for each in body["results"]:
-            each.pop("explanation", None)
-        route.fulfill(response=answer, json=body)
-
-    page = open_page(default_base)
-    page.route("**/rerank", bare)
-    page.reload()
-    settled(page)
-    expect(page.locator("mark")).to_have_count(0)
-    expect(page.locator("#reading-key")).to_be_hidden()
-    expect(page.locator("#warnings")).to_be_empty()
-
-
-def test_the_server_says_which_sentences_made_a_score(
-    open_page: "OpenPage", default_base: str
-) -> None:
-    page = open_page(default_base, "#example=a-long-document")
-    settled(page)
-    long = page.locator("#ranked .pick").first
-    long.click()
-    expect(page.locator("#reading-key")).to_be_visible()
-    assert page.locator("mark").count() > 1
-    text = PRESETS[4]["documents"][ranked(page)[0]]
-    assert all(each in text for each in page.locator("mark").all_inner_texts())
-
-
-def test_sentences_are_tinted_by_their_share(open_page: "OpenPage", default_base: str) -> None:
-    text = "\N{GRINNING FACE} First. Second one is it."
-
-    def explained(route: Route) -> None:
-        answer = route.fetch()
-        body = answer.json()
-        sentences = [
-            {"start": 0, "end": 8, "share": 0.2},
-            {"start": 9, "end": 26, "share": 0.8},
-        ]
-        for each in body["results"]:
-            if each["index"] == 1:
-                each["explanation"] = {"sentences": sentences, "best": 1}
-        route.fulfill(response=answer, json=body)
-
-    page = open_page(default_base, "#example=code")
-    page.route("**/rerank", explained)
-    page.get_by_role("button", name="Use your own texts").click()
-    page.locator("#own-text").fill(f"other\n{text}")
-    # The page has learnt that this server does not explain; a new one asks again.
-    page.reload()
-    settled(page)
-    page.get_by_role("button", name="Use your own texts").click()
-    page.locator("#own-text").fill(f"{text}\n{text}")
-    page.get_by_role("button", name="Use these texts").click()
-    expect(page.locator("#ranked li")).to_have_count(2)
-    settled(page)
-    page.locator('#ranked [data-index="1"] .pick').click()
-    marks = page.locator("#reading-text mark")
-    assert marks.all_inner_texts() == ["\N{GRINNING FACE} First.", "Second one is it."]
-    heats = [m.evaluate("e => e.style.getPropertyValue('--heat')") for m in marks.all()]
-    assert heats == ["0.25", "1"]
-    expect(page.locator("#reading-text")).to_have_text(text)
-    expect(page.locator("#reading-key")).to_be_visible()
-
-
-def test_a_server_that_refuses_to_explain_ranks_all_the_same(
-    open_page: "OpenPage", default_base: str
-) -> None:
-    asked: list[bool] = []
-
-    def refuse(route: Route) -> None:
-        asked.append("explain" in (route.request.post_data_json or {}))
-        if asked[-1]:
-            route.fulfill(status=422, json={"error": "explain is not possible with this model"})
-        else:
-            route.continue_()
-
-    page = open_page(default_base, "#example=code", has_failures=True)
-    page.route("**/rerank", refuse)
-    page.reload()
-    settled(page)
-    assert asked == [True, False]
 
 
 def keyword_order(query: str, documents: list[str]) -> list[int]:
