@@ -90,18 +90,15 @@ class DocumentParts:
         sentences = sentence_spans(text[: seen["text"]], MAX_SENTENCES)
         kind_T[places["title"] >= 0] = TITLE
         if sentences:
-            ends = np.array([stop for _, stop in sentences])
             is_text_T = places["text"] >= 0
             # White space before a sentence is its own, and after the last one the last one's.
-            found = np.searchsorted(ends, places["text"][is_text_T], side="right")
+            found = np.searchsorted([b for _, b in sentences], places["text"][is_text_T], "right")
             kind_T[is_text_T] = found.clip(max=len(sentences) - 1)
-        own_T2 = np.full((len(kind_T), 2), -1, np.int32)
-        if by_token:
-            for name, kind in (("title", TITLE), ("text", 0)):
-                at_T = places[name]
-                is_own_T = (kind_T == kind) if kind == TITLE else (kind_T >= kind)
-                ends_T = np.minimum(at_T + stop_T - first_T, seen[name])
-                own_T2[is_own_T] = np.stack([at_T, ends_T], axis=1)[is_own_T]
+        own_T2 = np.full_like(characters_T2, -1)
+        for name, is_own_T in (("title", kind_T == TITLE), ("text", kind_T >= 0)):
+            ends_T = np.minimum(places[name] + stop_T - first_T, seen[name])
+            if by_token:
+                own_T2[is_own_T] = np.stack([places[name], ends_T], axis=1)[is_own_T]
         spans_M2 = _runs(np.column_stack([kind_T, own_T2]))
         return cls(
             spans=spans_M2,

@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -82,15 +82,7 @@ CAPITALS = {
 def test_several_lists_are_chosen_ticked_and_downloaded(
     open_page: "OpenPage", default_base: str, tmp_path: Path
 ) -> None:
-    texts = [f"{city} is the capital of {country}." for country, city in CAPITALS.items()]
-    rows = [
-        {
-            "query": f"What is the capital of {country}?",
-            "documents": (texts * 2)[i : i + 5],
-            "answer_ids": [0] if i < 11 else [],
-        }
-        for i, country in enumerate(CAPITALS)
-    ]
+    rows = capital_lists()
     page = open_page(default_base, "#example=code")
     expect(page.locator("#list")).to_be_hidden()
     use(page, "\n".join(map(json.dumps, rows)))
@@ -113,11 +105,7 @@ def test_several_lists_are_chosen_ticked_and_downloaded(
     assert page.locator('#ranked [data-index="0"] input').is_checked()
     page.get_by_role("button", name="Keep these lists").click()
     expect(page.locator("#kept")).to_contain_text("12 lists kept")  # not 23
-    for name in ("lists.jsonl", "lists.qrels.tsv"):
-        with page.expect_download() as downloading:
-            page.get_by_role("button", name=f"Download {name}").click()
-        assert downloading.value.suggested_filename == name
-        downloading.value.save_as(tmp_path / name)
+    download_both(page, tmp_path)
     found = judged_lists(read_set("lists", tmp_path / "lists.jsonl"))
     assert [each.shortlist.query for each in found] == [row["query"] for row in rows]
     assert {each.labels for each in found} == {(True, False, False, False, False)}
@@ -125,6 +113,27 @@ def test_several_lists_are_chosen_ticked_and_downloaded(
     assert "| all | as it was | 12 |" in told
     card = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
     assert card["calibration"]["fitted_on"] == ["lists"]
+
+
+def capital_lists() -> list[dict[str, Any]]:
+    """Twelve lists of five texts, the first of which answers; the last list says nothing of it."""
+    texts = [f"{city} is the capital of {country}." for country, city in CAPITALS.items()]
+    return [
+        {
+            "query": f"What is the capital of {country}?",
+            "documents": (texts * 2)[i : i + 5],
+            "answer_ids": [0] if i < 11 else [],
+        }
+        for i, country in enumerate(CAPITALS)
+    ]
+
+
+def download_both(page: Page, folder: Path) -> None:
+    for name in ("lists.jsonl", "lists.qrels.tsv"):
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name=f"Download {name}").click()
+        assert downloading.value.suggested_filename == name
+        downloading.value.save_as(folder / name)
 
 
 def run_calibrate(folder: Path) -> str:
