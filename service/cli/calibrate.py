@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.files.output_file import write_text
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.service.cli.exit_codes import OK, UsageError
+from blockrank_server.service.cli.invariance import add_invariance_flags, invariance_report
 from blockrank_server.service.cli.options import (
     MODEL_SETTINGS,
     add_data_flags,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from blockrank_server.models.calibration.score_table import ScoreTable
     from blockrank_server.models.checkpoint.calibration import Calibration
     from blockrank_server.models.checkpoint.checkpoint import Checkpoint
+    from blockrank_server.models.evaluation.sets import EvaluationSet
 
 _BATCH_TOKENS = 32_000
 # What group-lists writes of one set.
@@ -41,12 +44,14 @@ _EXAMPLES = """examples:
   blockrank-server calibrate data/train --card default --out my_card.json --table scores.jsonl
   blockrank-server calibrate my_judgements.jsonl --refit --card rerank_card.json
   blockrank-server calibrate data/eval --judge
+  blockrank-server calibrate data/eval --judge --invariance 12
 
 Draws lists of 5 to 100 documents from the sets, a third of them without what is relevant, scores
 them, and writes into the card what turns a score into the chance that a document is relevant. Sets
 NAME-topics and NAME-held-out count as one. With --refit the lists are taken as they are, and two
 numbers are fitted anew: 50 judgements are enough. Never fit on lists you evaluate on; --judge
-takes them. models/SCORES.md tells what it means.
+takes them. With --invariance, lists of 100 documents are also scored in parts, with the best away,
+with others added, and shuffled. models/SCORES.md tells what it means.
 exit codes: 0 ok, 1 model failure, 2 wrong usage or data"""
 
 
@@ -59,6 +64,8 @@ def run_calibration(
         UsageError: options or data are at fault.
         RankerError: the model cannot be opened, or does not take the lists.
     """
+    if options.invariance and not options.judge:
+        raise UsageError("--invariance needs --judge")
     out = _output(options, settings)
     check_model(settings)
     # Here and not on top: help is shown without waiting for them.
@@ -68,8 +75,8 @@ def run_calibration(
 
     try:
         with reading():
-            groups = _groups(options)
-        _calibrate(options, settings, groups, out, open_ranker)
+            sets = _sets(options)
+        _calibrate(options, settings, sets, out, open_ranker)
     except (EvaluationError, DataError, CalibrationError) as error:
         raise UsageError(str(error)) from error
     return OK
@@ -92,19 +99,26 @@ def _card_file(settings: Settings) -> Path | None:
     return file if file is not None and file.is_file() else None
 
 
-def _groups(options: argparse.Namespace) -> "dict[str, list[JudgedList]]":
+def _sets(options: argparse.Namespace) -> "list[EvaluationSet]":
+    from blockrank_server.models.evaluation.sets import find_sets, read_set  # noqa: PLC0415
+
+    return [read_set(*each) for each in find_sets(options.data, options.sets).items()]
+
+
+def _groups(
+    options: argparse.Namespace, sets: "Sequence[EvaluationSet]"
+) -> "dict[str, list[JudgedList]]":
     from blockrank_server.models.calibration.drawn_lists import (  # noqa: PLC0415
         draw_lists,
         judged_lists,
     )
-    from blockrank_server.models.evaluation.sets import find_sets, read_set  # noqa: PLC0415
 
     groups: dict[str, list[JudgedList]] = {}
-    for name, path in find_sets(options.data, options.sets).items():
-        found = read_set(name, path)
+    for found in sets:
         drawn = (
             judged_lists(found) if options.refit else draw_lists(found, options.lists, options.seed)
         )
+        name = found.name
         group = next((name.removesuffix(p) for p in _PARTS if name.endswith(p)), name)
         groups.setdefault(group, []).extend(drawn)
     return groups
@@ -113,7 +127,7 @@ def _groups(options: argparse.Namespace) -> "dict[str, list[JudgedList]]":
 def _calibrate(
     options: argparse.Namespace,
     settings: Settings,
-    groups: "dict[str, list[JudgedList]]",
+    sets: "Sequence[EvaluationSet]",
     out: Path | None,
     open_ranker: OpenRanker,
 ) -> None:
@@ -129,9 +143,11 @@ def _calibrate(
     before = attention_card(found.card, "calibrate").calibration
     if before is None and (options.refit or options.judge):
         raise CalibrationError(f"card {found.card.name} has no calibration yet")
-    table = _table(options, settings, found, groups, open_ranker)
+    table = _table(options, settings, found, _groups(options, sets), open_ranker)
     if options.judge and before:
         print(as_markdown(judge(before, table.lists)))
+        if options.invariance:
+            print(f"\n{invariance_report(options, settings, found, sets, open_ranker)}")
         return
     if options.refit and before:
         fitted = refit(before, table.lists)
@@ -210,6 +226,7 @@ def _add_flags(parser: CommandParser) -> None:
     how.add_argument("--refit", action="store_true", help=text)
     text = "Judge the card's calibration, and write nothing."
     how.add_argument("--judge", action="store_true", help=text)
+    add_invariance_flags(parser)
     add("--seed", type=int, default=7, help="Decides which lists are drawn. Default: 7.")
     add_settings(parser, MODEL_SETTINGS)
 

@@ -107,6 +107,40 @@ def test_a_card_is_refitted_and_judged(
     assert calibration_of(card) == refitted
 
 
+def test_scores_are_measured_in_other_company(
+    tmp_path: Path, card: Path, lists: Path, model: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", str(lists), *model, "--lists", "120"]) == 0
+    capsys.readouterr()
+    short = ["calibrate", lists, *model, "--judge", "--lists", "3", "--invariance", "1"]
+    assert told(short, capsys).endswith(
+        "no list with judgements has 100 documents, which --invariance needs"
+    )
+    assert told(["calibrate", lists, *model, "--invariance", "1"], capsys) == (
+        "--invariance needs --judge"
+    )
+    texts = [f"{a} {b}" for a in TOPICS for b in (*TOPICS, "house", "sea", "sun")]
+    rows = [
+        {
+            "query_id": topic,
+            "query": f"what is {topic}?",
+            "documents": [{"doc_id": text, "text": text} for text in texts],
+            "answer_ids": [f"{topic} sea"],
+        }
+        for topic in TOPICS
+    ]
+    long = tmp_path / "long.jsonl"
+    long.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = card.read_bytes()
+    command = ["calibrate", str(long), *model, "--judge", "--lists", "1", "--invariance", "1"]
+    assert main([*command, "--shuffles", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "| lists: 1 | sd of the score (goal: 0.15) |" in printed
+    # BlockRank numbers its documents, so that their order has its say.
+    assert "Shuffled 2 times, 0 of 1 lists of 20 documents came out in one order" in printed
+    assert card.read_bytes() == before
+
+
 def test_another_card_is_written(
     tmp_path: Path, card: Path, lists: Path, model: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
