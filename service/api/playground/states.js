@@ -37,11 +37,11 @@ export function tell(error) {
 
 function countDown(seconds) {
 	let left = seconds;
-	const say = () => (say("banner-text", `The server is busy. Next try in ${Math.max(left, 0)} s.`));
-	say();
+	const tick = () => (say("banner-text", `The server is busy. Next try in ${Math.max(left, 0)} s.`));
+	tick();
 	counting = setInterval(() => {
 		left -= 1;
-		say();
+		tick();
 	}, 1000);
 }
 
