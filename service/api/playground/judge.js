@@ -61,7 +61,7 @@ export function keepLists(lists) {
 function showKept() {
 	const count = kept().length;
 	$("export").disabled = $("export-qrels").disabled = !count;
-	say("kept", `${counted(count)} kept, for evaluate and train; with lists.qrels.tsv beside, for calibrate --refit.`);
+	say("kept", `${counted(count)} kept, for evaluate and train; with lists.qrels.tsv beside, for calibrate.`);
 }
 
 // What stands unticked was judged, too: 0 says so.
