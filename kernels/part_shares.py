@@ -28,17 +28,6 @@ from blockrank_server.kernels.document_scores import ScoreRule, log_document_mas
 from blockrank_server.kernels.span_lse import segment_lse
 
 
-def part_shares(
-    lse: Sequence[torch.Tensor],
-    part_lse: Sequence[torch.Tensor],
-    owner_M: torch.Tensor,
-    num_documents: int,
-    rule: ScoreRule,
-) -> torch.Tensor:
-    """Compute [M], the share that each part has in the score of its document: see token_shares."""
-    return token_shares(lse, part_lse, owner_M, num_documents, rule).sum(0)
-
-
 def token_shares(
     lse: Sequence[torch.Tensor],
     part_lse: Sequence[torch.Tensor],

@@ -111,11 +111,11 @@ def list_invariance(
         found = measure(parse_measures([_NDCG]), {"q": dict(grades)}, {"q": ranking})
         return found[_NDCG]["q"]
 
+    best = ndcg(whole.scores)
     shifts, losses = {}, {}
     for name, parts in cuts(NUM_DOCUMENTS, rng).items():
         joined = rank_parts(rank, query, documents, parts)
         shifts[name] = Shift.between(whole, joined)
-        best = ndcg(whole.scores)
         losses[name] = Loss(best - ndcg(joined.scores), best - ndcg(joined.shares))
     few = documents[:NUM_FEW]
     shifts |= company_shifts(rank, query, few, easy, rng)

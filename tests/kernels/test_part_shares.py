@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blockrank_server.kernels.document_scores import ScoreRule, document_scores
-from blockrank_server.kernels.part_shares import part_shares, token_shares
+from blockrank_server.kernels.part_shares import token_shares
 
 Over = Literal["documents", "all"]
 Tokens = Literal["mean", "geometric_mean"]
@@ -45,13 +45,13 @@ def with_documents(parts: list[torch.Tensor], rule: ScoreRule) -> list[torch.Ten
 
 
 def shares_of(parts: list[torch.Tensor], rule: ScoreRule) -> torch.Tensor:
-    return part_shares(
+    return token_shares(
         with_documents(parts, rule),
         [each[..., : len(OWNERS)] for each in parts],
         torch.tensor(OWNERS),
         NUM_DOCUMENTS,
         rule,
-    )
+    ).sum(0)
 
 
 def scores_of(parts: list[torch.Tensor], rule: ScoreRule) -> torch.Tensor:
@@ -126,9 +126,9 @@ def test_a_share_is_how_much_the_geometric_score_moves_with_the_part() -> None:
     for document in range(NUM_DOCUMENTS):
         mine = [m for m, owner in enumerate(OWNERS) if owner == document]
         [moved_rM] = torch.autograd.grad(part_rM[:, mine].logsumexp(-1).mean(), part_rM)
-        found = part_shares(
+        found = token_shares(
             with_documents([part_rM[None]], rule), [part_rM[None]], torch.tensor(OWNERS), 3, rule
-        )
+        ).sum(0)
         torch.testing.assert_close(found[mine], moved_rM.sum(0)[mine])
 
 
