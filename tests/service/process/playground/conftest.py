@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
+from tests.service.process.playground.shown import settled
+
 if TYPE_CHECKING:
     from tests.service.process.conftest import StartServer
 
@@ -96,11 +98,6 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         context.close()
         assert watch.num_requests
         assert watch.problems == []
-
-
-def settled(page: Page) -> None:
-    """Wait until a ranking is shown."""
-    page.wait_for_selector('#slopes[aria-busy="false"] #ranked li')
 
 
 @pytest.fixture(scope="module")

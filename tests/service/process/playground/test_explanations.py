@@ -1,31 +1,18 @@
 """Where scores come from: sentences, tokens, and where each word of the query looked."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-import blockrank_server.service.api.playground_page as playground
+from tests.service.process.playground.shown import PRESETS, ranked, settled
 
 if TYPE_CHECKING:
     from tests.service.process.playground.conftest import OpenPage
 
 pytestmark = pytest.mark.browser
-FOLDER = Path(playground.__file__).with_name("playground")
-PRESETS: list[dict[str, Any]] = json.loads((FOLDER / "presets.json").read_bytes())
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector('#slopes[aria-busy="false"] #ranked li')
-
-
-def ranked(page: Page) -> list[int]:
-    rows = page.locator("#ranked li").all()
-    return [int(row.get_attribute("data-index") or "") for row in rows]
 
 
 def test_without_an_explanation_nothing_is_tinted(open_page: "OpenPage", default_base: str) -> None:

@@ -13,15 +13,12 @@ from playwright.sync_api import Page, expect
 from blockrank_server.models.calibration.drawn_lists import judged_lists
 from blockrank_server.models.data.training_list import parse_row
 from blockrank_server.models.evaluation.sets import read_set
+from tests.service.process.playground.shown import settled
 
 if TYPE_CHECKING:
     from tests.service.process.playground.conftest import OpenPage
 
 pytestmark = pytest.mark.browser
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector('#slopes[aria-busy="false"] #ranked li')
 
 
 def use(page: Page, text: str) -> None:

@@ -10,16 +10,13 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from blockrank_server.service.api.playground_clients import client_programs
+from tests.service.process.playground.shown import settled
 
 if TYPE_CHECKING:
     from tests.service.process.playground.conftest import OpenPage
 
 pytestmark = pytest.mark.browser
 HTML = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector('#slopes[aria-busy="false"] #ranked li')
 
 
 def given(page: Page) -> list[str]:

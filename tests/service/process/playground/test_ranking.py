@@ -1,32 +1,19 @@
 """The examples, the picture, the line, the orders it is compared with, and the trials."""
 
-import json
 import math
 import re
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-import blockrank_server.service.api.playground_page as playground
+from tests.service.process.playground.shown import PRESETS, ranked, settled
 
 if TYPE_CHECKING:
     from tests.service.process.playground.conftest import OpenPage
 
 pytestmark = pytest.mark.browser
-FOLDER = Path(playground.__file__).with_name("playground")
-PRESETS: list[dict[str, Any]] = json.loads((FOLDER / "presets.json").read_bytes())
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector('#slopes[aria-busy="false"] #ranked li')
-
-
-def ranked(page: Page) -> list[int]:
-    rows = page.locator("#ranked li").all()
-    return [int(row.get_attribute("data-index") or "") for row in rows]
 
 
 def test_the_page_opens_with_an_answer_that_was_hidden(

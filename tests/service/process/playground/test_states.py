@@ -8,16 +8,14 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.service.process.playground.shown import settled
+
 if TYPE_CHECKING:
     from tests.service.process.conftest import Process, StartServer
     from tests.service.process.playground.conftest import OpenPage
 
 pytestmark = pytest.mark.browser
 HOLD = {"query": "hold", "texts": ["a", "b"]}
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector('#slopes[aria-busy="false"] #ranked li')
 
 
 def base_of(server: "Process") -> str:
