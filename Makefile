@@ -94,8 +94,11 @@ audit: $(UV) ## look for known vulnerabilities of what is in the image; needs th
 image-pins: $(UV) setup ## write the pins of deploy/image/ and deploy/search/, from constraints.txt
 	deploy/image/pin $(UV)
 
+# Two processes take two thirds of the time of one: much of it is spent waiting for servers. A file's
+# tests stay together, for they share a module's fixtures.
+TEST_PROCESSES ?= 2
 test: setup ## run the tests that need no GPU, Prometheus, HAProxy, gcc, Chromium, Docker, Ray or client library
-	$(BIN)/pytest -m 'not gpu and not prometheus and not haproxy and not gcc and not browser'
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not gpu and not prometheus and not haproxy and not gcc and not browser'
 
 .prometheus/bin/promtool:
 	deploy/prometheus/fetch .prometheus
