@@ -57,7 +57,9 @@ class RankerSettings(BaseModel):
         None, description="Hub files and converted weights are kept here, not in the user's cache."
     )
     document_cache_bytes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        0, description="Documents stay computed in so many bytes; auto is a quarter of free memory."
+        "auto",
+        description="Documents stay computed in so many bytes; auto is a quarter of free memory, "
+        "or 0 where the card does not allow it.",
     )
     document_store: Path | None = Field(
         None, description="Documents stay computed on disk, too: in this folder, over restarts."
@@ -82,6 +84,13 @@ class RankerSettings(BaseModel):
     engine_max_streams: int = Field(
         128, gt=0, description="That server writes at most so many chains at once; others wait."
     )
+
+    def keeping_nothing(self) -> Self:
+        """Return them for a command whose documents come once: none are kept.
+
+        So its numbers do not depend on what it computed before.
+        """
+        return self.model_copy(update={"document_cache_bytes": 0, "document_store": None})
 
     @model_validator(mode="after")
     def _refuse_half_an_engine(self) -> Self:

@@ -72,8 +72,8 @@ class ReasoningRanker:
         """Load a checkpoint. Arguments are those of Ranker.open, as far as they apply.
 
         Args:
-            adapter, quantization, document_cache_bytes: are refused: weights run as they are, in
-                full or packed by AWQ, and no documents are kept.
+            adapter, quantization, document_cache_bytes: are refused but for auto: weights run as
+                they are, in full or packed by AWQ, and no documents are kept.
             max_batch_tokens: bounds, about, the tokens of prompts and chains that run side by side.
 
         Raises:

@@ -58,19 +58,13 @@ class Metrics:
         registry: nothing else may register there.
         dialects: names of the dialects, the values of label `dialect`.
         batch_budget: tokens of a full batch.
-        keeps_documents: whether documents are kept; else nothing is ever known of a request.
 
     Attributes:
         scheduler: series of the model, its batches and its queue.
     """
 
     def __init__(
-        self,
-        registry: CollectorRegistry,
-        dialects: Iterable[str],
-        batch_budget: int,
-        *,
-        keeps_documents: bool = False,
+        self, registry: CollectorRegistry, dialects: Iterable[str], batch_budget: int
     ) -> None:
         series = MetricFactory(registry)
         self.registry = registry
@@ -96,19 +90,27 @@ class Metrics:
         self._generated = series.counter("generated_tokens", "Tokens of chains of reasoning.")
         self._chains = series.counter("chains", "Chains of reasoning.", "ended")
         self._chain_tokens = series.histogram("chain_tokens", "Tokens of a chain.", CHAIN_TOKENS)
-        self._create_series(dialects, CachedShare if keeps_documents else (CachedShare.NONE,))
+        self._create_series(dialects)
+        self._create_cached_series(CachedShare.NONE)
         ProcessCollector(registry=registry)
 
-    def _create_series(self, dialects: Iterable[str], shares: Iterable[CachedShare]) -> None:
+    def documents_are_kept(self) -> None:
+        """Make room for requests some or all of whose documents are known. Thread-safe."""
+        for share in CachedShare:
+            self._create_cached_series(share)
+
+    def _create_cached_series(self, share: CachedShare) -> None:
+        for bucket in BUCKETS:
+            self._duration.labels(bucket, share)
+            self._documents.labels(bucket, share)
+
+    def _create_series(self, dialects: Iterable[str]) -> None:
         for dialect in (*dialects, NO_DIALECT):
             for status in _statuses():
                 self._requests.labels(dialect, status)
         for bucket in BUCKETS:
             for stage in (self._tokenize, self._queue, self._infer):
                 stage.labels(bucket)
-            for share in shares:
-                self._duration.labels(bucket, share)
-                self._documents.labels(bucket, share)
             self._tokens.labels(bucket)
         for error in all_errors():
             self._rejected.labels(error.reason)

@@ -6,7 +6,7 @@ tokens only continues them. models/README.md lists every field.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -95,6 +95,9 @@ class Forcing(BaseModel, extra="forbid", frozen=True):
 class ReasoningCard(BaseModel, extra="forbid", frozen=True):
     """Holds all that the engine must know about one reasoning reranker."""
 
+    # A prompt is read with its query.
+    reusable_documents: ClassVar[bool] = False
+
     card_version: Literal[1] = Field(description="Version of this format.")
     kind: Literal["reasoning"] = Field(description="Tells this card from one of attention.")
     name: str = Field(min_length=1, max_length=200, description="Name shown to clients.")
@@ -148,7 +151,7 @@ def check_settings(
     given = {
         "adapter": adapter is not None,
         "quantization": quantization not in ("auto", "none"),
-        "document_cache_bytes": document_cache_bytes != 0,
+        "document_cache_bytes": document_cache_bytes not in (0, "auto"),
     }
     for name, is_given in given.items():
         if is_given:

@@ -89,25 +89,27 @@ def open_document_memory(
             or the store has no memory in front of it, or its folder cannot be used.
     """
     num_bytes = bounds.memory_bytes
-    if num_bytes == 0:
-        if bounds.store is not None:
-            raise CheckpointError(
-                f"document_store is {bounds.store}, which needs memory to read documents into, but "
-                "document_cache_bytes is 0"
-            )
+    if num_bytes == 0 and bounds.store is None:
         return None
-    if not isinstance(card, Card) or not card.reusable_documents:
+    least = least_document_bytes(config, card, dtype)
+    if least is None:
+        asked = f"cache_bytes is {num_bytes}" if num_bytes else f"store is {bounds.store}"
         raise CheckpointError(
-            f"document_cache_bytes is {num_bytes}, but documents of the card {card.name!r} cannot "
-            "be kept: their keys and values depend on the query or on their place in the list"
+            f"document_{asked}, but documents of the card {card.name!r} cannot be kept: their keys "
+            "and values depend on the query or on their place in the list"
         )
-    one_page = page_bytes(config, card.last_layer, dtype)
-    longest = _max_rows(card)
-    if num_bytes < (needed := MIN_DOCUMENTS * num_pages(longest) * one_page):
+    if num_bytes == 0:
         raise CheckpointError(
-            f"document_cache_bytes is {num_bytes}, at least {needed} are needed for "
+            f"document_store is {bounds.store}, which needs memory to read documents into, but "
+            "document_cache_bytes is 0, or auto where too little memory is free"
+        )
+    if num_bytes < least:
+        raise CheckpointError(
+            f"document_cache_bytes is {num_bytes}, at least {least} are needed for "
             f"{MIN_DOCUMENTS} documents of {card.limits.max_document_tokens} tokens"
         )
+    assert isinstance(card, Card)
+    one_page, longest = page_bytes(config, card.last_layer, dtype), _max_rows(card)
     max_pages = num_bytes // one_page
     pool = PagePool.open(max_pages, config, card.last_layer, dtype, device)
     cache = DocumentCache(max_pages, one_page)
@@ -118,6 +120,15 @@ def open_document_memory(
         store = DocumentStore.open(folder, bounds.store_bytes, pool.row_format, lengths)
         disk = DiskTier(store, cache, pool, max_pages)
     return DocumentMemory(cache, pool, disk, names, max_pages // num_pages(longest))
+
+
+def least_document_bytes(
+    config: PretrainedConfig, card: PackedCard, dtype: torch.dtype
+) -> int | None:
+    """Return the smallest bound that a card's documents can be kept in; None: they cannot be."""
+    if not isinstance(card, Card) or not card.reusable_documents:
+        return None
+    return MIN_DOCUMENTS * num_pages(_max_rows(card)) * page_bytes(config, card.last_layer, dtype)
 
 
 def _max_rows(card: Card) -> int:

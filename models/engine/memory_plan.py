@@ -2,10 +2,10 @@
 
 from typing import Literal, NamedTuple, Self
 
-import torch
 from transformers import PretrainedConfig
 
 from blockrank_server.models.checkpoint.any_card import PackedCard
+from blockrank_server.models.engine.document_memory import least_document_bytes
 from blockrank_server.models.engine.memory import (
     MemoryNeed,
     available_bytes,
@@ -42,7 +42,8 @@ class MemoryPlan(NamedTuple):
 
         Args:
             document_cache_bytes: auto takes a quarter of what the weights will leave to the
-                process: batches need room, too.
+                process, since batches need room, too; or nothing, where the card's documents
+                cannot be kept or that is too little for them.
             max_batch_tokens: the tokens of the largest batch to come, if that is known.
 
         Raises:
@@ -56,14 +57,12 @@ class MemoryPlan(NamedTuple):
             placement.quantization,
             has_graphs=placement.has_graphs,
         )
-        kept = _document_bytes(document_cache_bytes, need, device)
+        kept = document_cache_bytes
+        if kept == "auto":
+            quarter = (available_bytes(device) - need.weights - need.graphs) // 4
+            least = least_document_bytes(config, card, dtype)
+            kept = quarter if least is not None and quarter >= least else 0
+        elif kept < 0:
+            raise CheckpointError(f"document_cache_bytes is {kept}, at least 0 is needed")
         fits = check_memory(need, free_bytes(device), max_batch_tokens, kept)
         return cls(need.weights, fits, kept, need.graphs)
-
-
-def _document_bytes(bound: int | Literal["auto"], need: MemoryNeed, device: torch.device) -> int:
-    if bound == "auto":
-        return max(1, (available_bytes(device) - need.weights - need.graphs) // 4)
-    if bound < 0:
-        raise CheckpointError(f"document_cache_bytes is {bound}, at least 0 is needed")
-    return bound

@@ -20,6 +20,7 @@ from blockrank_server.service.scheduler.model_worker import ModelWorker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
+    from blockrank_server.models.any_ranker import AnyRanker
     from blockrank_server.service.middleware.tracing import SpanTracer
 
 
@@ -33,13 +34,9 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         ApiKeysError: the API keys cannot be used.
     """
     tracer = _tracer(settings)
-    metrics = Metrics(
-        CollectorRegistry(),
-        (dialect.name for dialect in DIALECTS),
-        settings.max_batch_tokens,
-        keeps_documents=settings.document_cache_bytes != 0,
-    )
-    worker = ModelWorker(settings, open_ranker, metrics.scheduler)
+    dialects = (dialect.name for dialect in DIALECTS)
+    metrics = Metrics(CollectorRegistry(), dialects, settings.max_batch_tokens)
+    worker = ModelWorker(settings, _telling(open_ranker, metrics), metrics.scheduler)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,6 +67,18 @@ def create_app(settings: Settings, open_ranker: OpenRanker = open_ranker) -> Fas
         playground_page.add_playground(app)
     add_problem_handlers(app, add_routes(app))
     return app
+
+
+def _telling(open_ranker: OpenRanker, metrics: Metrics) -> OpenRanker:
+    """Tell the metrics whether the ranker that is opened keeps documents."""
+
+    def open_and_tell(settings: Settings) -> "AnyRanker":
+        ranker = open_ranker(settings)
+        if ranker.document_cache_stats().max_bytes:
+            metrics.documents_are_kept()
+        return ranker
+
+    return open_and_tell
 
 
 def _tracer(settings: Settings) -> "SpanTracer | None":

@@ -138,9 +138,14 @@ class _Work:
         headers = {WARNING_HEADER: "; ".join(self._warnings)} if self._warnings else {}
         return Response(orjson.dumps(answer), headers=headers, media_type="application/json")
 
+    def _why_not(self) -> str:
+        if (card := self._ranker.card).reusable_documents:
+            return "document_cache_bytes is 0, or auto where too little memory was free"
+        return f"those of the card {card.name!r} depend on the query or on their place in the list"
+
     def _read(self) -> "tuple[KnownDocuments, DocumentsBody, list[Document]]":
         if (known := self._ranker.documents) is None:
-            raise UnknownPathError("No documents are kept here: document_cache_bytes is 0")
+            raise UnknownPathError(f"No documents are kept here: {self._why_not()}")
         fields, broken = read_json(self._raw)
         if any(place.field == _SALT for place in broken):
             raise InvalidFieldError(f"{_SALT} holds text that is not Unicode", field=_SALT)

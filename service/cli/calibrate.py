@@ -179,7 +179,7 @@ def _table(
     made_by |= {"seed": options.seed, "lists": {name: len(own) for name, own in groups.items()}}
     if options.table and options.table.exists():
         return ScoreTable.read(options.table, made_by)
-    ranker = open_ranker(settings)
+    ranker = open_ranker(settings.keeping_nothing())
     assert isinstance(ranker, Ranker)
     tokens = min(ranker.info.max_batch_tokens or _BATCH_TOKENS, _BATCH_TOKENS)
     with tqdm(total=sum(map(len, groups.values())), unit="list", disable=None) as bar:

@@ -148,7 +148,8 @@ def _scorer(
     made_by |= {"by": options.by, "limit": options.limit}
     if options.by == "decoding":
         return DecodingScorer.open(found, placement), made_by, None
-    ranker = cast("Ranker", open_ranker(settings))  # checkpoint_of refuses other kinds of cards
+    # checkpoint_of refuses other kinds of cards.
+    ranker = cast("Ranker", open_ranker(settings.keeping_nothing()))
     fits = ranker.info.max_batch_tokens or _BATCH_TOKENS
     tokens = options.batch_tokens or min(fits, _BATCH_TOKENS)
     return AttentionScorer(ranker, tokens), made_by, ranker

@@ -32,7 +32,7 @@ def rank_file(
         RankerError: the model cannot be opened, or does not take the documents.
     """
     lines = read_lines(options.file, options.format)
-    tournament = _Tournament(open_ranker(settings), options.query)
+    tournament = _Tournament(open_ranker(settings.keeping_nothing()), options.query)
     lines = tournament.finalists(lines)
     ranker = tournament.ranker
     scores, logits = tournament.final(lines)

@@ -118,7 +118,7 @@ def _measure(
         )
         adapter = found.with_adapter(settings.adapter).adapter
         changed = settings.model_copy(update={"card": str(card), "adapter": adapter})
-        ranker = cast("Ranker", open_ranker(changed))
+        ranker = cast("Ranker", open_ranker(changed.keeping_nothing()))
     with tqdm(total=sum(map(len, drawn.values())), unit="list", disable=None) as bar:
         return {name: measure_heads(ranker, lists, bar.update) for name, lists in drawn.items()}
 

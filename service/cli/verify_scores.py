@@ -39,7 +39,7 @@ def verify_scores(file: Path, settings: Settings, open_ranker: OpenRanker = open
         raise UsageError(str(error)) from error
     if provenance.checkpoint != _digest(settings):
         raise UsageError(f"{file} holds the scores of other weights or of another adapter")
-    ranker = _packed(open_ranker(settings))
+    ranker = _packed(open_ranker(settings.keeping_nothing()))
     if (tolerance := provenance.tolerance.get(ranker.info.dtype)) is None:
         raise UsageError(f"{file} states no tolerance for {ranker.info.dtype}")
     differences: list[float] = []
@@ -74,7 +74,7 @@ def store_scores(
         OSError: the file cannot be written.
     """
     read = _read_lists(lists)
-    ranker = _packed(open_ranker(settings))
+    ranker = _packed(open_ranker(settings.keeping_nothing()))
     if (ranker.info.dtype, ranker.info.quantization) != ("float32", "none"):
         raise UsageError("scores are stored of --dtype float32, --quantization none")
     scored = [each.model_copy(update={"scores": tuple(_score(ranker, each))}) for each in read]

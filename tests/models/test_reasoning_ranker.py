@@ -117,7 +117,7 @@ def test_a_card_of_the_wrong_kind_is_named(folder: Path, fixtures: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "options", [{"adapter": "x"}, {"quantization": "int8"}, {"document_cache_bytes": "auto"}]
+    "options", [{"adapter": "x"}, {"quantization": "int8"}, {"document_cache_bytes": 10**9}]
 )
 def test_settings_that_do_not_apply_are_refused(options: dict[str, Any], folder: Path) -> None:
     with pytest.raises(CardError, match=f"{next(iter(options))} does not apply to a card of"):

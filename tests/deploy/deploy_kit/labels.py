@@ -24,7 +24,8 @@ class UnknownNameError(Exception):
 def scraped() -> Known:
     """Every series of a server that has loaded its model, by the name that is scraped."""
     dialects = (dialect.name for dialect in DIALECTS)
-    metrics = Metrics(CollectorRegistry(), dialects, 16_384, keeps_documents=True)
+    metrics = Metrics(CollectorRegistry(), dialects, 16_384)
+    metrics.documents_are_kept()
     metrics.scheduler.model_loaded(dict.fromkeys(MODEL_LABELS, ""), lambda: (1, 2), CacheStats)
     target: Labels = dict.fromkeys(TARGET)
     known: dict[str, dict[str, frozenset[str] | None]] = {"up": dict(target)}

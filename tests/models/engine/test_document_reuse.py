@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from blockrank_server.kernels.backend import triton_backend
+from blockrank_server.models.engine import memory_plan
 from blockrank_server.models.errors import CheckpointError
 from blockrank_server.models.ranker import Ranker
 
@@ -212,6 +214,23 @@ def test_a_bound_of_its_own_choice(open_tiny: OpenTiny, reusable_card: dict[str,
     ranker = open_tiny("blockrank", reusable_card, document_cache_bytes="auto")
     assert ranker.info.document_cache_bytes > 2**20
     assert ranker.rank("city", ["rain"]) == pytest.approx([1])
+
+
+def test_a_choice_of_its_own_is_nothing_where_documents_cannot_be_kept(
+    open_tiny: OpenTiny, blockrank_card: dict[str, Any], tmp_path: Path
+) -> None:
+    ranker = open_tiny("blockrank", blockrank_card, document_cache_bytes="auto")
+    assert (ranker.info.document_cache_bytes, ranker.documents) == (0, None)
+    with pytest.raises(CheckpointError, match=r"document_store is .* cannot be kept"):
+        open_tiny("blockrank", blockrank_card, document_cache_bytes="auto", document_store=tmp_path)
+
+
+def test_a_choice_of_its_own_is_nothing_where_too_little_is_free(
+    open_tiny: OpenTiny, reusable_card: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_plan, "available_bytes", lambda _: 2**18)
+    ranker = open_tiny("blockrank", reusable_card, document_cache_bytes="auto")
+    assert (ranker.info.document_cache_bytes, ranker.documents) == (0, None)
 
 
 @pytest.mark.parametrize("stride", [1, 4])

@@ -199,6 +199,8 @@ def test_wrong_cards_are_refused(
 def test_documents_are_not_kept(tied: Path) -> None:
     with pytest.raises(CheckpointError, match=r"documents of the card .* cannot be kept"):
         Ranker.open(tied, device="cpu", document_cache_bytes=10_000_000)
+    ranker = Ranker.open(tied, device="cpu", document_cache_bytes="auto")
+    assert ranker.documents is None
 
 
 @pytest.mark.parametrize("tie", [True, False])

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 import uvicorn
@@ -130,7 +130,7 @@ def send_answer(connection: Connection, size: int) -> None:
 def open_card(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Callable[..., Ranker]:
     """Opens the tiny checkpoint, reading all heads, with other fields of its card."""
 
-    def open_(document_cache_bytes: int = 0, **changes: Any) -> Ranker:
+    def open_(document_cache_bytes: int | Literal["auto"] = 0, **changes: Any) -> Ranker:
         built_in = BUILT_IN / "quicktensor--blockrank-msmarco-mistral-7b.json"
         read = [{"layer": 4, "heads": "all"}]
         path = tmp_path_factory.mktemp("card") / "card.json"

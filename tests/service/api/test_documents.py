@@ -161,7 +161,16 @@ def test_a_server_that_keeps_nothing_says_so(method: str, make_client: "MakeClie
     with make_client() as client:
         answer = client.request(method, "/documents", json={"documents": ["a"]})
     assert answer.status_code == 404
-    assert answer.json()["message"] == "No documents are kept here: document_cache_bytes is 0"
+    assert answer.json()["message"].startswith("No documents are kept here: document_cache_bytes")
+
+
+def test_a_card_whose_documents_cannot_be_kept_is_named(
+    open_card: Callable[..., Ranker], make_client: "MakeClient"
+) -> None:
+    with make_client(open_card("auto")) as client:
+        answer = client.post("/documents", json={"documents": ["a"]})
+    assert answer.status_code == 404
+    assert "those of the card" in answer.json()["message"]
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

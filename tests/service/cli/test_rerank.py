@@ -39,7 +39,12 @@ def run(
         given = {"query": "capital of France", "top_n": None, "format": None, "json": False}
         namespace = argparse.Namespace(file=file, **(given | options))
         ranker = cast("Ranker", fake_ranker(max_documents=max_documents))
-        assert rank_file(namespace, settings, open_ranker=lambda _: ranker) == 0
+
+        def open_ranker(given: Settings) -> "Ranker":
+            assert given.document_cache_bytes == 0
+            return ranker
+
+        assert rank_file(namespace, settings, open_ranker=open_ranker) == 0
         read = capsys.readouterr()
         return read.out, read.err
 
