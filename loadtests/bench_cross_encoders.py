@@ -5,7 +5,8 @@
 
 These have the shape of ms-marco-MiniLM-L6 and -L12 (hidden size 384) and RANDOM weights, which take
 as long as any. They get every query with every document, as many tokens as the default's tokenizer
-counts, sorted by length, 32 pairs at a time. All take turns at every list, in one process.
+counts but 512 at most, sorted by length, 32 pairs at a time. All take turns at every list, in one
+process.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from blockrank_server.models.ranker import Ranker
 Row = dict[str, Any]
 Pairs = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 _AT_A_TIME = 32
+_MAX = 512  # tokens of a pair: it has no more positions
 _FORMATS = {
     "float32": ("float32", "none"),
     "bfloat16": ("bfloat16", "none"),
@@ -42,7 +44,7 @@ def pairs_of(ranker: Ranker, shortlist: Shortlist) -> Pairs:
     """Make padded batches of token ids and masks for a cross-encoder."""
     num_query = len(ranker.tokenize(shortlist.query))
     texts = [f"{d['title']} {d['text']}" for d in shortlist.documents]
-    lengths = sorted(num_query + len(ranker.tokenize(text)) + 3 for text in texts)
+    lengths = sorted(min(_MAX, num_query + len(ranker.tokenize(text)) + 3) for text in texts)
     batches = []
     for start in range(0, len(lengths), _AT_A_TIME):
         some = np.array(lengths[start : start + _AT_A_TIME])

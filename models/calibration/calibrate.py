@@ -9,12 +9,14 @@ from blockrank_server.models.calibration.fit import Line, Points, fit_line
 from blockrank_server.models.calibration.measures import (
     Quality,
     best_probabilities,
+    equal_bins,
     mean,
     quality,
     recall_threshold,
 )
 from blockrank_server.models.calibration.score_table import ScoredList
 from blockrank_server.models.checkpoint.calibration import Calibration, probability
+from blockrank_server.models.evaluation.calibration import Bin
 
 LEVEL_WEIGHT = 0.5
 MIN_LISTS, MIN_LISTS_OF_A_KIND = 100, 20
@@ -34,6 +36,17 @@ class Fitted(NamedTuple):
 
     calibration: Calibration
     rows: list[Row]
+
+
+class Judged(NamedTuple):
+    """Holds how good a calibration is on lists it was not fitted on.
+
+    Attributes:
+        bins: compares probabilities with judgements, for each set and for all.
+    """
+
+    rows: list[Row]
+    bins: dict[str, list[Bin]]
 
 
 def calibrate(lists: Sequence[ScoredList], level_weight: float = LEVEL_WEIGHT) -> Fitted:
@@ -100,16 +113,18 @@ def refit(before: Calibration, lists: Sequence[ScoredList]) -> Fitted:
     )
 
 
-def judge(calibration: Calibration, lists: Sequence[ScoredList]) -> Fitted:
+def judge(calibration: Calibration, lists: Sequence[ScoredList]) -> Judged:
     """Judge a calibration on each set, beside the shares that it is made of."""
-    line, rows = _line(calibration), []
+    line, found = _line(calibration), Judged([], {})
     groups = {
         name: [x for x in lists if x.group == name] for name in sorted({x.group for x in lists})
     }
     for name, own in (groups | {"all": list(lists)}).items():
-        rows.append(Row(name, "as it was", _judged(own, line)))
-        rows.append(Row(name, "share", quality(own, lambda points: points.shares)))
-    return Fitted(calibration, rows)
+        points = Points.of(own)
+        found.bins[name] = equal_bins(line.chance(points), points.labels)
+        found.rows.append(Row(name, "as it was", _judged(own, line)))
+        found.rows.append(Row(name, "share", quality(own, lambda points: points.shares)))
+    return found
 
 
 def _judged(lists: Sequence[ScoredList], line: Line) -> Quality:

@@ -8,6 +8,7 @@ import numpy as np
 
 from blockrank_server.models.calibration.fit import Array, Points
 from blockrank_server.models.calibration.score_table import ScoredList
+from blockrank_server.models.evaluation.calibration import Bin, calibration_error
 
 _NUM_BINS = 10
 _RECALL = 0.9
@@ -49,7 +50,7 @@ def quality(lists: Sequence[ScoredList], chance: Chance) -> Quality:
     alone = [auc(p[own], labels[own]) for own in _by_list(points)]
     return Quality(
         num_lists=len(lists),
-        ece=calibration_error(p, labels),
+        ece=calibration_error(equal_bins(p, labels)),
         brier=float(((p - labels) ** 2).mean()),
         pooled_auc=auc(p, labels),
         list_auc=mean(alone),
@@ -58,11 +59,10 @@ def quality(lists: Sequence[ScoredList], chance: Chance) -> Quality:
     )
 
 
-def calibration_error(p: Array, labels: Array) -> float:
-    """Return the expected calibration error over ten bins of as many documents each."""
+def equal_bins(p: Array, labels: Array) -> list[Bin]:
+    """Part documents by their probability into ten bins of as many each, lowest first."""
     bins = np.array_split(np.argsort(p, kind="stable"), min(_NUM_BINS, len(p)))
-    gaps = [len(own) * abs(p[own].mean() - labels[own].mean()) for own in bins]
-    return float(sum(gaps) / len(p))
+    return [Bin(len(own), float(p[own].mean()), float(labels[own].mean())) for own in bins]
 
 
 def auc(scores: Array, labels: Array) -> float:

@@ -1,12 +1,13 @@
 """Draws results: the measure and the latency against documents, and calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
+from blockrank_server.models.evaluation.calibration import Bin
 from blockrank_server.models.evaluation.latency import Latency
 from blockrank_server.models.evaluation.results import SetRow
 
@@ -24,8 +25,19 @@ def plot(
     if latency:
         made.append(_save(_latency(title, latency), folder / "latency.png"))
     if any(r.calibration for r in rows):
-        made.append(_save(_calibration(title, rows), folder / "calibration.png"))
+        made.append(
+            plot_calibration(
+                folder / "calibration.png",
+                title,
+                {name: found[-1].calibration or [] for name, found in _by_set(rows).items()},
+            )
+        )
     return made
+
+
+def plot_calibration(path: Path, title: str, bins: Mapping[str, Sequence[Bin]]) -> Path:
+    """Draw a line for each set: scores against the share of documents that is relevant."""
+    return _save(_calibration(title, bins), path)
 
 
 def _against_documents(title: str, measure: str, rows: Sequence[SetRow]) -> Figure:
@@ -56,12 +68,11 @@ def _latency(title: str, latency: Sequence[Latency]) -> Figure:
     return _with_legend(figure, axes)
 
 
-def _calibration(title: str, rows: Sequence[SetRow]) -> Figure:
+def _calibration(title: str, bins: Mapping[str, Sequence[Bin]]) -> Figure:
     figure, axes = _figure(title, "mean score", "share judged relevant")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, label="calibrated")
-    for i, (name, found) in enumerate(_by_set(rows).items()):
-        bins = found[-1].calibration or []
-        scores, relevant = [b.score for b in bins], [b.relevant for b in bins]
+    for i, (name, found) in enumerate(bins.items()):
+        scores, relevant = [b.score for b in found], [b.relevant for b in found]
         axes.plot(scores, relevant, marker="o", markersize=4, color=f"C{i}", label=name)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

@@ -5,15 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from blockrank_server.models.checkpoint.any_card import attention_card
 from blockrank_server.models.files.output_file import write_text
 from blockrank_server.models.files.paths import expand_user
 from blockrank_server.service.cli.exit_codes import OK, UsageError
 from blockrank_server.service.cli.invariance import add_invariance_flags, invariance_report
+from blockrank_server.service.cli.judged_scores import score_table
 from blockrank_server.service.cli.options import (
     MODEL_SETTINGS,
     add_data_flags,
@@ -29,21 +28,16 @@ from blockrank_server.service.open_ranker import OpenRanker, checkpoint_of, open
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
-    from blockrank_server.models.calibration.drawn_lists import JudgedList
     from blockrank_server.models.calibration.score_table import ScoreTable
     from blockrank_server.models.checkpoint.calibration import Calibration
     from blockrank_server.models.checkpoint.checkpoint import Checkpoint
     from blockrank_server.models.evaluation.sets import EvaluationSet
 
-_BATCH_TOKENS = 32_000
-# What group-lists writes of one set.
-_PARTS = ("-topics", "-held-out")
-
 _EXAMPLES = """examples:
   blockrank-server calibrate data/train --card rerank_card.json
   blockrank-server calibrate data/train --card default --out my_card.json --table scores.jsonl
   blockrank-server calibrate my_judgements.jsonl --refit --card rerank_card.json
-  blockrank-server calibrate data/eval --judge
+  blockrank-server calibrate data/eval --judge --plot reliability.png
   blockrank-server calibrate data/eval --judge --invariance 12
 
 Draws lists of 5 to 100 documents from the sets, a third of them without what is relevant, scores
@@ -66,6 +60,8 @@ def run_calibration(
     """
     if options.invariance and not options.judge:
         raise UsageError("--invariance needs --judge")
+    if options.plot and not options.judge:
+        raise UsageError("--plot needs --judge")
     out = _output(options, settings)
     check_model(settings)
     # Here and not on top: help is shown without waiting for them.
@@ -89,8 +85,9 @@ def _output(options: argparse.Namespace, settings: Settings) -> Path | None:
         raise UsageError("--out is missing: where --card is no file, another one is written")
     if out is not None:
         check_output("--out", out.parent)
-    if options.table:
-        check_output("--table", options.table.parent)
+    for flag in ("table", "plot"):
+        if file := getattr(options, flag):
+            check_output(f"--{flag}", file.parent)
     return out
 
 
@@ -105,25 +102,6 @@ def _sets(options: argparse.Namespace) -> "list[EvaluationSet]":
     return [read_set(*each) for each in find_sets(options.data, options.sets).items()]
 
 
-def _groups(
-    options: argparse.Namespace, sets: "Sequence[EvaluationSet]"
-) -> "dict[str, list[JudgedList]]":
-    from blockrank_server.models.calibration.drawn_lists import (  # noqa: PLC0415
-        draw_lists,
-        judged_lists,
-    )
-
-    groups: dict[str, list[JudgedList]] = {}
-    for found in sets:
-        drawn = (
-            judged_lists(found) if options.refit else draw_lists(found, options.lists, options.seed)
-        )
-        name = found.name
-        group = next((name.removesuffix(p) for p in _PARTS if name.endswith(p)), name)
-        groups.setdefault(group, []).extend(drawn)
-    return groups
-
-
 def _calibrate(
     options: argparse.Namespace,
     settings: Settings,
@@ -131,11 +109,7 @@ def _calibrate(
     out: Path | None,
     open_ranker: OpenRanker,
 ) -> None:
-    from blockrank_server.models.calibration.calibrate import (  # noqa: PLC0415
-        calibrate,
-        judge,
-        refit,
-    )
+    from blockrank_server.models.calibration.calibrate import calibrate, refit  # noqa: PLC0415
     from blockrank_server.models.calibration.errors import CalibrationError  # noqa: PLC0415
     from blockrank_server.models.calibration.report import as_markdown  # noqa: PLC0415
 
@@ -143,9 +117,9 @@ def _calibrate(
     before = attention_card(found.card, "calibrate").calibration
     if before is None and (options.refit or options.judge):
         raise CalibrationError(f"card {found.card.name} has no calibration yet")
-    table = _table(options, settings, found, _groups(options, sets), open_ranker)
+    table = score_table(options, settings, found, sets, open_ranker)
     if options.judge and before:
-        print(as_markdown(judge(before, table.lists)))
+        _judge(before, table, options.plot)
         if options.invariance:
             print(f"\n{invariance_report(options, settings, found, sets, open_ranker)}")
         return
@@ -155,40 +129,23 @@ def _calibrate(
         fitted = calibrate(table.lists, options.level_weight)
     assert out is not None
     _write_card(settings, found, out, fitted.calibration)
-    print(as_markdown(fitted))
+    print(as_markdown(fitted.calibration, fitted.rows))
 
 
-def _table(
-    options: argparse.Namespace,
-    settings: Settings,
-    found: "Checkpoint",
-    groups: "dict[str, list[JudgedList]]",
-    open_ranker: OpenRanker,
-) -> "ScoreTable":
-    """Score the lists, or take the table of scores that is there."""
-    from blockrank_server.models.calibration.score_table import (  # noqa: PLC0415
-        ScoreTable,
-        score_lists,
+def _judge(calibration: "Calibration", table: "ScoreTable", plot: Path | None) -> None:
+    """Print how good a calibration is, and draw it."""
+    from blockrank_server.models.calibration.calibrate import judge  # noqa: PLC0415
+    from blockrank_server.models.calibration.report import (  # noqa: PLC0415
+        as_markdown,
+        reliability,
     )
-    from blockrank_server.models.engine.placement import Placement  # noqa: PLC0415
-    from blockrank_server.models.evaluation.fingerprint import fingerprint  # noqa: PLC0415
-    from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
 
-    placement = Placement.choose(settings.device, settings.dtype, settings.quantization, found.card)
-    made_by: dict[str, Any] = fingerprint(found, placement)
-    made_by |= {"seed": options.seed, "lists": {name: len(own) for name, own in groups.items()}}
-    if options.table and options.table.exists():
-        return ScoreTable.read(options.table, made_by)
-    ranker = open_ranker(settings.keeping_nothing())
-    assert isinstance(ranker, Ranker)
-    tokens = min(ranker.info.max_batch_tokens or _BATCH_TOKENS, _BATCH_TOKENS)
-    with tqdm(total=sum(map(len, groups.values())), unit="list", disable=None) as bar:
-        table = ScoreTable(made_by, tuple(score_lists(ranker, groups, tokens, bar.update)))
-    if options.table:
-        options.table.parent.mkdir(parents=True, exist_ok=True)
-        table.write(options.table)
-        print(f"wrote {options.table}", file=sys.stderr)
-    return table
+    judged = judge(calibration, table.lists)
+    print(f"{as_markdown(calibration, judged.rows)}\n\n{reliability(judged.bins['all'])}")
+    if plot:
+        from blockrank_server.models.evaluation.plots import plot_calibration  # noqa: PLC0415
+
+        plot_calibration(plot, f"probabilities, {len(table.lists)} lists", judged.bins)
 
 
 def _write_card(
@@ -221,6 +178,8 @@ def _add_flags(parser: CommandParser) -> None:
     add("--level-weight", metavar="W", type=_weight, default=0.5, help=text)
     text = "Keeps the scores, so that a second run scores nothing."
     add("--table", metavar="FILE", type=Path, help=text)
+    text = "Draws probabilities against what came true, as --judge finds them: PNG or SVG."
+    add("--plot", metavar="FILE", type=_picture, help=text)
     how = parser.add_mutually_exclusive_group()
     text = "Fit slope and intercept anew, on lists as they are."
     how.add_argument("--refit", action="store_true", help=text)
@@ -239,6 +198,12 @@ def _weight(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def _picture(text: str) -> Path:
+    if (path := Path(text)).suffix not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png or .svg")
+    return path
 
 
 def _run(options: argparse.Namespace) -> int:

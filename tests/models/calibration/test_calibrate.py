@@ -8,8 +8,9 @@ import pytest
 
 from blockrank_server.models.calibration.calibrate import calibrate, refit
 from blockrank_server.models.calibration.errors import CalibrationError
-from blockrank_server.models.calibration.measures import auc, calibration_error, recall_threshold
+from blockrank_server.models.calibration.measures import auc, equal_bins, recall_threshold
 from blockrank_server.models.calibration.score_table import ScoredList
+from blockrank_server.models.evaluation.calibration import calibration_error
 
 SLOPE, INTERCEPT, LEVEL_WEIGHT = 1.5, -4.0, 0.4
 Draw = Callable[[int, str], list[ScoredList]]
@@ -123,6 +124,10 @@ def test_measures() -> None:
     assert math.isnan(auc(scores, np.zeros(4)))
     p = np.repeat([0.2, 0.7], 500)
     labels = np.tile([1.0, 0.0, 0.0, 0.0, 0.0], 200)
-    assert calibration_error(p, labels) == pytest.approx(0.25)
+    bins = equal_bins(p, labels)
+    assert [x.documents for x in bins] == [100] * 10
+    assert [x.score for x in bins[4:6]] == pytest.approx([0.2, 0.7])
+    assert [x.relevant for x in bins[4:6]] == pytest.approx([0.2, 0.2])
+    assert calibration_error(bins) == pytest.approx(0.25)
     best = np.linspace(0.01, 1, 100)
     assert recall_threshold(best, np.ones(100)) == pytest.approx(0.1, abs=0.011)

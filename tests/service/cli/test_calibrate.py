@@ -94,7 +94,7 @@ def test_a_card_is_calibrated_in_place(
 
 
 def test_a_card_is_refitted_and_judged(
-    card: Path, lists: Path, model: list[str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, card: Path, lists: Path, model: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["calibrate", str(lists), *model, "--lists", "120", "--level-weight", "0.25"]) == 0
     capsys.readouterr()
@@ -102,8 +102,13 @@ def test_a_card_is_refitted_and_judged(
     assert "| all | as it was | 9 |" in capsys.readouterr().out
     refitted = calibration_of(card)
     assert (refitted.level_weight, refitted.num_lists) == (0.25, 9)
-    assert main(["calibrate", str(lists), *model, "--judge", "--lists", "20"]) == 0
-    assert "| toy | share |" in capsys.readouterr().out
+    plot = tmp_path / "reliability.svg"
+    judging = ["calibrate", str(lists), *model, "--judge", "--lists", "20", "--plot", str(plot)]
+    assert main(judging) == 0
+    said = capsys.readouterr().out
+    assert "| toy | share |" in said
+    assert "\n| mean probability | 0." in said
+    assert plot.read_text().startswith("<?xml")
     assert calibration_of(card) == refitted
 
 
@@ -170,7 +175,12 @@ def test_what_cannot_be_calibrated_is_told_in_a_line(
     assert "was made with name = other" in told([*command, "--table", table], capsys)
     table.write_text("{")
     assert f"{table} is no table of scores" in told([*command, "--table", table], capsys)
-    with pytest.raises(SystemExit):
-        main(["calibrate", str(lists), "--level-weight", "1.5"])
-    assert "'1.5' is not a number from 0 to 1" in capsys.readouterr().err
+    assert told([*command, "--plot", "a.png"], capsys) == "--plot needs --judge"
+    for flag, value, fault in (
+        ("--level-weight", "1.5", "is not a number from 0 to 1"),
+        ("--plot", "a.txt", "does not end in .png or .svg"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["calibrate", str(lists), flag, value])
+        assert f"'{value}' {fault}" in capsys.readouterr().err
     assert load_card(card).calibration is None
