@@ -65,6 +65,7 @@ def serving(row: ServerRow) -> Iterator[httpx.Client]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     settings = {"PORT": port, "NUM_TORCH_THREADS": row.num_threads, "REQUEST_TIMEOUT_MS": 600_000}
+    settings["DOCUMENT_CACHE_BYTES"] = 0  # the lists come round
     replicas = [f"{edge}_replicas={row.num_replicas}" for edge in ("min", "max")]
     module = ["rerank_ray", *replicas, f"num_cpus={row.num_threads}"]
     process = subprocess.Popen(

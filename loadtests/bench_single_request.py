@@ -28,6 +28,7 @@ from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
 HERE = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("blockrank-server")
 Row = dict[str, Any]
+_SETTINGS = {"BLOCKRANK_REQUEST_TIMEOUT_MS": "600000", "BLOCKRANK_DOCUMENT_CACHE_BYTES": "0"}
 
 
 @contextmanager
@@ -35,9 +36,9 @@ def server(**settings: str) -> Iterator[httpx.Client]:
     """Yield a client of a server on the embedded default, once it is ready.
 
     Args:
-        settings: BLOCKRANK_* variables, without the prefix.
+        settings: BLOCKRANK_* variables, without the prefix. No documents are kept unless they say.
     """
-    environment = os.environ | {"BLOCKRANK_REQUEST_TIMEOUT_MS": "600000"}
+    environment = os.environ | _SETTINGS
     environment |= {f"BLOCKRANK_{name}": value for name, value in settings.items()}
     process = subprocess.Popen(
         [COMMAND, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment

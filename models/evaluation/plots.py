@@ -73,7 +73,8 @@ def _calibration(title: str, bins: Mapping[str, Sequence[Bin]]) -> Figure:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, label="calibrated")
     for i, (name, found) in enumerate(bins.items()):
         scores, relevant = [b.score for b in found], [b.relevant for b in found]
-        axes.plot(scores, relevant, marker="o", markersize=4, color=f"C{i}", label=name)
+        color = "black" if name == "all" else f"C{i}"
+        axes.plot(scores, relevant, marker="o", markersize=4, color=color, label=name)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     return _with_legend(figure, axes)

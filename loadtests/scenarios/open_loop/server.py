@@ -55,11 +55,13 @@ def own_server(
     """Start a server with these settings, on a port that was free; send it SIGTERM at the end.
 
     Args:
-        settings: values by name, without BLOCKRANK_; on top of the environment's.
+        settings: values by name, without BLOCKRANK_; on top of the environment's. Unless they say
+            so, no documents are kept: the lists of a load come round.
         log: file for its output. A pipe that nobody reads would fill up and stop the server.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    settings = {"document_cache_bytes": "0", **settings}
     given = {f"BLOCKRANK_{name.upper()}": value for name, value in settings.items()}
     fixed = {"BLOCKRANK_HOST": "127.0.0.1", "BLOCKRANK_PORT": str(port)}
     with log.open("wb") as output:
