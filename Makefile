@@ -1,8 +1,11 @@
 # `make` alone lists the targets. PYTHONSAFEPATH keeps the current folder off sys.path, where
 # kernels/ and models/ would answer to `import kernels` and `import models`.
 export PYTHONSAFEPATH := 1
-# OpenMP threads that spin at barriers slow down whatever runs beside them, and so themselves.
+# As the server sets them for itself (service/open_ranker.py).
 export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 5000
+# OpenMP threads that spin at barriers slow down whatever runs beside them, and so themselves.
+test test-deploy test-browser test-ray contract: export GOMP_SPINCOUNT := 0
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

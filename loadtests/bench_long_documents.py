@@ -53,8 +53,7 @@ def measure(
     """Rank one list of long documents by either way."""
     rng = random.Random(found.query_id)
     documents = [
-        lengthened(each, rng.sample(others, num_passages - 1), place)
-        for each in found.documents
+        lengthened(each, rng.sample(others, num_passages - 1), place) for each in found.documents
     ]
     relevant = {i for i, doc_id in enumerate(found.doc_ids) if doc_id in found.answer_ids}
     rank: dict[str, int] = {}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blockrank_server.models.checkpoint.checkpoint import Checkpoint
 
 OpenRanker = Callable[[Settings], "AnyRanker"]
+_SPINS = "5000"  # about 50 us: the next operation of a forward pass comes sooner
 
 
 def open_ranker(settings: Settings) -> "AnyRanker":
@@ -108,9 +109,12 @@ def set_num_threads(settings: Settings) -> int:
     Returns:
         The number of threads.
     """
-    # OpenMP reads it when torch is loaded. Its default, to spin at barriers, starves the event loop
-    # and the tokenisers: measured 4x slower with a busy neighbour (loadtests/results/LOG.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP reads them when torch is loaded. Its default, to spin at barriers for milliseconds,
+    # starves the event loop and the tokenisers; to sleep at once makes each of the small operations
+    # between products wait for a thread to wake up (loadtests/results/LOG.md has both).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     # Here and not on top: torch takes seconds to import, and the server answers probes meanwhile.
     import torch  # noqa: PLC0415
 

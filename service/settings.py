@@ -2,7 +2,8 @@
 
 What opens a ranker is in models/ranker_settings.py.
 
-One variable of another program is set: OMP_WAIT_POLICY, in service/open_ranker.py and for training.
+Variables of another program are set: OMP_WAIT_POLICY and GOMP_SPINCOUNT, in service/open_ranker.py,
+and the first for training.
 OTEL_* and HF_* are read by the libraries they belong to.
 """
 

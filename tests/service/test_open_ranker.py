@@ -1,5 +1,6 @@
-"""Threads of torch: as set, else by the quota, else as torch chooses."""
+"""Threads of torch: as set, else by the quota, else as torch chooses; and how they wait."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +45,17 @@ def test_what_is_set_wins_over_the_quota(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_without_a_quota_torch_chooses(own_choice: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_ranker, "cpu_quota", lambda: None)
     assert set_num_threads(Settings()) == own_choice
+
+
+@pytest.mark.parametrize(("given", "spins"), [({}, "5000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)])
+def test_threads_wait_awake_for_a_moment_unless_told_otherwise(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is as it was afterwards
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    set_num_threads(Settings())
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
