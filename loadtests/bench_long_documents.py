@@ -18,8 +18,8 @@ from statistics import mean, median
 from typing import NamedTuple
 
 import httpx
-
 from bench_cross_encoders import processor
+
 from bench_single_request import HERE, server, write
 from blockrank_server.models.data.shortlists import Document, Shortlist, read_shortlists
 
