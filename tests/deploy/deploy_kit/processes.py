@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import yaml
 
 from deploy_kit.rules import DEPLOY
@@ -58,6 +60,9 @@ def prometheus(folder: Path, server_port: int) -> Iterator[Running]:
         "--web.listen-address=127.0.0.1:0",
     ]
     with _process(command, r'msg="Listening on" address=127\.0\.0\.1:(\d+)', os.environ) as it:
+        # It listens before it has read its storage, and refuses questions until then.
+        while httpx.get(f"http://127.0.0.1:{it.port}/-/ready").status_code != httpx.codes.OK:
+            time.sleep(0.1)
         yield it
 
 
