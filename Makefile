@@ -1,11 +1,12 @@
 # `make` alone lists the targets. PYTHONSAFEPATH keeps the current folder off sys.path, where
 # kernels/ and models/ would answer to `import kernels` and `import models`.
 export PYTHONSAFEPATH := 1
-# As the server sets them for itself (service/open_ranker.py).
-export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 5000
-# OpenMP threads that spin at barriers slow down whatever runs beside them, and so themselves.
-test test-deploy test-browser test-ray contract: export GOMP_SPINCOUNT := 0
+# OpenMP threads that spin at barriers slow down whatever runs beside them, and so themselves; what
+# serves or is measured has its cores alone, and waits as the server does (service/open_ranker.py).
+ifndef OMP_WAIT_POLICY
+export OMP_WAIT_POLICY := PASSIVE
+serve load load-test: export GOMP_SPINCOUNT ?= 5000
+endif
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

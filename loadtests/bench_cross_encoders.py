@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from bench_document_reuse import processor
 from bench_single_request import HERE, write
 from blockrank_server.models.data.shortlists import Shortlist, read_shortlists
 from blockrank_server.models.engine.host_memory import keep_freed_memory
@@ -181,13 +182,6 @@ def report(rows: list[Row], title: str) -> str:
         for r in rows
     ]
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    """Name what decides: the model, and the instructions for short numbers."""
-    found = torch.cpu.get_capabilities()
-    names = "avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"
-    return f"{found.get('cpu_name')} ({', '.join(name for name in names if found.get(name))})"
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ documents; times are the client's. "half" is a list of which every second docume
 
 import argparse
 import os
-import platform
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import httpx
+import torch
 
 from bench_single_request import HERE, server, write
 from blockrank_server.models.data.shortlists import Document, read_shortlists
@@ -87,9 +87,16 @@ def arguments(description: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def processor() -> str:
+    """Name what decides: the model, and the instructions for short numbers."""
+    found = torch.cpu.get_capabilities()
+    names = "avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"
+    return f"{found.get('cpu_name')} ({', '.join(name for name in names if found.get(name))})"
+
+
 def titled(what: str) -> str:
     """Name a report by what was measured, the machine and the day."""
-    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
+    machine = f"{os.cpu_count()} cores, {processor()}"
     return f"POST /rerank {what}, default on cpu, {machine}, {datetime.now(UTC).date().isoformat()}"
 
 

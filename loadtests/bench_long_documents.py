@@ -3,23 +3,22 @@
     python loadtests/bench_long_documents.py SETS NAME --lists 40      (nothing else may run)
 
 SETS is a folder of sets (models/EVALUATION.md). A long document is one of a list's passages put
-among passages of other lists; its place among them is drawn for each list, the same for all its
-documents. So what tells documents apart stands early in some lists, and late in others.
+among passages of other lists; its place among them is the same for all documents of a list, and
+another one for the next list. So what tells documents apart stands early in some lists, and late in
+others.
 """
 
 import argparse
-import os
 import random
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
 
 import httpx
-from bench_cross_encoders import processor
 
+from bench_document_reuse import titled
 from bench_single_request import HERE, server, write
 from blockrank_server.models.data.shortlists import Document, Shortlist, read_shortlists
 
@@ -106,10 +105,8 @@ def main() -> None:
         for i, each in enumerate(lists):
             others = [x for other in lists if other is not each for x in other.documents]
             found.append(measure(client, each, others, i % args.passages, args.passages))
-    title = (
-        f"Long documents: {args.passages} passages of {args.name} each, {args.documents} a list, "
-        f"default on a CPU, {os.cpu_count()} cores, {processor()}, "
-        f"{datetime.now(UTC).date().isoformat()}"
+    title = titled(
+        f"with {args.documents} long documents, {args.passages} passages of {args.name} each"
     )
     rows = [each._asdict() for each in found]
     markdown = report(found, args.passages, title)

@@ -121,7 +121,7 @@ def _calibrate(
     if options.judge and before:
         _judge(before, table, options.plot)
         if options.invariance:
-            print(f"\n{invariance_report(options, settings, found, sets, open_ranker)}")
+            print(f"\n{invariance_report(options, settings, sets, open_ranker)}")
         return
     if options.refit and before:
         fitted = refit(before, table.lists)

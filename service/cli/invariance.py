@@ -12,7 +12,6 @@ from blockrank_server.service.open_ranker import OpenRanker
 from blockrank_server.service.settings import Settings
 
 if TYPE_CHECKING:
-    from blockrank_server.models.checkpoint.checkpoint import Checkpoint
     from blockrank_server.models.evaluation.sets import EvaluationSet
 
 
@@ -30,7 +29,6 @@ def add_invariance_flags(parser: CommandParser) -> None:
 def invariance_report(
     options: argparse.Namespace,
     settings: Settings,
-    found: "Checkpoint",
     sets: "Sequence[EvaluationSet]",
     open_ranker: OpenRanker,
 ) -> str:
@@ -53,9 +51,7 @@ def invariance_report(
     from blockrank_server.models.ranker import Ranker  # noqa: PLC0415
 
     drawn = draw_whole_lists(sets, options.invariance, options.seed)
-    if found.card.reusable_documents:
-        settings = settings.model_copy(update={"document_cache_bytes": "auto"})
-    ranker = open_ranker(settings)
+    ranker = open_ranker(settings.model_copy(update={"document_cache_bytes": "auto"}))
     assert isinstance(ranker, Ranker)
     rank, num_shuffles = rank_by(ranker), options.shuffles
     with tqdm(total=len(drawn), unit="list", disable=None) as bar:
